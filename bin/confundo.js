@@ -1,0 +1,23 @@
+#!/usr/bin/env node
+// Written in a JavaScript old enough for any Node, so that an old one gets an answer instead of a syntax error.
+var wanted = [22, 22];
+var have = process.versions.node.split(".").map(Number);
+if (have[0] < wanted[0] || (have[0] === wanted[0] && have[1] < wanted[1])) {
+  process.stderr.write(
+    "ERROR: confundo needs Node.js " +
+      wanted.join(".") +
+      " or newer, and this is " +
+      process.versions.node +
+      ".\n" +
+      "Install a current Node.js (https://nodejs.org) and run the command again.\n",
+  );
+  process.exit(1);
+}
+import("../dist/cli/main.js").then(
+  (cli) => cli.main(process.argv.slice(2)),
+  (error) => {
+    if (!error || error.code !== "ERR_MODULE_NOT_FOUND") throw error;
+    process.stderr.write("ERROR: confundo is not built yet. Run `npm run build` in its folder first.\n");
+    process.exit(1);
+  },
+);

@@ -1,0 +1,19 @@
+import { defineConfig } from "tsup";
+
+export default defineConfig({
+  entry: {
+    index: "src/index.ts",
+    "protocol/index": "src/protocol/index.ts",
+    "sync/index": "src/sync/index.ts",
+    "server/index": "src/server/index.ts",
+    "cli/main": "src/cli/main.ts",
+  },
+  format: "esm",
+  target: "node22",
+  platform: "node",
+  splitting: true,
+  sourcemap: true,
+  clean: true,
+  // TypeScript 7 has no JavaScript API: tsc writes the declarations (tsconfig.build.json).
+  dts: false,
+});
