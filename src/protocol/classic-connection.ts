@@ -1,0 +1,535 @@
+import type { CongestionController } from "./congestion/controller.js";
+import { Tahoe } from "./congestion/tahoe.js";
+import { type Connection, type ConnectionStats, type Failure, type ShortSegments, Signal } from "./connection.js";
+import type { Edition, EditionName } from "./editions.js";
+import { HEADER_BYTES } from "./limits.js";
+import { ACK, emptyHeader, encodeHeader, FIN, type Header, SYN } from "./packet.js";
+import { ReceiveBuffer } from "./receive-buffer.js";
+import { SendBuffer } from "./send-buffer.js";
+import { toPosition, toSequence } from "./sequence.js";
+import { type TraceSink, traceReceived, traceSent } from "./trace.js";
+
+const NEVER = Number.POSITIVE_INFINITY;
+
+/**
+ * How long the acknowledgement of a FIN waits for this side's own FIN, so that both travel in the one ACK|FIN that the
+ * course servers send (a delayed acknowledgement, RFC 9293 section 3.8.6.3). Well under the peer's 500 ms.
+ */
+const FIN_ACK_DELAY_MS = 200;
+
+export interface ClassicConnectionOptions {
+  readonly role: "client" | "server";
+  readonly edition: Edition;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  /** A server's connection is given its ID; a client's learns it. */
+  readonly connectionId: number;
+  readonly receiveBufferBytes: number;
+  /** The peer is not expected to send data: once our FIN is acknowledged, FIN-WAIT is all that is left. */
+  readonly sendOnly: boolean;
+  readonly trace: TraceSink | null;
+}
+
+/** A connection of the classic protocol: handshake, Tahoe, go-back from the cumulative acknowledgement, FIN. */
+export class ClassicConnection implements Connection {
+  readonly role: "client" | "server";
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  connectionId: number;
+  shortSegments: ShortSegments = "nagle";
+  keepAliveMs = 0;
+  failure: Failure | null = null;
+  closed = false;
+  readonly stats: ConnectionStats = {
+    datagramsSent: 0,
+    datagramsReceived: 0,
+    retransmissions: 0,
+    timeouts: 0,
+    dropped: 0,
+    bytesAcknowledged: 0,
+    bytesReceived: 0,
+    overflows: 0,
+  };
+
+  readonly #edition: Edition;
+  readonly #sendOnly: boolean;
+  readonly #trace: TraceSink | null;
+  readonly #congestion: CongestionController;
+  readonly #sent: Header = emptyHeader();
+  #signals = 0;
+
+  // Sending, as positions: 0 is our SYN, data from 1 on, our FIN behind it (RFC 9293 section 3.3.1 names them).
+  readonly #isn: number;
+  readonly #sendBuffer = new SendBuffer();
+  #sndUna = 0;
+  #sndNxt = 0;
+  /** Behind the highest position ever sent: what lies before it is a retransmission. */
+  #sndMax = 0;
+  /** After a timeout only the first segment is sent again, until something new is acknowledged. */
+  #resendFirstOnly = false;
+  #writerWaits = false;
+  #endRequested = false;
+  #finSent = false;
+  #finAcknowledged = false;
+
+  // Receiving, as positions of the peer.
+  #peerIsn = 0;
+  #peerSynReceived = false;
+  readonly #receiveBuffer: ReceiveBuffer;
+  #finReceived = false;
+  /** The peer's FIN came before ours was sent: ours then answers it, and nothing is left to wait for. */
+  #passiveClose = false;
+
+  // What is to be sent at the next chance.
+  #synDue = false;
+  #ackDue = false;
+  #finDue = false;
+  #probeDue = false;
+
+  // Timers: absolute times.
+  #lastHeardAt = NEVER;
+  #lastProbeAt = 0;
+  #retransmitAt = NEVER;
+  #finAckAt = NEVER;
+  #finWaitEndsAt = NEVER;
+
+  constructor(options: ClassicConnectionOptions) {
+    this.role = options.role;
+    this.remoteAddress = options.remoteAddress;
+    this.remotePort = options.remotePort;
+    this.connectionId = options.connectionId;
+    this.#edition = options.edition;
+    this.#sendOnly = options.sendOnly;
+    this.#trace = options.trace;
+    this.#congestion = new Tahoe(options.edition);
+    this.#receiveBuffer = new ReceiveBuffer(options.receiveBufferBytes);
+    this.#isn = options.role === "client" ? options.edition.clientIsn : options.edition.serverIsn;
+  }
+
+  get edition(): EditionName {
+    return this.#edition.name;
+  }
+  get cwnd(): number {
+    return this.#congestion.cwnd;
+  }
+  get ssthresh(): number {
+    return this.#congestion.ssthresh;
+  }
+  get bytesInFlight(): number {
+    return Math.max(0, Math.min(this.#sndNxt, this.#dataEnd) - Math.max(this.#sndUna, 1));
+  }
+  get bytesHeld(): number {
+    return this.#sendBuffer.length;
+  }
+  get readableBytes(): number {
+    return this.#receiveBuffer.readableBytes;
+  }
+  get connected(): boolean {
+    return this.#sndUna > 0 && this.#peerSynReceived;
+  }
+  get ended(): boolean {
+    return this.#finReceived;
+  }
+  /** Both directions are done and only late FINs are still answered. */
+  get inFinWait(): boolean {
+    return this.#finWaitEndsAt !== NEVER;
+  }
+  /** The peer's initial sequence number, which with its address tells a duplicate SYN from a new one. */
+  get peerIsn(): number {
+    return this.#peerIsn;
+  }
+
+  open(now: number): void {
+    this.#lastHeardAt = now;
+    this.#synDue = true;
+  }
+
+  write(chunk: Uint8Array, _now: number): boolean {
+    if (this.#endRequested) throw new Error("write() after end()");
+    if (this.closed) return true;
+    this.#sendBuffer.append(chunk);
+    if (this.#sendBuffer.length >= this.cwnd) {
+      this.#writerWaits = true;
+      return false;
+    }
+    this.#sendBuffer.own();
+    return true;
+  }
+
+  end(_now: number): void {
+    this.#endRequested = true;
+  }
+
+  abort(_now: number): void {
+    this.#close("aborted");
+  }
+
+  read(): Uint8Array | null {
+    return this.#receiveBuffer.read();
+  }
+
+  signals(): number {
+    const signals = this.#signals;
+    this.#signals = 0;
+    return signals;
+  }
+
+  // ---- receiving -------------------------------------------------------------------------------------------------
+
+  /** Accepts a client's SYN: the beginning of a server's connection. */
+  accept(header: Header, now: number): void {
+    this.#peerIsn = header.sequence;
+    this.#peerSynReceived = true;
+    this.#synDue = true;
+    this.#heard(header, now);
+  }
+
+  /** A SYN like the one this connection began with: its SYN|ACK is sent again. */
+  receiveDuplicateSyn(header: Header, now: number): void {
+    this.#heard(header, now);
+    this.#synDue = true;
+  }
+
+  /** Handles a datagram with this connection's ID from its peer. False: it made no sense here and was ignored. */
+  receive(header: Header, datagram: Uint8Array, now: number): boolean {
+    const accepted = this.closed
+      ? false
+      : this.connected
+        ? this.#receive(header, datagram, now)
+        : this.#meet(header, datagram, now);
+    if (!accepted) this.stats.dropped++;
+    return accepted;
+  }
+
+  /** Before the handshake is done. */
+  #meet(header: Header, datagram: Uint8Array, now: number): boolean {
+    if (this.role === "server") {
+      // A bare ACK, an ACK with data, or data at once: whatever comes with our ID answers our SYN|ACK.
+      if (!this.#makesSense(header) || (header.flags & SYN) !== 0) return false;
+      if ((header.flags & ACK) !== 0 && this.#ackPosition(header) !== 1) return false;
+      this.#becomeConnected();
+      return this.#receive(header, datagram, now);
+    }
+    return this.#meetServer(header, now);
+  }
+
+  /** A client's handshake: SYN|ACK or, from some servers, an ACK and then a SYN, in either order. */
+  #meetServer(header: Header, now: number): boolean {
+    const { flags } = header;
+    const { modulus, splitHandshake } = this.#edition;
+    const ours = (flags & ACK) !== 0 && header.acknowledgement === toSequence(1, this.#isn, modulus);
+    if (this.#lastHeardAt === NEVER || (flags & FIN) !== 0 || header.sequence >= modulus) return false;
+    if (flags === (SYN | ACK) ? !ours : !splitHandshake || (flags === ACK ? !ours : flags !== SYN)) return false;
+
+    this.#heard(header, now);
+    if (header.connectionId !== 0) this.connectionId = header.connectionId;
+    if (ours) {
+      this.#sndUna = this.#sndNxt = this.#sndMax = 1;
+      this.#synDue = false;
+      this.#retransmitAt = NEVER;
+    }
+    if ((flags & SYN) !== 0) {
+      this.#peerIsn = header.sequence;
+      this.#peerSynReceived = true;
+      this.#ackDue = true;
+    }
+    if (this.connected) {
+      if (this.#edition.synAckGrowsCwnd) this.#congestion.onAcknowledged();
+      this.#becomeConnected();
+    }
+    return true;
+  }
+
+  /** A datagram of a connection whose handshake is done. */
+  #receive(header: Header, datagram: Uint8Array, now: number): boolean {
+    const { flags } = header;
+    if (!this.#makesSense(header)) return false;
+    if (this.#finWaitEndsAt !== NEVER && (flags & FIN) === 0) return false;
+    if ((flags & SYN) !== 0) {
+      // The peer has not seen our ACK of its SYN|ACK.
+      if (this.role !== "client" || header.sequence !== this.#peerIsn) return false;
+      this.#heard(header, now);
+      this.#ackDue = true;
+      return true;
+    }
+    this.#heard(header, now);
+    if ((flags & ACK) !== 0) this.#receiveAck(header, now);
+    if (this.closed) return true;
+    if ((flags & FIN) !== 0) this.#receiveFin(header, now);
+    else if (datagram.length > HEADER_BYTES && !this.#isGarbage(flags)) this.#receiveData(header, datagram);
+    else if ((flags & ACK) === 0) this.#ackDue = true;
+    return true;
+  }
+
+  #makesSense(header: Header): boolean {
+    const { modulus } = this.#edition;
+    if (header.sequence >= modulus) return false;
+    if ((header.flags & ACK) !== 0 && header.acknowledgement >= modulus) return false;
+    return (header.flags & (SYN | FIN)) !== (SYN | FIN);
+  }
+
+  /** Some servers' acknowledgements carry a buffer's leftovers. A server's data never comes with an A, a client's first may. */
+  #isGarbage(flags: number): boolean {
+    return this.role === "client" && (flags & ACK) !== 0;
+  }
+
+  #receiveAck(header: Header, now: number): void {
+    const position = this.#ackPosition(header);
+    if (position <= this.#sndUna || position > this.#sndMax) return;
+    const finIsAcknowledged = position > this.#dataEnd;
+    const dataUpTo = finIsAcknowledged ? this.#dataEnd : position;
+    this.stats.bytesAcknowledged += dataUpTo - Math.min(this.#sndUna, this.#dataEnd);
+    this.#sendBuffer.release(dataUpTo - 1);
+    this.#sndUna = position;
+    if (this.#sndNxt < position) this.#sndNxt = position;
+    this.#resendFirstOnly = false;
+    this.#congestion.onAcknowledged();
+    this.#retransmitAt = this.#sndNxt > position ? now + this.#edition.retransmitTimeoutMs : NEVER;
+    if (finIsAcknowledged) this.#finIsAcknowledged(now);
+    this.#wakeWriter();
+  }
+
+  #ackPosition(header: Header): number {
+    return toPosition(header.acknowledgement, this.#isn, this.#edition.modulus, this.#sndUna);
+  }
+
+  #receiveData(header: Header, datagram: Uint8Array): void {
+    this.#ackDue = true;
+    const buffer = this.#receiveBuffer;
+    const expected = buffer.nextOffset;
+    const position = toPosition(header.sequence, this.#peerIsn, this.#edition.modulus, expected + 1);
+    let offset = position - 1;
+    let data = datagram.subarray(HEADER_BYTES);
+    if (this.#finReceived || offset + data.length <= expected) return;
+    if (offset < expected) {
+      data = data.subarray(expected - offset);
+      offset = expected;
+    }
+    if (!buffer.insert(offset, data)) this.stats.overflows++;
+    if (buffer.nextOffset > expected) {
+      this.stats.bytesReceived += buffer.nextOffset - expected;
+      this.#signals |= Signal.readable;
+    }
+  }
+
+  #receiveFin(header: Header, now: number): void {
+    const expected = this.#receiveBuffer.nextOffset + 1;
+    const position = toPosition(header.sequence, this.#peerIsn, this.#edition.modulus, expected);
+    if (this.#finReceived || position !== expected) {
+      // Ahead of missing data: a duplicate ACK. Known already: our answer was lost, so it is repeated.
+      if (this.#finReceived && this.#passiveClose && this.#finSent && !this.#finAcknowledged) this.#finDue = true;
+      else if (this.#finAckAt === NEVER) this.#ackDue = true;
+      return;
+    }
+    this.#finReceived = true;
+    this.#passiveClose = !this.#finSent;
+    this.#signals |= Signal.readable;
+    if (this.#endRequested) this.#ackDue = true;
+    else this.#finAckAt = now + FIN_ACK_DELAY_MS;
+    if (this.#finAcknowledged) this.#bothDirectionsDone(now);
+  }
+
+  #finIsAcknowledged(now: number): void {
+    this.#finAcknowledged = true;
+    this.#signals |= Signal.finished;
+    if (this.#finReceived || this.#sendOnly) this.#bothDirectionsDone(now);
+  }
+
+  /** TIME-WAIT for the side that closed first; nothing is left to do for the other (RFC 9293 section 3.6). */
+  #bothDirectionsDone(now: number): void {
+    if (this.#passiveClose) this.#close(null);
+    else if (this.#finWaitEndsAt === NEVER) this.#finWaitEndsAt = now + this.#edition.finWaitMs;
+  }
+
+  #becomeConnected(): void {
+    if (this.role === "server") {
+      this.#sndUna = Math.max(this.#sndUna, 1);
+      this.#sndNxt = Math.max(this.#sndNxt, 1);
+      this.#sndMax = Math.max(this.#sndMax, 1);
+      this.#synDue = false;
+      this.#retransmitAt = NEVER;
+    }
+    this.#signals |= Signal.connected;
+    this.#wakeWriter();
+  }
+
+  #heard(header: Header, now: number): void {
+    this.#lastHeardAt = now;
+    this.stats.datagramsReceived++;
+    if (this.#trace !== null) this.#trace(traceReceived(header, this.cwnd, this.ssthresh));
+  }
+
+  #wakeWriter(): void {
+    if (!this.#writerWaits || this.#sendBuffer.length >= this.cwnd) return;
+    this.#writerWaits = false;
+    this.#sendBuffer.own();
+    this.#signals |= Signal.writable;
+  }
+
+  // ---- sending ---------------------------------------------------------------------------------------------------
+
+  transmit(out: Uint8Array, now: number): number {
+    if (this.closed) return 0;
+    if (this.#synDue) return this.#sendSyn(out, now);
+    if (!this.connected) return 0;
+    // A FIN of ours that answers the peer's carries the acknowledgement; before that, what is owed goes first.
+    if ((this.#finDue || this.#finIsNext()) && (this.#finReceived || !this.#ackDue)) return this.#sendFin(out, now);
+    // The first data may ride on the ACK of the handshake; every other acknowledgement travels alone.
+    const length = this.#nextSegmentLength();
+    if (this.#ackDue) {
+      this.#ackDue = false;
+      this.#finAckAt = NEVER;
+      if (this.role === "client" && length > 0 && this.#sndMax === 1) return this.#sendSegment(out, length, ACK, now);
+      return this.#send(out, this.#sndNxt, ACK, 0, false);
+    }
+    if (length > 0) return this.#sendSegment(out, length, 0, now);
+    if (this.#probeDue) {
+      this.#probeDue = false;
+      return this.#send(out, this.#sndNxt, 0, 0, false);
+    }
+    return 0;
+  }
+
+  /** Position behind the last byte written, and of the FIN. */
+  get #dataEnd(): number {
+    return this.#sendBuffer.end + 1;
+  }
+
+  #nextSegmentLength(): number {
+    const available = this.#dataEnd - this.#sndNxt;
+    if (available <= 0) return 0;
+    if (this.#resendFirstOnly && this.#sndNxt > this.#sndUna) return 0;
+    const inFlight = this.#sndNxt - this.#sndUna;
+    const length = Math.min(available, this.#edition.segmentBytes);
+    if (inFlight + length > this.cwnd) return 0;
+    if (length === this.#edition.segmentBytes || this.#endRequested || this.#sndNxt < this.#sndMax) return length;
+    if (this.shortSegments === "immediate" || (this.shortSegments === "nagle" && inFlight === 0)) return length;
+    return 0;
+  }
+
+  #finIsNext(): boolean {
+    return this.#endRequested && !this.#finSent && this.#sndUna === this.#dataEnd;
+  }
+
+  #sendSyn(out: Uint8Array, now: number): number {
+    this.#synDue = false;
+    if (this.#sndUna === 0) this.#retransmitAt = now + this.#edition.retransmitTimeoutMs;
+    const duplicate = this.#sndMax > 0;
+    this.#sndMax = Math.max(this.#sndMax, 1);
+    if (this.#sndNxt === 0) this.#sndNxt = 1;
+    return this.#send(out, 0, this.role === "server" ? SYN | ACK : SYN, 0, duplicate);
+  }
+
+  #sendSegment(out: Uint8Array, length: number, flags: number, now: number): number {
+    const position = this.#sndNxt;
+    const duplicate = position < this.#sndMax;
+    this.#sendBuffer.copy(position - 1, length, out, HEADER_BYTES);
+    this.#sndNxt = position + length;
+    this.#sndMax = Math.max(this.#sndMax, this.#sndNxt);
+    if (this.#retransmitAt === NEVER) this.#retransmitAt = now + this.#edition.retransmitTimeoutMs;
+    return this.#send(out, position, flags, length, duplicate);
+  }
+
+  /** A FIN that answers the peer's also acknowledges it: the course servers' ACK|FIN. */
+  #sendFin(out: Uint8Array, now: number): number {
+    const duplicate = this.#finSent;
+    this.#finSent = true;
+    this.#finDue = false;
+    this.#sndNxt = this.#sndMax = this.#dataEnd + 1;
+    this.#retransmitAt = now + this.#edition.retransmitTimeoutMs;
+    let flags = FIN;
+    if (this.#finReceived) {
+      flags |= ACK;
+      this.#ackDue = false;
+      this.#finAckAt = NEVER;
+    }
+    return this.#send(out, this.#dataEnd, flags, 0, duplicate);
+  }
+
+  #send(out: Uint8Array, position: number, flags: number, length: number, duplicate: boolean): number {
+    const { modulus } = this.#edition;
+    const sent = this.#sent;
+    sent.sequence = toSequence(position, this.#isn, modulus);
+    sent.acknowledgement = (flags & ACK) === 0 ? 0 : this.#acknowledgement();
+    sent.connectionId = this.connectionId;
+    sent.flags = flags;
+    encodeHeader(out, sent.sequence, sent.acknowledgement, sent.connectionId, flags);
+    this.stats.datagramsSent++;
+    if (duplicate) this.stats.retransmissions++;
+    if (this.#trace !== null) this.#trace(traceSent(sent, this.cwnd, this.ssthresh, duplicate));
+    return HEADER_BYTES + length;
+  }
+
+  #acknowledgement(): number {
+    const position = this.#receiveBuffer.nextOffset + (this.#finReceived ? 2 : 1);
+    return toSequence(position, this.#peerIsn, this.#edition.modulus);
+  }
+
+  // ---- time ------------------------------------------------------------------------------------------------------
+
+  deadline(): number {
+    if (this.closed) return NEVER;
+    return Math.min(this.#retransmitAt, this.#finAckAt, this.#finWaitEndsAt, this.#silenceAt(), this.#probeAt());
+  }
+
+  expire(now: number): void {
+    if (this.closed) return;
+    if (this.#finWaitEndsAt <= now) this.#close(null);
+    else if (this.#silenceAt() <= now) this.#giveUp();
+    if (this.closed) return;
+    if (this.#finAckAt <= now) {
+      this.#finAckAt = NEVER;
+      this.#ackDue = true;
+    }
+    if (this.#retransmitAt <= now) this.#retransmit(now);
+    if (this.#probeAt() <= now) {
+      this.#probeDue = true;
+      this.#lastProbeAt = now;
+    }
+  }
+
+  #silenceAt(): number {
+    return this.#finWaitEndsAt === NEVER ? this.#lastHeardAt + this.#edition.silenceTimeoutMs : NEVER;
+  }
+
+  #probeAt(): number {
+    if (this.keepAliveMs === 0 || !this.connected || this.#finWaitEndsAt !== NEVER) return NEVER;
+    return Math.max(this.#lastHeardAt, this.#lastProbeAt) + this.keepAliveMs;
+  }
+
+  #retransmit(now: number): void {
+    this.stats.timeouts++;
+    this.#retransmitAt = now + this.#edition.retransmitTimeoutMs;
+    if (this.#sndUna === 0) this.#synDue = true;
+    else if (this.#finSent) this.#finDue = true;
+    else {
+      this.#congestion.onTimeout();
+      this.#sndNxt = this.#sndUna;
+      this.#resendFirstOnly = true;
+    }
+  }
+
+  /**
+   * The peer has been silent for too long. After the peer's own FIN, or ours being acknowledged by a peer that never had
+   * anything to say (some course servers send no FIN), that is a regular end: nothing can be missing.
+   */
+  #giveUp(): void {
+    const nothingMissing =
+      (this.#finReceived && this.#finSent) || (this.#finAcknowledged && this.#receiveBuffer.nextOffset === 0);
+    if (!nothingMissing) {
+      this.#close(this.connected ? "peer-silent" : "handshake-timeout");
+      return;
+    }
+    if (!this.#finReceived) this.#signals |= Signal.readable;
+    if (!this.#finAcknowledged) this.#signals |= Signal.finished;
+    this.#finReceived = this.#finAcknowledged = true;
+    this.#close(null);
+  }
+
+  #close(failure: Failure | null): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.failure = failure;
+    this.#signals |= Signal.closed;
+  }
+}

@@ -1,0 +1,107 @@
+import type { EditionName } from "./editions.js";
+
+/** What has happened since {@link Connection.signals} was last asked; or-ed. */
+export const Signal = {
+  /** The handshake is done. */
+  connected: 1,
+  /** `read()` has something, or `ended` became true. */
+  readable: 2,
+  /** After a `write()` that returned false: the window has room again. */
+  writable: 4,
+  /** The peer acknowledged every byte and the FIN. */
+  finished: 8,
+  /** Nothing more will come of this connection; `failure` says whether that was its regular end. */
+  closed: 16,
+} as const;
+
+/** Why a connection closed early. */
+export type Failure =
+  /** Nobody answered the handshake within the silence timeout. */
+  | "handshake-timeout"
+  /** The peer said nothing for the silence timeout. */
+  | "peer-silent"
+  /** This side called `abort()`. */
+  | "aborted";
+
+/** When a segment that is not full may leave. The last one of a stream always may. */
+export type ShortSegments =
+  /** When nothing else is in flight (Nagle, RFC 9293 section 3.7.4). */
+  | "nagle"
+  /** At once. */
+  | "immediate"
+  /** Never: a file's segments are all full but the last. */
+  | "never";
+
+/** Counters since the connection began. */
+export interface ConnectionStats {
+  datagramsSent: number;
+  datagramsReceived: number;
+  /** Datagrams that were sent again. */
+  retransmissions: number;
+  /** Retransmission timeouts. */
+  timeouts: number;
+  /** Datagrams with this connection's ID that made no sense to it. */
+  dropped: number;
+  /** Data bytes the peer acknowledged. */
+  bytesAcknowledged: number;
+  /** Data bytes received in order. */
+  bytesReceived: number;
+  /** Data that arrived when the reader had left no room for it. */
+  overflows: number;
+}
+
+/**
+ * One connection of the protocol as a value that is told things and asked things. All time is an argument, in
+ * milliseconds on any one monotonic clock. After every input its owner drains it in one order: `transmit` until it
+ * returns 0, `deadline`, `signals`.
+ */
+export interface Connection {
+  readonly role: "client" | "server";
+  readonly edition: EditionName;
+  /** The peer, as given to the endpoint: any string that stands for a host, and a port. */
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  /** 0 until it is known. */
+  readonly connectionId: number;
+  /** The congestion window in bytes. */
+  readonly cwnd: number;
+  /** The slow start threshold in bytes. */
+  readonly ssthresh: number;
+  /** Data bytes sent and not acknowledged. */
+  readonly bytesInFlight: number;
+  /** Data bytes written and not acknowledged, sent or not. */
+  readonly bytesHeld: number;
+  /** Data bytes waiting for `read()`. */
+  readonly readableBytes: number;
+  readonly connected: boolean;
+  /** The peer's FIN has arrived behind everything that `read()` has returned or will return. */
+  readonly ended: boolean;
+  readonly closed: boolean;
+  readonly failure: Failure | null;
+  readonly stats: Readonly<ConnectionStats>;
+  shortSegments: ShortSegments;
+  /** Asks a silent peer for a sign of life after this many ms, 0 for never. */
+  keepAliveMs: number;
+
+  /** Begins the handshake of a client. Data may be written before. */
+  open(now: number): void;
+  /** Handles what time has brought; does nothing before `deadline()`. */
+  expire(now: number): void;
+  /**
+   * Takes bytes to send. True: they were copied, write on. False: the bytes not acknowledged have reached cwnd; the chunk
+   * is borrowed, and neither it may be changed nor anything written, until the `writable` signal.
+   */
+  write(chunk: Uint8Array, now: number): boolean;
+  /** Sends a FIN after everything written. */
+  end(now: number): void;
+  /** Forgets the connection at once. The classic protocol has no way to tell the peer, which will find it silent. */
+  abort(now: number): void;
+  /** The next bytes in order, or null; makes room for more. The caller owns them. */
+  read(): Uint8Array | null;
+  /** Encodes the next datagram into `out` and returns its length; 0 when there is nothing to send now. */
+  transmit(out: Uint8Array, now: number): number;
+  /** When `expire` wants to be called: the earliest timer, Infinity for none. */
+  deadline(): number;
+  /** Takes and clears what has happened, as {@link Signal} bits. */
+  signals(): number;
+}

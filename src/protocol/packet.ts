@@ -1,0 +1,69 @@
+import { HEADER_BYTES } from "./limits.js";
+
+/** Header flags, the lowest bits of the last two bytes. The 13 bits above them are sent as 0 and ignored when received. */
+export const FIN = 0b001;
+export const SYN = 0b010;
+export const ACK = 0b100;
+
+const FLAG_BITS = ACK | SYN | FIN;
+
+/** A decoded header. One record is reused for every packet, so keep none of it by reference. */
+export interface Header {
+  sequence: number;
+  acknowledgement: number;
+  connectionId: number;
+  /** Any of {@link ACK}, {@link SYN}, {@link FIN}, or-ed. */
+  flags: number;
+}
+
+export function emptyHeader(): Header {
+  return { sequence: 0, acknowledgement: 0, connectionId: 0, flags: 0 };
+}
+
+/** Reads the header of a datagram into `header`; false, with `header` all zero, when the datagram is too short for one. */
+export function decodeHeader(datagram: Uint8Array, header: Header): boolean {
+  if (datagram.length < HEADER_BYTES) {
+    header.sequence = header.acknowledgement = header.connectionId = header.flags = 0;
+    return false;
+  }
+  header.sequence = readUint32(datagram, 0);
+  header.acknowledgement = readUint32(datagram, 4);
+  header.connectionId = (byte(datagram, 8) << 8) | byte(datagram, 9);
+  header.flags = byte(datagram, 11) & FLAG_BITS;
+  return true;
+}
+
+/** Writes a header to the first 12 bytes of `out`. */
+export function encodeHeader(
+  out: Uint8Array,
+  sequence: number,
+  acknowledgement: number,
+  connectionId: number,
+  flags: number,
+): void {
+  writeUint32(out, 0, sequence);
+  writeUint32(out, 4, acknowledgement);
+  out[8] = connectionId >>> 8;
+  out[9] = connectionId;
+  out[10] = 0;
+  out[11] = flags;
+}
+
+// Shifts on the bytes themselves: a DataView for each packet costs ten times as much.
+
+function byte(bytes: Uint8Array, at: number): number {
+  return bytes[at] as number;
+}
+
+function readUint32(bytes: Uint8Array, at: number): number {
+  return (
+    ((byte(bytes, at) << 24) | (byte(bytes, at + 1) << 16) | (byte(bytes, at + 2) << 8) | byte(bytes, at + 3)) >>> 0
+  );
+}
+
+function writeUint32(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value >>> 24;
+  bytes[at + 1] = value >>> 16;
+  bytes[at + 2] = value >>> 8;
+  bytes[at + 3] = value;
+}

@@ -1,0 +1,121 @@
+import { BLOCK_BYTES } from "./limits.js";
+
+/**
+ * The bytes that were written and are not yet acknowledged, addressed by their offset in the stream.
+ *
+ * The newest chunk is borrowed from its writer until {@link own} copies what is left of it: a large chunk is sent from
+ * where it is, and only the last window of it is ever copied.
+ */
+export class SendBuffer {
+  /** Offset of the first byte still held. */
+  start = 0;
+  /** Offset behind the last byte held. */
+  end = 0;
+  /** Held bytes in order; the first begins `#skipped` bytes before {@link start}. */
+  #chunks: Uint8Array[] = [];
+  #skipped = 0;
+  #borrowed = false;
+  /** The block that small owned chunks are gathered in, and how much of it is taken. It is always the last chunk's memory. */
+  #block: Uint8Array | null = null;
+  #blockUsed = 0;
+  /** Where the last copy ended, as the next one usually begins there. */
+  #cursorChunk = 0;
+  #cursorOffset = 0;
+
+  get length(): number {
+    return this.end - this.start;
+  }
+
+  /** Appends a chunk by reference. The one before it must have been owned. */
+  append(chunk: Uint8Array): void {
+    if (this.#borrowed) throw new Error("append() before own(): the writer still lends the last chunk");
+    if (chunk.length === 0) return;
+    this.#chunks.push(chunk);
+    this.end += chunk.length;
+    this.#borrowed = true;
+  }
+
+  /** Copies what is left of the borrowed chunk, so that its writer may use the memory again. */
+  own(): void {
+    if (!this.#borrowed) return;
+    this.#borrowed = false;
+    let rest = this.#chunks.pop() as Uint8Array;
+    if (this.#chunks.length === 0) {
+      rest = rest.subarray(this.#skipped);
+      this.#skipped = 0;
+    }
+    this.#forgetCursor();
+    while (rest.length > 0) rest = rest.subarray(this.#gather(rest));
+  }
+
+  /** Lets go of everything before `offset`. */
+  release(offset: number): void {
+    if (offset <= this.start) return;
+    this.#skipped += offset - this.start;
+    this.start = offset;
+    let whole = 0;
+    while (whole < this.#chunks.length && this.#skipped >= this.#chunk(whole).length) {
+      this.#skipped -= this.#chunk(whole).length;
+      whole++;
+    }
+    if (whole > 0) {
+      this.#chunks.splice(0, whole);
+      if (this.#chunks.length === 0) {
+        this.#borrowed = false;
+        this.#blockUsed = 0;
+      }
+      this.#forgetCursor();
+    }
+  }
+
+  /** Copies `length` held bytes from `offset` on into `out` at `at`. */
+  copy(offset: number, length: number, out: Uint8Array, at: number): void {
+    if (offset < this.#cursorOffset || this.#cursorChunk >= this.#chunks.length) this.#forgetCursor();
+    let index = this.#cursorChunk;
+    let chunkStart = this.#cursorOffset;
+    while (length > 0) {
+      const chunk = this.#chunk(index);
+      const from = offset - chunkStart;
+      if (from < chunk.length) {
+        const part = Math.min(length, chunk.length - from);
+        out.set(chunk.subarray(from, from + part), at);
+        offset += part;
+        at += part;
+        length -= part;
+        if (length === 0) break;
+      }
+      chunkStart += chunk.length;
+      index++;
+    }
+    this.#cursorChunk = index;
+    this.#cursorOffset = chunkStart;
+  }
+
+  /** Copies the beginning of `bytes` behind what is held and says how much of it. */
+  #gather(bytes: Uint8Array): number {
+    if (this.#block === null || this.#blockUsed === this.#block.length) {
+      this.#block = new Uint8Array(Math.max(BLOCK_BYTES, bytes.length));
+      this.#blockUsed = 0;
+    }
+    const from = this.#blockUsed;
+    const taken = Math.min(bytes.length, this.#block.length - from);
+    this.#block.set(bytes.subarray(0, taken), from);
+    this.#blockUsed += taken;
+    const last = this.#chunks.at(-1);
+    if (from > 0 && last !== undefined && last.buffer === this.#block.buffer) {
+      this.#chunks[this.#chunks.length - 1] = this.#block.subarray(last.byteOffset, this.#blockUsed);
+    } else {
+      this.#chunks.push(this.#block.subarray(from, this.#blockUsed));
+    }
+    return taken;
+  }
+
+  #chunk(index: number): Uint8Array {
+    return this.#chunks[index] as Uint8Array;
+  }
+
+  #forgetCursor(): void {
+    this.#cursorChunk = 0;
+    this.#cursorOffset = this.start - this.#skipped;
+  }
+}

@@ -1,0 +1,88 @@
+/** Something that wants to be called at a time. */
+export interface Timed {
+  /** The earliest time something is due, Infinity for none. */
+  deadline(): number;
+}
+
+interface Entry<T> {
+  at: number;
+  readonly timed: T;
+}
+
+/**
+ * The earliest of many deadlines. Deadlines move later with almost every packet, so an entry is only looked at again when
+ * its old time comes (lazy); one that moves earlier must be announced with {@link update}.
+ */
+export class Timers<T extends Timed> {
+  /** A binary heap by `at`. An item may stand in it more than once; the earliest counts, the others go when they come up. */
+  readonly #heap: Entry<T>[] = [];
+  readonly #earliest = new Map<T, number>();
+
+  /** Takes note of an item's deadline, if it has become earlier. */
+  update(timed: T): void {
+    const at = timed.deadline();
+    const known = this.#earliest.get(timed);
+    if (at === Number.POSITIVE_INFINITY || (known !== undefined && known <= at)) return;
+    this.#earliest.set(timed, at);
+    this.#push({ at, timed });
+  }
+
+  remove(timed: T): void {
+    this.#earliest.delete(timed);
+  }
+
+  /** A time at or before the earliest deadline, Infinity for none. */
+  next(): number {
+    this.#dropStale();
+    return this.#heap[0]?.at ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Takes out one item whose deadline has come; null when there is none. Announce it with {@link update} afterwards. */
+  take(now: number): T | null {
+    for (;;) {
+      this.#dropStale();
+      const first = this.#heap[0];
+      if (first === undefined || first.at > now) return null;
+      this.#pop();
+      this.#earliest.delete(first.timed);
+      if (first.timed.deadline() <= now) return first.timed;
+      this.update(first.timed);
+    }
+  }
+
+  #dropStale(): void {
+    let first = this.#heap[0];
+    while (first !== undefined && this.#earliest.get(first.timed) !== first.at) {
+      this.#pop();
+      first = this.#heap[0];
+    }
+  }
+
+  #push(entry: Entry<T>): void {
+    const heap = this.#heap;
+    let at = heap.push(entry) - 1;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      if ((heap[parent] as Entry<T>).at <= entry.at) break;
+      heap[at] = heap[parent] as Entry<T>;
+      at = parent;
+    }
+    heap[at] = entry;
+  }
+
+  #pop(): void {
+    const heap = this.#heap;
+    const entry = heap.pop() as Entry<T>;
+    if (heap.length === 0) return;
+    let at = 0;
+    for (;;) {
+      let child = 2 * at + 1;
+      if (child >= heap.length) break;
+      if (child + 1 < heap.length && (heap[child + 1] as Entry<T>).at < (heap[child] as Entry<T>).at) child++;
+      if ((heap[child] as Entry<T>).at >= entry.at) break;
+      heap[at] = heap[child] as Entry<T>;
+      at = child;
+    }
+    heap[at] = entry;
+  }
+}
