@@ -9,13 +9,13 @@ export const HEADER_BYTES = 12;
 export const MAX_DATAGRAM_BYTES = 65_507;
 
 /** Connection IDs have 16 bits; 0 stands for "none yet", so one endpoint holds at most this many connections. */
-export const MAX_CONNECTION_ID = 0xffff;
+export const MAX_CONNECTION_ID: number = 0xffff;
 
 /** What one connection buffers for its reader, in and out of order together, unless told otherwise. */
-export const DEFAULT_RECEIVE_BUFFER_BYTES = 256 * 1024;
+export const DEFAULT_RECEIVE_BUFFER_BYTES: number = 256 * 1024;
 
 /** Gaps that one connection keeps track of while it waits for missing data. A packet that would make one more is not kept. */
 export const MAX_RECEIVE_GAPS = 512;
 
 /** Received and written bytes are gathered in blocks of this size, so that small packets and writes cost no object each. */
-export const BLOCK_BYTES = 16 * 1024;
+export const BLOCK_BYTES: number = 16 * 1024;

@@ -1,0 +1,154 @@
+import { performance } from "node:perf_hooks";
+import { type Connection, type Endpoint, MAX_DATAGRAM_BYTES, Signal } from "../protocol/index.js";
+
+/** Sends datagrams for a driver: a server's one UDP socket, or a client's way to its server. */
+export interface DatagramPort {
+  /** The largest datagram that will be asked for. */
+  readonly datagramBytes: number;
+  /** Sends `datagram`, which stays as it is for ever. Failures are the network's and go unreported. */
+  send(datagram: Uint8Array, connection: Connection): void;
+  /** Whether the port keeps the process alive. */
+  setRef(ref: boolean): void;
+  close(): void;
+}
+
+/** Somebody who wants to know what happens to a connection: a socket. */
+export interface ConnectionOwner {
+  readonly keepsProcessAlive: boolean;
+  /** `signals` are {@link Signal} bits. */
+  handleSignals(signals: number): void;
+}
+
+/** Datagrams are encoded into slabs, as each must stay untouched until the kernel has it. */
+const SLAB_BYTES = 64 * 1024;
+
+/**
+ * The shell around one endpoint: feeds it datagrams and time, drains its connections, sends what they say and wakes
+ * their owners. It lives until its last connection is forgotten: late FINs are answered while no socket is left.
+ */
+export class Driver {
+  readonly endpoint: Endpoint;
+  readonly #port: DatagramPort;
+  readonly #onConnection: ((connection: Connection) => void) | null;
+  /** A connection whose socket is gone has the owner null, until the endpoint forgets it. */
+  readonly #owners = new Map<Connection, ConnectionOwner | null>();
+  #timer: NodeJS.Timeout | null = null;
+  #timerAt = Number.POSITIVE_INFINITY;
+  #slab = new Uint8Array(0);
+  #slabUsed = 0;
+  #retained: "no" | "ref" | "unref" = "no";
+  #closed = false;
+
+  /** `onConnection` is called for each connection that a server endpoint accepts, at its SYN. It attaches an owner. */
+  constructor(endpoint: Endpoint, port: DatagramPort, onConnection: ((connection: Connection) => void) | null = null) {
+    this.endpoint = endpoint;
+    this.#port = port;
+    this.#onConnection = onConnection;
+  }
+
+  /** Milliseconds on the clock that every connection of this driver is told. */
+  now(): number {
+    return performance.now();
+  }
+
+  receive(datagram: Uint8Array, remoteAddress: string, remotePort: number): void {
+    if (this.#closed) return;
+    const connection = this.endpoint.receive(datagram, remoteAddress, remotePort, this.now());
+    if (connection === null) return;
+    if (this.#onConnection !== null && !this.#owners.has(connection)) this.#onConnection(connection);
+    this.drain(connection);
+  }
+
+  /** Sends, re-arms and wakes after any input to a connection. */
+  drain(connection: Connection): void {
+    if (this.#closed) return;
+    for (;;) {
+      const length = connection.transmit(this.#room(), this.now());
+      if (length === 0) break;
+      this.#port.send(this.#slab.subarray(this.#slabUsed, this.#slabUsed + length), connection);
+      this.#slabUsed += length;
+    }
+    this.endpoint.settle(connection);
+    this.#arm();
+    const signals = connection.signals();
+    const owner = this.#owners.get(connection);
+    if (connection.closed && owner === null) this.#owners.delete(connection);
+    if (signals !== 0 && owner != null) owner.handleSignals(signals);
+    if ((signals & Signal.closed) !== 0) this.#closeIfDone();
+  }
+
+  attach(connection: Connection, owner: ConnectionOwner): void {
+    this.#owners.set(connection, owner);
+    this.updateRef();
+  }
+
+  /** The owner has lost interest. What is left to do for the connection is done in the background. */
+  detach(connection: Connection): void {
+    if (connection.closed) this.#owners.delete(connection);
+    else this.#owners.set(connection, null);
+    this.updateRef();
+    this.#closeIfDone();
+  }
+
+  /** Keeps the port open without connections, as a listening server does, and the process alive or not. */
+  retain(keepsProcessAlive: boolean): void {
+    this.#retained = keepsProcessAlive ? "ref" : "unref";
+    this.updateRef();
+  }
+
+  release(): void {
+    this.#retained = "no";
+    this.updateRef();
+    this.#closeIfDone();
+  }
+
+  /** The port keeps the process alive as long as one of its owners does. */
+  updateRef(): void {
+    if (this.#closed) return;
+    let ref = this.#retained === "ref";
+    for (const owner of this.#owners.values()) {
+      if (ref) break;
+      ref = owner?.keepsProcessAlive ?? false;
+    }
+    this.#port.setRef(ref);
+  }
+
+  #room(): Uint8Array {
+    const needed = Math.min(this.#port.datagramBytes, MAX_DATAGRAM_BYTES);
+    if (this.#slab.length - this.#slabUsed < needed) {
+      this.#slab = new Uint8Array(Math.max(SLAB_BYTES, needed));
+      this.#slabUsed = 0;
+    }
+    return this.#slabUsed === 0 ? this.#slab : this.#slab.subarray(this.#slabUsed);
+  }
+
+  /** One lazy timer: deadlines move later all the time, and a timer that fires early costs less than one that is moved. */
+  #arm(): void {
+    const at = this.endpoint.deadline();
+    if (at >= this.#timerAt || at === Number.POSITIVE_INFINITY) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timerAt = at;
+    this.#timer = setTimeout(() => this.#expire(), Math.max(1, Math.ceil(at - this.now())));
+    // The port keeps the process alive or not; its timers do not decide that.
+    this.#timer.unref();
+  }
+
+  #expire(): void {
+    this.#timer = null;
+    this.#timerAt = Number.POSITIVE_INFINITY;
+    for (;;) {
+      const connection = this.endpoint.expire(this.now());
+      if (connection === null) break;
+      this.drain(connection);
+    }
+    if (!this.#closed) this.#arm();
+  }
+
+  #closeIfDone(): void {
+    if (this.#closed || this.#retained !== "no" || this.#owners.size > 0 || this.endpoint.size > 0) return;
+    this.#closed = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#port.close();
+  }
+}

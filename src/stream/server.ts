@@ -1,0 +1,356 @@
+import { createSocket, type Socket } from "node:dgram";
+import { lookup } from "node:dns/promises";
+import { EventEmitter } from "node:events";
+import { isIP, isIPv6 } from "node:net";
+import {
+  type Connection,
+  DEFAULT_EDITION,
+  type EditionName,
+  Endpoint,
+  editionNamed,
+  HEADER_BYTES,
+  MAX_CONNECTION_ID,
+  Signal,
+  type TraceSink,
+} from "../protocol/index.js";
+import { type ConnectionOwner, type DatagramPort, Driver } from "./driver.js";
+import { bindError, ConfundoError, checkPort } from "./errors.js";
+import { type AddressInfo, ConfundoSocket, type SocketOptions } from "./socket.js";
+
+/** Asked of the kernel for a server's UDP socket, which all its connections share. The kernel may give less. */
+const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
+
+export interface ServerOptions extends SocketOptions {
+  /** The course edition to speak. Default `fiu-2023`. */
+  readonly edition?: EditionName | undefined;
+  /** Connections at once; further SYNs are dropped. Default and most 65,535. */
+  readonly maxConnections?: number | undefined;
+  /** What is buffered for each connection's reader, in bytes; more is not accepted from the peer. Default 256 KiB. */
+  readonly receiveBufferBytes?: number | undefined;
+  /** Do not read from new sockets until they are resumed. Default false. */
+  readonly pauseOnConnect?: boolean | undefined;
+  /**
+   * Emit `connection` already when a SYN arrives, as the course servers count and create files then. The socket is still
+   * `connecting`. Default false: when the handshake is done.
+   */
+  readonly acceptAtSyn?: boolean | undefined;
+  /** Gets each line of the course programs' log. */
+  readonly trace?: TraceSink | undefined;
+}
+
+export interface ListenOptions {
+  /** Default 0: any free port. */
+  readonly port?: number | undefined;
+  /** Default: all interfaces, IPv6 and IPv4 where there is IPv6. */
+  readonly host?: string | undefined;
+  /** Only IPv6 on an IPv6 address. Default false. */
+  readonly ipv6Only?: boolean | undefined;
+  /** Closes the server when aborted. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+interface ServerEvents {
+  connection: [socket: ConfundoSocket];
+  listening: [];
+  close: [];
+  error: [error: Error];
+}
+
+/** A server as in `node:net`. Listening may be tried again after an error. */
+export function createServer(onConnection?: (socket: ConfundoSocket) => void): ConfundoServer;
+export function createServer(options: ServerOptions, onConnection?: (socket: ConfundoSocket) => void): ConfundoServer;
+export function createServer(
+  options: ServerOptions | ((socket: ConfundoSocket) => void) = {},
+  onConnection?: (socket: ConfundoSocket) => void,
+): ConfundoServer {
+  const server = new ConfundoServer(typeof options === "function" ? {} : options);
+  const listener = typeof options === "function" ? options : onConnection;
+  if (listener !== undefined) server.on("connection", listener);
+  return server;
+}
+
+/**
+ * Accepts connections on one UDP port. Events: `listening`, `connection` ({@link ConfundoSocket}), `error`
+ * ({@link ConfundoError}: EADDRINUSE, EACCES, EADDRNOTAVAIL, ENOTFOUND), `close`.
+ */
+export class ConfundoServer extends EventEmitter<ServerEvents> {
+  readonly #options: ServerOptions;
+  readonly #sockets = new Set<ConfundoSocket>();
+  #port: ServerPort | null = null;
+  #maxConnections: number;
+  #closing = false;
+  #ref = true;
+
+  /** @internal Use `createServer`. */
+  constructor(options: ServerOptions) {
+    super();
+    editionNamed(options.edition ?? DEFAULT_EDITION);
+    this.#options = options;
+    this.#maxConnections = options.maxConnections ?? MAX_CONNECTION_ID;
+  }
+
+  get listening(): boolean {
+    return this.#port?.address() != null && !this.#closing;
+  }
+
+  /** Connections at once; further SYNs are dropped. */
+  get maxConnections(): number {
+    return this.#maxConnections;
+  }
+  set maxConnections(value: number) {
+    this.#maxConnections = value;
+    this.#port?.limit(value);
+  }
+
+  /**
+   * Binds the port; `listening` is emitted when that is done.
+   * @throws ConfundoError ERR_SOCKET_BAD_PORT, ERR_SERVER_ALREADY_LISTEN
+   */
+  listen(options: ListenOptions, onListening?: () => void): this;
+  listen(port?: number, host?: string, onListening?: () => void): this;
+  listen(port?: number, onListening?: () => void): this;
+  listen(target: ListenOptions | number = {}, hostOrListener?: string | (() => void), listener?: () => void): this {
+    const host = typeof hostOrListener === "string" ? { host: hostOrListener } : {};
+    const options: ListenOptions = typeof target === "object" ? target : { port: target, ...host };
+    const onListening = typeof hostOrListener === "function" ? hostOrListener : listener;
+    const port = checkPort(options.port ?? 0, 0);
+    if (this.#port !== null) {
+      throw new ConfundoError("ERR_SERVER_ALREADY_LISTEN", "This server listens already. Close it first.");
+    }
+    if (onListening !== undefined) this.once("listening", onListening);
+    this.#closing = false;
+    const serverPort = new ServerPort(this.#options, (connection, driver) => this.#accept(connection, driver));
+    serverPort.limit(this.#maxConnections);
+    this.#port = serverPort;
+    serverPort.bind(port, options.host, options.ipv6Only ?? false).then(
+      () => {
+        if (this.#closing) return;
+        serverPort.setListeningRef(this.#ref);
+        this.emit("listening");
+      },
+      (error: ConfundoError) => {
+        this.#port = null;
+        this.emit("error", error);
+      },
+    );
+    if (options.signal?.aborted) process.nextTick(() => this.close());
+    else options.signal?.addEventListener("abort", () => this.close(), { once: true });
+    return this;
+  }
+
+  /** The bound address; null when not listening. */
+  address(): AddressInfo | null {
+    return this.#port?.address() ?? null;
+  }
+
+  /** Stops accepting. `close` is emitted, and `callback` called, when the last connection has ended. */
+  close(callback?: (error?: Error) => void): this {
+    const port = this.#port;
+    if (port === null || this.#closing) {
+      const error = new ConfundoError("ERR_SERVER_NOT_RUNNING", "This server is not listening.");
+      if (callback !== undefined) process.nextTick(callback, error);
+      return this;
+    }
+    if (callback !== undefined) this.once("close", () => callback());
+    this.#closing = true;
+    port.stopListening();
+    this.#closeIfDone();
+    return this;
+  }
+
+  getConnections(callback: (error: Error | null, count: number) => void): this {
+    process.nextTick(callback, null, this.#sockets.size);
+    return this;
+  }
+
+  ref(): this {
+    this.#ref = true;
+    this.#port?.setListeningRef(true);
+    return this;
+  }
+
+  unref(): this {
+    this.#ref = false;
+    this.#port?.setListeningRef(false);
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#port === null || this.#closing) return;
+    await new Promise((resolve) => this.close(resolve));
+  }
+
+  #accept(connection: Connection, driver: Driver): void {
+    const create = () => this.#createSocket(connection, driver);
+    if (this.#options.acceptAtSyn) create();
+    else driver.attach(connection, new Embryo(connection, driver, create));
+  }
+
+  #createSocket(connection: Connection, driver: Driver): ConfundoSocket {
+    const { remoteAddress, remotePort } = connection;
+    const socket = new ConfundoSocket({
+      ...this.#options,
+      connection,
+      driver,
+      readable: true,
+      foregroundFinWait: false,
+      host: remoteAddress,
+      port: remotePort,
+      kernelHint: () => null,
+      localAddress: () => this.#port?.address() ?? null,
+    });
+    socket.setRemote(remoteAddress, remotePort, isIPv6(remoteAddress) ? "IPv6" : "IPv4");
+    this.#sockets.add(socket);
+    socket.once("close", () => {
+      this.#sockets.delete(socket);
+      this.#closeIfDone();
+    });
+    if (this.#options.pauseOnConnect) socket.pause();
+    this.emit("connection", socket);
+    return socket;
+  }
+
+  #closeIfDone(): void {
+    if (!this.#closing || this.#sockets.size > 0 || this.#port === null) return;
+    this.#port = null;
+    process.nextTick(() => this.emit("close"));
+  }
+}
+
+/** Owns an accepted connection until its handshake is done and it becomes a socket, or until it is given up. */
+class Embryo implements ConnectionOwner {
+  readonly keepsProcessAlive = false;
+  readonly #connection: Connection;
+  readonly #driver: Driver;
+  readonly #create: () => ConfundoSocket;
+
+  constructor(connection: Connection, driver: Driver, create: () => ConfundoSocket) {
+    this.#connection = connection;
+    this.#driver = driver;
+    this.#create = create;
+  }
+
+  handleSignals(signals: number): void {
+    if ((signals & Signal.connected) !== 0) this.#create().handleSignals(signals);
+    else if ((signals & Signal.closed) !== 0) this.#driver.detach(this.#connection);
+  }
+}
+
+/** A server's UDP socket, which outlives the server as long as late FINs are to be answered. */
+class ServerPort implements DatagramPort {
+  readonly datagramBytes: number;
+  readonly #driver: Driver;
+  readonly #endpoint: Endpoint;
+  #udp: Socket | null = null;
+  #listening = true;
+
+  constructor(options: ServerOptions, accept: (connection: Connection, driver: Driver) => void) {
+    const edition = editionNamed(options.edition ?? DEFAULT_EDITION);
+    this.datagramBytes = HEADER_BYTES + edition.segmentBytes;
+    this.#endpoint = new Endpoint({
+      edition,
+      accept: true,
+      trace: options.trace ?? null,
+      ...(options.receiveBufferBytes === undefined ? {} : { receiveBufferBytes: options.receiveBufferBytes }),
+    });
+    this.#driver = new Driver(this.#endpoint, this, (connection) => accept(connection, this.#driver));
+    this.#driver.retain(true);
+  }
+
+  async bind(port: number, host: string | undefined, ipv6Only: boolean): Promise<void> {
+    if (host !== undefined) {
+      await this.#bindTo(port, host, ipv6Only);
+      return;
+    }
+    try {
+      await this.#bindTo(port, "::", ipv6Only);
+    } catch (error) {
+      // No IPv6 on this machine.
+      if ((error as ConfundoError).code !== "EADDRNOTAVAIL") throw error;
+      await this.#bindTo(port, "0.0.0.0", false);
+    }
+  }
+
+  limit(maxConnections: number): void {
+    this.#endpoint.maxConnections = maxConnections;
+  }
+
+  address(): AddressInfo | null {
+    if (this.#udp === null) return null;
+    const { address, port, family } = this.#udp.address();
+    return { address, port, family: family === "IPv6" ? "IPv6" : "IPv4" };
+  }
+
+  /** Whether listening, apart from its sockets, keeps the process alive. */
+  setListeningRef(ref: boolean): void {
+    this.#driver.retain(ref && this.#listening);
+  }
+
+  stopListening(): void {
+    this.#listening = false;
+    this.#endpoint.accept = false;
+    this.#driver.release();
+  }
+
+  send(datagram: Uint8Array, connection: Connection): void {
+    this.#udp?.send(datagram, connection.remotePort, connection.remoteAddress);
+  }
+
+  setRef(ref: boolean): void {
+    if (ref) this.#udp?.ref();
+    else this.#udp?.unref();
+  }
+
+  close(): void {
+    this.#udp?.close();
+    this.#udp = null;
+  }
+
+  async #bindTo(port: number, host: string, ipv6Only: boolean): Promise<void> {
+    const { address, family } = await resolveLocal(host, port);
+    await new Promise<void>((resolve, reject) => {
+      const udp = createSocket({
+        type: family === 6 ? "udp6" : "udp4",
+        ipv6Only,
+        // Datagrams go back to the addresses they came from: asking a resolver would cost each of them a tick.
+        lookup: (numeric, _options, callback) => callback(null, numeric, family),
+      });
+      const failed = (error: NodeJS.ErrnoException) => {
+        udp.close();
+        reject(bindError(error, host, port));
+      };
+      udp.once("error", failed);
+      udp.bind(port, address, () => {
+        udp.removeListener("error", failed);
+        if (!this.#listening) udp.close();
+        else this.#use(udp);
+        resolve();
+      });
+    });
+  }
+
+  #use(udp: Socket): void {
+    this.#udp = udp;
+    // What one datagram met on its way is no matter: what is lost is sent again.
+    udp.on("error", () => {});
+    udp.on("message", (datagram, from) => this.#driver.receive(datagram, from.address, from.port));
+    try {
+      udp.setRecvBufferSize(SOCKET_BUFFER_BYTES);
+      udp.setSendBufferSize(SOCKET_BUFFER_BYTES);
+    } catch {
+      // Some systems refuse instead of giving what they allow. What is there will do.
+    }
+    this.#driver.updateRef();
+  }
+}
+
+/** The address to bind; the courses' clients know IPv4 only, so a name means that first. */
+async function resolveLocal(host: string, port: number): Promise<{ address: string; family: number }> {
+  const family = isIP(host);
+  if (family !== 0) return { address: host, family };
+  try {
+    return await lookup(host, { order: "ipv4first" });
+  } catch (error) {
+    throw bindError(error as NodeJS.ErrnoException, host, port);
+  }
+}

@@ -1,0 +1,368 @@
+import { Duplex, type DuplexOptions } from "node:stream";
+import { type Connection, type ConnectionStats, type EditionName, editionNamed, Signal } from "../protocol/index.js";
+import type { ConnectionOwner, Driver } from "./driver.js";
+import { abortError, connectionError } from "./errors.js";
+
+/** How often a silent connection with keep-alive asks for a sign of life: three tries within the 10 s of silence. */
+const KEEP_ALIVE_MS = 3000;
+
+export interface AddressInfo {
+  address: string;
+  family: "IPv4" | "IPv6";
+  port: number;
+}
+
+/** What both `connect` and a server decide about a socket. */
+export interface SocketOptions {
+  /**
+   * Keep the writing side open when the peer has ended. Default false: the socket ends itself, as in `node:net`.
+   */
+  readonly allowHalfOpen?: boolean | undefined;
+  /** Ask a silent peer for a sign of life every 3 s, so that an idle connection lives on. Default false. */
+  readonly keepAlive?: boolean | undefined;
+  /** Send small writes at once instead of gathering them while something is in flight (Nagle). Default false. */
+  readonly noDelay?: boolean | undefined;
+}
+
+/** @internal What a socket is made from. */
+export interface SocketParts extends SocketOptions {
+  readonly connection: Connection;
+  readonly driver: Driver;
+  /** False: nothing is expected from the peer but its FIN. */
+  readonly readable: boolean;
+  /** Emit `close` only after FIN-WAIT instead of leaving that to the background. */
+  readonly foregroundFinWait: boolean;
+  readonly host: string;
+  readonly port: number;
+  /** What the kernel said of the peer, if it did. */
+  readonly kernelHint: () => NodeJS.ErrnoException | null;
+  readonly localAddress: () => AddressInfo | null;
+}
+
+/**
+ * A Confundo connection as a Node `Duplex`, with the properties, methods and events of `net.Socket`.
+ *
+ * Backpressure is the congestion window: `write()` returns false as soon as the bytes accepted and not yet acknowledged
+ * (`writableLength`) reach `cwnd` (`writableHighWaterMark`), and `drain` comes when the window has room again. `finish`
+ * means that the peer has acknowledged every byte and the FIN.
+ *
+ * Events: `lookup`, `connect`, `ready`, `data`, `end`, `drain`, `finish`, `timeout`, `error` (a {@link ConfundoError}),
+ * `close` (hadError).
+ */
+export class ConfundoSocket extends Duplex implements ConnectionOwner {
+  /** Milliseconds of inactivity after which `timeout` is emitted; undefined when it is not. */
+  timeout: number | undefined;
+  /** Bytes received and handed to the stream. */
+  bytesRead = 0;
+  remoteAddress: string | undefined;
+  remotePort: number | undefined;
+  remoteFamily: "IPv4" | "IPv6" | undefined;
+  keepsProcessAlive = true;
+
+  readonly #connection: Connection;
+  readonly #driver: Driver;
+  readonly #parts: SocketParts;
+  #bytesAccepted = 0;
+  #connecting: boolean;
+  #wantsData = false;
+  #sawEnd: boolean;
+  #finished = false;
+  /** Called when the window has room for more than the chunk in hand. */
+  #writeDone: (() => void) | null = null;
+  /** Length of the chunk in hand: the connection holds it, and the stream counts it too. */
+  #lengthInHand = 0;
+  #finalDone: (() => void) | null = null;
+  #closeDone: (() => void) | null = null;
+  #needDrain = false;
+  #idleTimer: NodeJS.Timeout | null = null;
+
+  /** @internal Sockets come from `connect()` and from servers. */
+  constructor(parts: SocketParts) {
+    // @types/node leaves out `readable`, which the documentation of Duplex has.
+    const options: DuplexOptions & { readable: boolean } = {
+      allowHalfOpen: parts.allowHalfOpen ?? false,
+      readable: parts.readable,
+      emitClose: false,
+      // The window decides, see write(): the stream's own mark must never say "enough" first.
+      writableHighWaterMark: Number.MAX_SAFE_INTEGER,
+    };
+    super(options);
+    this.#parts = parts;
+    this.#connection = parts.connection;
+    this.#driver = parts.driver;
+    this.#connecting = !parts.connection.connected;
+    this.#sawEnd = !parts.readable;
+    if (parts.keepAlive) this.setKeepAlive(true);
+    if (parts.noDelay) this.setNoDelay(true);
+    this.#driver.attach(this.#connection, this);
+  }
+
+  // ---- what it is ------------------------------------------------------------------------------------------------
+
+  /** 0 until the server has given one. */
+  get connectionId(): number {
+    return this.#connection.connectionId;
+  }
+  /** The edition that is spoken. */
+  get edition(): EditionName {
+    return this.#connection.edition;
+  }
+  /** The congestion window in bytes. */
+  get cwnd(): number {
+    return this.#connection.cwnd;
+  }
+  /** The slow start threshold in bytes. */
+  get ssthresh(): number {
+    return this.#connection.ssthresh;
+  }
+  /** Bytes sent and not yet acknowledged. */
+  get bytesInFlight(): number {
+    return this.#connection.bytesInFlight;
+  }
+  /** A copy of the connection's counters. */
+  get stats(): ConnectionStats {
+    return { ...this.#connection.stats };
+  }
+  /** Bytes given to `write()`. */
+  get bytesWritten(): number {
+    return this.#bytesAccepted + this.#bytesWaiting();
+  }
+  get connecting(): boolean {
+    return this.#connecting && !this.destroyed;
+  }
+  /** As in `node:net`: not connected yet, or not even being connected. */
+  get pending(): boolean {
+    return this.#connecting;
+  }
+  get readyState(): "opening" | "open" | "readOnly" | "writeOnly" | "closed" {
+    if (this.connecting) return "opening";
+    if (this.readable && this.writable) return "open";
+    if (this.readable) return "readOnly";
+    return this.writable ? "writeOnly" : "closed";
+  }
+  get localAddress(): string | undefined {
+    return this.#parts.localAddress()?.address;
+  }
+  get localPort(): number | undefined {
+    return this.#parts.localAddress()?.port;
+  }
+  get localFamily(): "IPv4" | "IPv6" | undefined {
+    return this.#parts.localAddress()?.family;
+  }
+  address(): AddressInfo | Record<string, never> {
+    return this.#parts.localAddress() ?? {};
+  }
+
+  // ---- backpressure ----------------------------------------------------------------------------------------------
+
+  static {
+    // What Duplex says of its buffer, said of the window. TypeScript's Duplex declares these as fields, which no accessor
+    // may override.
+    const getter = (name: string, get: (this: ConfundoSocket) => unknown) =>
+      Object.defineProperty(ConfundoSocket.prototype, name, { get, configurable: true });
+    getter("writableHighWaterMark", function () {
+      return this.cwnd;
+    });
+    // Bytes accepted and not yet acknowledged.
+    getter("writableLength", function () {
+      return this.#connection.bytesHeld + this.#bytesWaiting();
+    });
+    getter("writableNeedDrain", function () {
+      return this.#needDrain && this.writable;
+    });
+  }
+
+  override write(chunk: unknown, encoding?: unknown, callback?: unknown): boolean {
+    const accepted = super.write(chunk, encoding as BufferEncoding, callback as () => void);
+    if (this.writableLength < this.cwnd) return accepted;
+    this.#needDrain = true;
+    return false;
+  }
+
+  /** Bytes that the stream has and the connection has not: written behind the chunk in hand, or corked. */
+  #bytesWaiting(): number {
+    return Reflect.get(Duplex.prototype, "writableLength", this) - this.#lengthInHand;
+  }
+
+  #drainIfRoom(): void {
+    if (!this.#needDrain || this.writableLength >= this.cwnd || this.#writeDone !== null) return;
+    this.#needDrain = false;
+    if (this.writable) this.emit("drain");
+  }
+
+  // ---- the stream's side -----------------------------------------------------------------------------------------
+
+  override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
+    this.#bytesAccepted += chunk.length;
+    this.#stayAwake();
+    if (this.#connection.write(chunk, this.#driver.now())) {
+      this.#driver.drain(this.#connection);
+      callback();
+      // Chunks that waited for uncork() may all have found room, without any acknowledgement to tell of it.
+      if (this.#needDrain) process.nextTick(() => this.#drainIfRoom());
+      return;
+    }
+    this.#lengthInHand = chunk.length;
+    this.#writeDone = callback;
+    this.#driver.drain(this.#connection);
+  }
+
+  override _final(callback: (error?: Error | null) => void): void {
+    this.#finalDone = callback;
+    this.#connection.end(this.#driver.now());
+    this.#driver.drain(this.#connection);
+  }
+
+  override _read(): void {
+    this.#wantsData = true;
+    this.#pull();
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#connecting = false;
+    if (this.#idleTimer !== null) clearTimeout(this.#idleTimer);
+    const done = () => {
+      this.#driver.detach(this.#connection);
+      callback(error);
+      process.nextTick(() => this.emit("close", error !== null));
+    };
+    if (!this.#connection.closed && !(this.#finished && this.#sawEnd)) {
+      this.#connection.abort(this.#driver.now());
+      this.#driver.drain(this.#connection);
+    }
+    if (this.#parts.foregroundFinWait && !this.#connection.closed) this.#closeDone = done;
+    else done();
+  }
+
+  #pull(): void {
+    while (this.#wantsData) {
+      const bytes = this.#connection.read();
+      if (bytes === null) break;
+      this.bytesRead += bytes.length;
+      this.#wantsData = this.push(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length));
+    }
+    if (this.#connection.ended && this.#connection.readableBytes === 0 && !this.#sawEnd) {
+      this.#sawEnd = true;
+      this.push(null);
+      // As in node:net: `end` comes, and with it `close`, even where nobody reads, if there was nothing to read.
+      this.read(0);
+    }
+  }
+
+  // ---- the connection's side -------------------------------------------------------------------------------------
+
+  /** @internal */
+  handleSignals(signals: number): void {
+    this.#stayAwake();
+    if ((signals & Signal.connected) !== 0) this.#becomeConnected();
+    if ((signals & Signal.readable) !== 0) this.#pull();
+    if ((signals & Signal.writable) !== 0) this.#finishWrite();
+    if ((signals & Signal.finished) !== 0) this.#finish();
+    this.#drainIfRoom();
+    if ((signals & Signal.closed) !== 0) this.#connectionClosed();
+  }
+
+  #becomeConnected(): void {
+    if (!this.#connecting || this.destroyed) return;
+    this.#connecting = false;
+    this.emit("connect");
+    this.emit("ready");
+  }
+
+  #finishWrite(): void {
+    const done = this.#writeDone;
+    this.#writeDone = null;
+    this.#lengthInHand = 0;
+    done?.();
+  }
+
+  #finish(): void {
+    this.#finished = true;
+    const done = this.#finalDone;
+    this.#finalDone = null;
+    done?.();
+  }
+
+  #connectionClosed(): void {
+    const { failure } = this.#connection;
+    const closeDone = this.#closeDone;
+    this.#closeDone = null;
+    closeDone?.();
+    if (failure === null || this.destroyed) return;
+    const { host, port, kernelHint } = this.#parts;
+    const { silenceTimeoutMs } = editionNamed(this.edition);
+    this.destroy(connectionError(failure, host, port, silenceTimeoutMs, kernelHint()));
+  }
+
+  // ---- as in node:net --------------------------------------------------------------------------------------------
+
+  /** Emits `timeout` after so many milliseconds without activity; 0 turns it off. The socket is not closed by it. */
+  setTimeout(timeoutMs: number, callback?: () => void): this {
+    this.timeout = timeoutMs;
+    if (this.#idleTimer !== null) clearTimeout(this.#idleTimer);
+    this.#idleTimer = null;
+    if (timeoutMs === 0) {
+      if (callback) this.removeListener("timeout", callback);
+      return this;
+    }
+    if (callback) this.once("timeout", callback);
+    if (this.destroyed) return this;
+    this.#idleTimer = setTimeout(() => this.emit("timeout"), timeoutMs);
+    this.#idleTimer.unref();
+    return this;
+  }
+
+  #stayAwake(): void {
+    this.#idleTimer?.refresh();
+  }
+
+  /** Whether a silent peer is asked for a sign of life every 3 s. The delay that `node:net` takes is not adjustable. */
+  setKeepAlive(enable = false, _initialDelay?: number): this {
+    this.#connection.keepAliveMs = enable ? KEEP_ALIVE_MS : 0;
+    if (!this.connecting) this.#driver.drain(this.#connection);
+    return this;
+  }
+
+  /** Whether small writes leave at once instead of being gathered while something is in flight. */
+  setNoDelay(noDelay = true): this {
+    this.#connection.shortSegments = noDelay ? "immediate" : "nagle";
+    return this;
+  }
+
+  ref(): this {
+    this.keepsProcessAlive = true;
+    this.#driver.updateRef();
+    return this;
+  }
+
+  unref(): this {
+    this.keepsProcessAlive = false;
+    this.#driver.updateRef();
+    return this;
+  }
+
+  /** Ends the writing side and destroys the socket once everything written has been acknowledged. */
+  destroySoon(): void {
+    if (this.writable) this.end();
+    if (this.writableFinished) this.destroy();
+    else this.once("finish", () => this.destroy());
+  }
+
+  /** @internal Destroys the socket when the signal is aborted. */
+  followSignal(signal: AbortSignal): void {
+    const abort = () => this.destroy(abortError(this.#parts.host, this.#parts.port, signal.reason));
+    if (signal.aborted) {
+      process.nextTick(abort);
+      return;
+    }
+    signal.addEventListener("abort", abort, { once: true });
+    this.once("close", () => signal.removeEventListener("abort", abort));
+  }
+
+  /** @internal The address that is being talked to is known. */
+  setRemote(address: string, port: number, family: "IPv4" | "IPv6"): void {
+    this.remoteAddress = address;
+    this.remotePort = port;
+    this.remoteFamily = family;
+  }
+}
