@@ -52,7 +52,9 @@ export class ClassicConnection implements Connection {
   };
 
   readonly #edition: Edition;
-  readonly #sendOnly: boolean;
+  /** Nothing but a FIN is expected from the peer. */
+  #sendOnly: boolean;
+  #discardsInput = false;
   readonly #trace: TraceSink | null;
   readonly #congestion: CongestionController;
   readonly #sent: Header = emptyHeader();
@@ -164,6 +166,13 @@ export class ClassicConnection implements Connection {
     this.#close("aborted");
   }
 
+  discardInput(now: number): void {
+    this.#sendOnly = true;
+    this.#discardsInput = true;
+    this.#receiveBuffer.clear();
+    if (this.#finAcknowledged && !this.closed) this.#bothDirectionsDone(now);
+  }
+
   read(): Uint8Array | null {
     return this.#receiveBuffer.read();
   }
@@ -244,6 +253,7 @@ export class ClassicConnection implements Connection {
   #receive(header: Header, datagram: Uint8Array, now: number): boolean {
     const { flags } = header;
     if (!this.#makesSense(header)) return false;
+    if (this.#discardsInput && (flags & (ACK | FIN)) === 0) return false;
     if (this.#finWaitEndsAt !== NEVER && (flags & FIN) === 0) return false;
     if ((flags & SYN) !== 0) {
       // The peer has not seen our ACK of its SYN|ACK.

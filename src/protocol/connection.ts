@@ -96,6 +96,11 @@ export interface Connection {
   end(now: number): void;
   /** Forgets the connection at once. The classic protocol has no way to tell the peer, which will find it silent. */
   abort(now: number): void;
+  /**
+   * Nobody will read any more: what the peer still sends is dropped and not acknowledged, and once our FIN is
+   * acknowledged there is nothing left to wait for.
+   */
+  discardInput(now: number): void;
   /** The next bytes in order, or null; makes room for more. The caller owns them. */
   read(): Uint8Array | null;
   /** Encodes the next datagram into `out` and returns its length; 0 when there is nothing to send now. */

@@ -82,6 +82,16 @@ export class Driver {
     this.updateRef();
   }
 
+  /** The owner is gone, but what it wrote must still arrive: that keeps the process alive, at most until the peer is silent. */
+  linger(connection: Connection): void {
+    this.attach(connection, {
+      keepsProcessAlive: true,
+      handleSignals: (signals) => {
+        if ((signals & (Signal.finished | Signal.closed)) !== 0) this.detach(connection);
+      },
+    });
+  }
+
   /** The owner has lost interest. What is left to do for the connection is done in the background. */
   detach(connection: Connection): void {
     if (connection.closed) this.#owners.delete(connection);

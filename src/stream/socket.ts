@@ -221,17 +221,35 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#connecting = false;
     if (this.#idleTimer !== null) clearTimeout(this.#idleTimer);
+    this.#idleTimer = null;
     const done = () => {
-      this.#driver.detach(this.#connection);
       callback(error);
       process.nextTick(() => this.emit("close", error !== null));
     };
-    if (!this.#connection.closed && !(this.#finished && this.#sawEnd)) {
-      this.#connection.abort(this.#driver.now());
-      this.#driver.drain(this.#connection);
-    }
-    if (this.#parts.foregroundFinWait && !this.#connection.closed) this.#closeDone = done;
+    if (this.#letGo(error)) this.#closeDone = done;
     else done();
+  }
+
+  /**
+   * Leaves the connection to itself. Without an error it ends as `node:net` and a kernel would do it: what was written
+   * arrives, then the FIN. With an error, or where a part of what was written would be missing before the FIN, the peer
+   * must not take it for a regular end, and hears nothing more. True: this socket waits for the end of FIN-WAIT itself.
+   */
+  #letGo(error: Error | null): boolean {
+    const connection = this.#connection;
+    const now = this.#driver.now();
+    const regular = error === null && connection.connected && this.#bytesWaiting() === 0;
+    if (!regular) connection.abort(now);
+    else {
+      connection.end(now);
+      if (!this.#sawEnd) connection.discardInput(now);
+    }
+    this.#driver.drain(connection);
+    if (connection.closed) this.#driver.detach(connection);
+    else if (this.#parts.foregroundFinWait) return true;
+    else if (this.#finished) this.#driver.detach(connection);
+    else this.#driver.linger(connection);
+    return false;
   }
 
   #pull(): void {
@@ -285,9 +303,11 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
 
   #connectionClosed(): void {
     const { failure } = this.#connection;
-    const closeDone = this.#closeDone;
-    this.#closeDone = null;
-    closeDone?.();
+    if (this.#closeDone !== null) {
+      this.#driver.detach(this.#connection);
+      this.#closeDone();
+      this.#closeDone = null;
+    }
     if (failure === null || this.destroyed) return;
     const { host, port, kernelHint } = this.#parts;
     const { silenceTimeoutMs } = editionNamed(this.edition);
