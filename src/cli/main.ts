@@ -1,1 +1,49 @@
-export async function main(_argv: string[]): Promise<void> {}
+import { createRequire } from "node:module";
+import { Command } from "commander";
+import { editionOption, portParser } from "./options.js";
+import { exitCode, printError } from "./report.js";
+
+/** Runs the command line and ends the process with its exit code: 0 done, 1 failed, 2 wrong usage. */
+export async function main(argv: string[]): Promise<void> {
+  // A reader that goes away (`| head`) ends us quietly, like any filter.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+  try {
+    await program().parseAsync(argv, { from: "user" });
+    process.exit(0);
+  } catch (error) {
+    printError(error);
+    process.exit(exitCode(error));
+  }
+}
+
+function program(): Command {
+  const { version } = createRequire(import.meta.url)("confundo/package.json") as { version: string };
+  const root = new Command("confundo")
+    .description("A reliable transport over UDP: folders kept mirrored, files sent, streams for Node programs.")
+    .version(version)
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "ERROR: ")) })
+    .showHelpAfterError("(add --help for what can be said)");
+
+  root
+    .command("send")
+    .description("send a file to a classic course server")
+    .argument("<host>", "host name or address of the server")
+    .argument("<port>", "its UDP port", portParser(1))
+    .argument("<file>", "the file to send, or - for standard input")
+    .addOption(editionOption())
+    .option("--trace", "write the course's SEND / RECV / DROP lines to stdout")
+    .action(async (host, port, file, options) => (await import("./send.js")).send(host, port, file, options));
+
+  root
+    .command("receive")
+    .description("receive files as a classic course server, one DIR/<id>.file for each connection")
+    .argument("<port>", "the UDP port to listen on, 0 for any free one", portParser(0))
+    .argument("<dir>", "the folder for the files; made if it is missing")
+    .addOption(editionOption())
+    .option("--host <host>", "the address to listen on (default: all)")
+    .option("--trace", "write the course's SEND / RECV / DROP lines to stdout")
+    .action(async (port, dir, options) => (await import("./receive.js")).receive(port, dir, options));
+
+  return root;
+}

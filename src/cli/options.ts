@@ -1,0 +1,29 @@
+import { InvalidArgumentError, Option } from "commander";
+import { DEFAULT_EDITION, EDITION_NAMES, type EditionName } from "../index.js";
+
+/** Parses a port argument; `lowest` is 0 where 0 means "any free one". */
+export function portParser(lowest: 0 | 1): (value: string) => number {
+  return (value) => {
+    const port = Number(value);
+    if (!/^\d+$/.test(value) || port < lowest || port > 65_535) {
+      throw new InvalidArgumentError(`A port is a number from ${lowest} to 65535.`);
+    }
+    return port;
+  };
+}
+
+export function editionOption(): Option {
+  return new Option("--edition <name>", "course edition to speak")
+    .default(DEFAULT_EDITION)
+    .argParser((value: string): EditionName => {
+      if (!(EDITION_NAMES as readonly string[]).includes(value)) {
+        throw new InvalidArgumentError(`The known editions are ${EDITION_NAMES.join(", ")}.`);
+      }
+      return value as EditionName;
+    });
+}
+
+/** Gathers a repeatable option's values. */
+export function gather(value: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), value];
+}

@@ -1,0 +1,66 @@
+import { once } from "node:events";
+import { createWriteStream, writeFileSync } from "node:fs";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { type ConfundoSocket, createServer, type EditionName } from "../index.js";
+import { endpointName } from "../stream/errors.js";
+import { printError } from "./report.js";
+import { untilSignal } from "./signals.js";
+import { traceToStdout } from "./trace.js";
+
+/** What the course server leaves in a file whose transfer was not completed. */
+const INCOMPLETE = "ERROR";
+
+export interface ReceiveOptions {
+  readonly edition: EditionName;
+  readonly host?: string;
+  readonly trace?: boolean;
+}
+
+/** The course server: saves each connection to `<DIR>/<id>.file` until a signal ends it. */
+export async function receive(port: number, directory: string, options: ReceiveOptions): Promise<void> {
+  await mkdir(directory, { recursive: true });
+  const unfinished = new Set<string>();
+  const server = createServer(
+    {
+      edition: options.edition,
+      // The file exists from the SYN on, and holds everything before the FIN is answered.
+      acceptAtSyn: true,
+      allowHalfOpen: true,
+      trace: options.trace ? traceToStdout() : undefined,
+    },
+    (socket) => {
+      const file = join(directory, `${socket.connectionId}.file`);
+      unfinished.add(file);
+      save(socket, file)
+        .catch(printError)
+        .finally(() => unfinished.delete(file));
+    },
+  );
+  server.listen({ port, host: options.host });
+  await once(server, "listening");
+  const { address, port: bound } = server.address() ?? { address: "", port };
+  process.stderr.write(`listening on ${endpointName(address, bound)}\n`);
+
+  await untilSignal();
+  for (const file of unfinished) writeFileSync(file, INCOMPLETE);
+}
+
+async function save(socket: ConfundoSocket, file: string): Promise<void> {
+  const output = createWriteStream(file);
+  let saved = false;
+  // A peer that goes away after its FIN has been received took nothing with it.
+  socket.on("error", () => {});
+  output.once("finish", () => {
+    saved = true;
+  });
+  try {
+    await pipeline(socket, output);
+    socket.end();
+  } catch (error) {
+    if (saved) return;
+    await writeFile(file, INCOMPLETE);
+    if (socket.errored !== error) throw error;
+  }
+}

@@ -1,0 +1,53 @@
+import { CommanderError } from "commander";
+
+/** Errors whose message already says everything to a person; of others the name and code are shown too. */
+interface Described {
+  readonly name?: string;
+  readonly code?: string;
+  readonly message?: string;
+  readonly path?: string;
+}
+
+/** A mistake on the command line: exit code 2. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+  readonly code = "ERR_USAGE";
+}
+
+/** Exit codes: 0 done, 1 failed, 2 wrong usage. */
+export function exitCode(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  return error instanceof UsageError ? 2 : 1;
+}
+
+/** Prints `ERROR: …` to stderr; a stack trace only where CONFUNDO_DEBUG asks for one. */
+export function printError(error: unknown): void {
+  // commander has printed its own already.
+  if (!(error instanceof CommanderError)) process.stderr.write(`ERROR: ${describe(error)}\n`);
+  if (process.env.CONFUNDO_DEBUG && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+}
+
+export function printWarning(message: string): void {
+  process.stderr.write(`WARNING: ${message}\n`);
+}
+
+/** One line for people, also for what the file system says. */
+export function describe(error: unknown): string {
+  const { code, path, message } = (error ?? {}) as Described;
+  switch (path === undefined ? undefined : code) {
+    case "ENOENT":
+      return `${path} does not exist. (ENOENT)`;
+    case "EACCES":
+    case "EPERM":
+      return `No permission for ${path}. (${code})`;
+    case "EISDIR":
+      return `${path} is a folder, and a file was expected. (EISDIR)`;
+    case "ENOTDIR":
+    case "EEXIST":
+      return `${path} is not a folder, and one was expected. (${code})`;
+    case "ENOSPC":
+      return `No space is left for ${path}. Free some and try again. (ENOSPC)`;
+    default:
+      return message ?? String(error);
+  }
+}

@@ -1,0 +1,11 @@
+/** Resolves at the first SIGINT, SIGTERM or SIGQUIT; a second one then ends the process the hard way. */
+export function untilSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    const signals = ["SIGINT", "SIGTERM", "SIGQUIT"] as const;
+    const stop = (signal: NodeJS.Signals) => {
+      for (const each of signals) process.removeListener(each, stop);
+      resolve(signal);
+    };
+    for (const each of signals) process.on(each, stop);
+  });
+}
