@@ -1,0 +1,62 @@
+/** What a mirrored folder holds: files, folders and symbolic links. */
+
+export interface FileEntry {
+  readonly kind: "file";
+  /** Relative to the mirrored folder, `/` between the parts. */
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Modification time in nanoseconds since 1970. */
+  readonly mtimeNs: bigint;
+  /** Whether its owner may execute it. */
+  readonly executable: boolean;
+  /**
+   * The version of the content as the file system that was scanned tells it apart (inode and change time). Never
+   * travels; it catches a rewrite whose size and modification time are the old ones.
+   */
+  readonly version?: string;
+}
+
+export interface DirectoryEntry {
+  readonly kind: "directory";
+  readonly path: string;
+}
+
+export interface SymlinkEntry {
+  readonly kind: "symlink";
+  readonly path: string;
+  /** What it points to, word for word; never followed. */
+  readonly target: string;
+}
+
+export type Entry = FileEntry | DirectoryEntry | SymlinkEntry;
+export type Kind = Entry["kind"];
+
+/** How two sides are compared, given what their file systems can keep. */
+export interface Comparison {
+  /** Modification times this close are the same. Default 1000: Node sets times as float seconds, about 240 ns. */
+  readonly mtimeToleranceNs?: bigint;
+  /** Whether both sides keep the executable bit. Default true. */
+  readonly executable?: boolean;
+}
+
+const DEFAULT_TOLERANCE_NS = 1000n;
+/** Node sets times before 1970 only to the millisecond. */
+const BEFORE_1970_TOLERANCE_NS = 1_000_000n;
+
+/** Whether two modification times are the same for this comparison. */
+export function sameTime(a: bigint, b: bigint, comparison: Comparison = {}): boolean {
+  const difference = a > b ? a - b : b - a;
+  const tolerance = comparison.mtimeToleranceNs ?? DEFAULT_TOLERANCE_NS;
+  return difference <= tolerance || (a < 0n && difference <= BEFORE_1970_TOLERANCE_NS);
+}
+
+/** What differs between a file here and the file there: nothing, only its attributes, or (maybe) its content. */
+export function compareFiles(local: FileEntry, remote: FileEntry, comparison: Comparison = {}): FileDifference {
+  if (local.size !== remote.size || !sameTime(local.mtimeNs, remote.mtimeNs, comparison)) return "content";
+  if ((comparison.executable ?? true) && local.executable !== remote.executable) return "attributes";
+  const known = local.version !== undefined && remote.version !== undefined;
+  return known && local.version !== remote.version ? "content" : "nothing";
+}
+
+export type FileDifference = "nothing" | "attributes" | "content";

@@ -1,0 +1,72 @@
+/** What a mirror reports. Every event is plain data and survives `JSON.stringify`. */
+import type { Kind } from "./entry.js";
+import type { Failure } from "./errors.js";
+import type { Operation, PlanSummary } from "./plan.js";
+
+/** What a push to a {@link Remote} reports. */
+export type PushEvent =
+  /** The folder is walked, and why. */
+  | { readonly type: "walking"; readonly reason: string }
+  /** What a walk found. `bytes` is the content of all files. */
+  | {
+      readonly type: "scanned";
+      readonly files: number;
+      readonly directories: number;
+      readonly links: number;
+      readonly bytes: number;
+    }
+  /** What differs and will be done; with `dryRun`, each step by name. `bytes` is content to send. */
+  | ({ readonly type: "planned"; readonly steps?: readonly Step[] } & PlanSummary)
+  /** How far the present round is: steps done and in all, content bytes sent and in all. At most ten a second. */
+  | {
+      readonly type: "progress";
+      readonly steps: number;
+      readonly stepsTotal: number;
+      readonly bytes: number;
+      readonly bytesTotal: number;
+    }
+  /** Durable at the destination. `bytes` of content were sent for it; 0 where only attributes changed. */
+  | { readonly type: "pushed"; readonly path: string; readonly kind: Kind; readonly bytes: number }
+  | { readonly type: "deleted"; readonly path: string; readonly kind: Kind }
+  /** A large file goes on where an earlier attempt stopped: `offset` of `size` bytes are not sent again. */
+  | { readonly type: "resumed"; readonly path: string; readonly offset: number; readonly size: number }
+  /** One path could not be mirrored; the others go on, and it is tried again later. */
+  | ({ readonly type: "failed" } & Failure)
+  /** Something worth knowing that stops nothing: what is skipped, watches running out, … */
+  | { readonly type: "notice"; readonly code: string; readonly message: string; readonly path?: string }
+  /** The destination equals the folder (but for what `failed`, in number). Counts are since the last such event. */
+  | ({ readonly type: "synced" } & SyncedSummary);
+
+export interface SyncedSummary {
+  /** Files sent, or given new attributes. */
+  readonly files: number;
+  /** Content bytes sent. */
+  readonly bytesSent: number;
+  readonly deleted: number;
+  readonly seconds: number;
+  /** Files, folders and links at the destination. */
+  readonly entries: number;
+  readonly failed: number;
+}
+
+export interface Step {
+  readonly do: Operation["do"];
+  readonly kind: Kind;
+  readonly path: string;
+}
+
+/** What {@link mirror} reports. */
+export type MirrorEvent =
+  | PushEvent
+  /** `attempt` counts from 1 and starts anew after every success. */
+  | { readonly type: "connecting"; readonly name: string; readonly attempt: number }
+  /** `entries` are at the destination already. */
+  | { readonly type: "connected"; readonly name: string; readonly entries: number; readonly reconnected: boolean }
+  /** The connection failed or was lost; the next attempt is in `delayMs` milliseconds. */
+  | {
+      readonly type: "retrying";
+      readonly delayMs: number;
+      readonly attempt: number;
+      readonly code: string;
+      readonly reason: string;
+    };

@@ -1,0 +1,96 @@
+/**
+ * Every bound of the sync engine, in one place. The wire limits are part of the protocol (docs/sync-protocol.md): a
+ * peer that passes one ends its session before the memory is spent.
+ */
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+// The wire.
+
+/** The version of the protocol this package speaks. */
+export const PROTOCOL_VERSION = 1;
+/** `CNFS`, the first four bytes of a HELLO's payload. */
+export const HELLO_MAGIC = 0x434e_4653;
+/** Type (1 byte) and payload length (4 bytes). */
+export const FRAME_HEADER_BYTES = 5;
+/** A whole path inside the folder, as UTF-8. */
+export const MAX_PATH_BYTES = 4096;
+/** One part of a path, as UTF-8: what the common file systems hold. */
+export const MAX_SEGMENT_BYTES = 255;
+/** What a symbolic link points to, as UTF-8. */
+export const MAX_TARGET_BYTES = 4096;
+/** The name of a mirror, as UTF-8. */
+export const MAX_NAME_BYTES = 200;
+/** Client and instance identifiers, labels. */
+export const MAX_ID_BYTES = 256;
+/** The text of an error message. */
+export const MAX_MESSAGE_BYTES = 2048;
+/** A file up to this size travels in one message with its hash. */
+export const MAX_INLINE_BYTES: number = 128 * KIB;
+/** Content in one DATA message. */
+export const MAX_DATA_BYTES: number = 256 * KIB;
+/** One batch of a listing. */
+export const MAX_LISTING_BYTES: number = 256 * KIB;
+/** Acknowledgements in one DONE message. */
+export const MAX_DONE_IDS = 4096;
+/** Entries in a whole listing; a tree with more is refused by the client. */
+export const MAX_LISTED_ENTRIES = 10_000_000;
+
+// The sending side.
+
+/** Operations sent and not yet answered. */
+export const MAX_UNANSWERED = 4096;
+/** Small files read ahead at once. */
+export const MAX_SMALL_READS = 16;
+/** Large files in transfer at once. */
+export const MAX_LARGE_SENDS = 2;
+/** A large file in transfer is checked for changes every so many bytes. */
+export const CHANGE_CHECK_BYTES: number = 16 * MIB;
+/** Frames collected before they are written to the stream as one chunk. */
+export const COALESCE_BYTES: number = 32 * KIB;
+/** A file is read only when its last change is this old: below it, time stamps cannot tell two changes apart. */
+export const REST_MS = 20;
+/** Times a file that keeps changing is sent anew before a one-time mirror gives it up. */
+export const MAX_CHANGED_ROUNDS = 20;
+
+// The receiving side.
+
+/** Operations accepted and not yet durable; then the receiver stops reading. */
+export const MAX_PENDING_OPERATIONS = 1024;
+/** Content accepted and not yet on disk; then the receiver stops reading. */
+export const MAX_PENDING_BYTES: number = 8 * MIB;
+/** Large files one client may have open at once. */
+export const MAX_OPEN_FILES = 8;
+/** Small files written at once. */
+export const MAX_SMALL_WRITES = 16;
+/** A large file is flushed in the background every so many bytes, so that its end does not wait for all of it. */
+export const FLUSH_EVERY_BYTES: number = 32 * MIB;
+/** Interrupted large files are kept this long for their client to come back. */
+export const PARTIAL_KEEP_MS: number = 7 * 24 * 3600 * 1000;
+/** Interrupted large files kept per mirror. */
+export const MAX_PARTIALS = 64;
+
+// Both.
+
+/** A side that has sent nothing for this long sends a PING (the classic transport aborts after 10 s of silence). */
+export const PING_MS = 3000;
+/** A peer that has sent nothing for this long is lost. */
+export const SILENCE_MS = 15_000;
+/** How long the first message (HELLO, WELCOME) may take. */
+export const HANDSHAKE_MS = 10_000;
+/** How long a peer may take to answer BYE. */
+export const GOODBYE_MS = 5000;
+/** How long an older session of the same client has to prove that it lives before a new process takes over. */
+export const PROBE_MS = 1500;
+
+// Following.
+
+/** Hints beyond this within one settling time make a walk cheaper and safer than looking at each path. */
+export const BURST_HINTS = 1000;
+/** After the events rest for this long, what they named is looked at once more. */
+export const RECHECK_MS = 1000;
+/** The folder is walked this often in any case. */
+export const WALK_EVERY_MS = 60_000;
+/** … and this often when the system has no watches left. */
+export const WALK_EVERY_UNWATCHED_MS = 5000;

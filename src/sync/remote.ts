@@ -1,0 +1,219 @@
+/** The sending side's view of a mirror: what it holds, and a way to change it. */
+import type { Duplex } from "node:stream";
+import { Observable } from "rxjs";
+import { Channel } from "./channel.js";
+import { type Deferred, deferred } from "./deferred.js";
+import type { Comparison, Entry } from "./entry.js";
+import { SyncError } from "./errors.js";
+import { GOODBYE_MS, HANDSHAKE_MS, MAX_LISTED_ENTRIES, PROTOCOL_VERSION } from "./limits.js";
+import type { Operation } from "./plan.js";
+import { Sender } from "./send.js";
+import type { Message } from "./wire.js";
+
+/** What became of one operation, or how far it is. */
+export type Outcome =
+  /** Durable at the mirror. */
+  | { readonly type: "done"; readonly operation: Operation }
+  | { readonly type: "failed"; readonly operation: Operation; readonly error: SyncError }
+  /** Not carried out because the file here is another version by now: look at it again. */
+  | { readonly type: "changed"; readonly operation: Operation }
+  /** Content handed to the connection, in bytes since the last such outcome for this file. */
+  | { readonly type: "sent"; readonly operation: Operation; readonly bytes: number }
+  /** So many bytes of a large file were there from an earlier attempt. */
+  | { readonly type: "resumed"; readonly operation: Operation; readonly offset: number };
+
+/** Anything that a folder can be pushed to. {@link openRemote} gives one over a Duplex; you may write your own. */
+export interface Remote {
+  /** What the mirror holds, as far as it has confirmed; kept up to date by {@link apply}. */
+  readonly entries: ReadonlyMap<string, Entry>;
+  readonly comparison: Comparison;
+  /**
+   * Carries out operations as if in order, reading file contents from `folder`. Emits one `done`, `failed` or
+   * `changed` for each. Errors only when the mirror is lost altogether; unsubscribing stops it.
+   */
+  apply(folder: string, operations: readonly Operation[]): Observable<Outcome>;
+  /** Tells the mirror that everything is equal now. */
+  settled(): void;
+}
+
+export interface RemoteOptions {
+  /** Which mirror at the server. One path segment. */
+  readonly name: string;
+  /** Stable for this folder on this machine; at most 256 bytes. */
+  readonly clientId: string;
+  /** Stable for this running client. */
+  readonly instanceId: string;
+  /** Who this is, for people. */
+  readonly label?: string;
+  readonly pingMs?: number;
+  readonly silenceMs?: number;
+  readonly handshakeMs?: number;
+}
+
+/** A {@link Remote} over a Duplex. */
+export interface RemoteSession extends Remote {
+  /** Bytes handed to the connection so far, everything counted. */
+  readonly bytesSent: number;
+  /** Resolves when the session is over, with the reason when it was not {@link close}d. Never rejects. */
+  readonly closed: Promise<SyncError | undefined>;
+  /** Takes leave of the server; resolves when it has done so too, or did not within 5 s. */
+  close(): Promise<void>;
+  /** Ends at once. */
+  destroy(): void;
+}
+
+/**
+ * Greets the server over `duplex` and fetches what the mirror holds. Takes the Duplex over: it is destroyed when the
+ * session ends, or when this rejects (with a {@link SyncError}: what the server answered, or how the connection broke).
+ */
+export async function openRemote(duplex: Duplex, options: RemoteOptions, signal?: AbortSignal): Promise<RemoteSession> {
+  const remote = new WireRemote(duplex, options);
+  const abort = (): void => remote.destroy();
+  signal?.addEventListener("abort", abort, { once: true });
+  try {
+    if (signal?.aborted) abort();
+    await remote.listing;
+    return remote;
+  } finally {
+    signal?.removeEventListener("abort", abort);
+  }
+}
+
+class WireRemote implements RemoteSession {
+  readonly entries = new Map<string, Entry>();
+  comparison: Comparison = {};
+  readonly #channel: Channel;
+  readonly #listing: Deferred = deferred();
+  readonly #closed: Deferred<SyncError | undefined> = deferred();
+  readonly #handshake: NodeJS.Timeout;
+  readonly #senders = new Set<Sender>();
+  #state: "greeting" | "listing" | "open" = "greeting";
+  #nextId = 1;
+
+  constructor(duplex: Duplex, options: RemoteOptions) {
+    this.#listing.promise.catch(() => {});
+    this.#handshake = setTimeout(
+      () => this.#channel.destroy(new SyncError("ERR_PEER_SILENT", "the server did not answer the greeting")),
+      options.handshakeMs ?? HANDSHAKE_MS,
+    );
+    this.#channel = new Channel(duplex, {
+      ...(options.pingMs === undefined ? {} : { pingMs: options.pingMs }),
+      ...(options.silenceMs === undefined ? {} : { silenceMs: options.silenceMs }),
+      onMessage: (message) => this.#receive(message),
+      onClose: (error) => this.#finish(error),
+    });
+    const { name, clientId, instanceId, label = "" } = options;
+    this.#channel.send({ type: "hello", version: PROTOCOL_VERSION, name, clientId, instanceId, label });
+  }
+
+  get listing(): Promise<void> {
+    return this.#listing.promise;
+  }
+
+  get bytesSent(): number {
+    return this.#channel.bytesSent;
+  }
+
+  get closed(): Promise<SyncError | undefined> {
+    return this.#closed.promise;
+  }
+
+  apply(folder: string, operations: readonly Operation[]): Observable<Outcome> {
+    return new Observable((subscriber) => {
+      const sender = new Sender({
+        channel: this.#channel,
+        folder,
+        nextId: () => this.#nextId++,
+        report: (outcome) => {
+          if (outcome.type === "done") this.#record(outcome.operation);
+          subscriber.next(outcome);
+        },
+      });
+      this.#senders.add(sender);
+      sender.run(operations).then(
+        () => subscriber.complete(),
+        (error) => subscriber.error(error),
+      );
+      return () => {
+        sender.stop();
+        this.#senders.delete(sender);
+      };
+    });
+  }
+
+  settled(): void {
+    this.#channel.send({ type: "settled", entries: this.entries.size });
+  }
+
+  async close(): Promise<void> {
+    this.#channel.goodbye(GOODBYE_MS);
+    await this.#closed.promise;
+  }
+
+  destroy(): void {
+    this.#channel.destroy();
+  }
+
+  #record({ do: what, entry }: Operation): void {
+    if (what === "remove") this.entries.delete(entry.path);
+    else this.entries.set(entry.path, entry);
+  }
+
+  #receive(message: Message): void {
+    const { type } = message;
+    if (type === "error") this.#channel.destroy(new SyncError(message.code, message.message));
+    else if (type === "bye") this.#channel.destroy(new SyncError("ERR_SERVER_CLOSING", "the server took its leave"));
+    else if (type === "welcome") this.#welcome(message);
+    else if (type === "entries") this.#list(message.entries);
+    else if (type === "listed") this.#listed(message.count);
+    else if (type === "done") for (const id of message.ids) this.#answer(type, id, (sender) => sender.done(id));
+    else if (type === "fail") {
+      const error = new SyncError(message.code, message.message);
+      this.#answer(type, message.id, (sender) => sender.fail(message.id, error));
+    } else if (type === "have") {
+      this.#answer(type, message.id, (sender) => sender.have(message.id, message.offset));
+    } else throw unexpected(type);
+  }
+
+  #welcome(message: Message & { type: "welcome" }): void {
+    if (this.#state !== "greeting") throw unexpected("welcome");
+    if (message.version !== PROTOCOL_VERSION) {
+      throw new SyncError("ERR_VERSION", `the server speaks version ${message.version} of the protocol`);
+    }
+    clearTimeout(this.#handshake);
+    const executable = message.executable && process.platform !== "win32";
+    this.comparison = { executable, mtimeToleranceNs: message.mtimeToleranceNs };
+    this.#state = "listing";
+    this.#channel.send({ type: "list" });
+  }
+
+  #list(entries: readonly Entry[]): void {
+    if (this.#state !== "listing") throw unexpected("entries");
+    for (const entry of entries) this.entries.set(entry.path, entry);
+    if (this.entries.size > MAX_LISTED_ENTRIES) throw new SyncError("ERR_LIMIT", "the mirror holds too many entries");
+  }
+
+  #listed(count: number): void {
+    if (this.#state !== "listing" || count !== this.entries.size) throw unexpected("listed");
+    this.#state = "open";
+    this.#listing.resolve();
+  }
+
+  #answer(type: string, id: number, tell: (sender: Sender) => boolean): void {
+    for (const sender of this.#senders) if (tell(sender)) return;
+    // What was asked by a sender that has stopped since is answered all the same.
+    if (id === 0 || id >= this.#nextId) throw unexpected(type);
+  }
+
+  #finish(error: SyncError | undefined): void {
+    clearTimeout(this.#handshake);
+    const reason = error ?? new SyncError("ERR_CONNECTION_LOST", "the session is closed");
+    this.#listing.reject(reason);
+    for (const sender of this.#senders) sender.lost(reason);
+    this.#closed.resolve(error);
+  }
+}
+
+function unexpected(type: string): SyncError {
+  return new SyncError("ERR_PROTOCOL", `the server sent a ${type} message at a time when none is expected`);
+}

@@ -1,0 +1,198 @@
+/** Carries out a list of operations at the other end: pipelined, several files at a time, within bounds. */
+import type { Channel } from "./channel.js";
+import { type Deferred, deferred } from "./deferred.js";
+import type { FileEntry } from "./entry.js";
+import { SyncError, toSyncError } from "./errors.js";
+import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_LARGE_SENDS, MAX_SMALL_READS, MAX_UNANSWERED } from "./limits.js";
+import { Slots } from "./order.js";
+import type { Operation } from "./plan.js";
+import { readWhole, VersionReader } from "./read.js";
+import type { Outcome } from "./remote.js";
+import { dataFrame } from "./wire.js";
+
+export interface SenderOptions {
+  readonly channel: Channel;
+  readonly folder: string;
+  readonly nextId: () => number;
+  readonly report: (outcome: Outcome) => void;
+}
+
+type Put = Operation & { do: "put" };
+
+/** An operation that was sent (or is being sent) and not yet answered. */
+interface Asked {
+  readonly operation: Operation;
+  /** For a large file: the offset to go on from. Rejects when the server refuses it or the connection is lost. */
+  readonly offset?: Deferred<number>;
+  failed: boolean;
+}
+
+export class Sender {
+  readonly #options: SenderOptions;
+  readonly #asked = new Map<number, Asked>();
+  readonly #window = new Slots(MAX_UNANSWERED);
+  readonly #smallReads = new Slots(MAX_SMALL_READS);
+  readonly #largeSends = new Slots(MAX_LARGE_SENDS);
+  readonly #stopping = new AbortController();
+  readonly #finished = deferred();
+  #left = 0;
+
+  constructor(options: SenderOptions) {
+    this.#options = options;
+    this.#finished.promise.catch(() => {});
+  }
+
+  /** Resolves when every operation has its outcome. Rejects when the connection is lost. */
+  async run(operations: readonly Operation[]): Promise<void> {
+    this.#left = operations.length;
+    if (this.#options.channel.closed) this.lost(new SyncError("ERR_CONNECTION_LOST", "the session is closed"));
+    if (operations.length === 0) return;
+    // Large files wait for their turn in a line of their own and hold nobody up.
+    for (const operation of operations) {
+      await this.#window.acquire();
+      await this.#options.channel.drained();
+      if (this.#stopping.signal.aborted) break;
+      if (operation.do !== "put") this.#request(operation);
+      else if (operation.entry.size > MAX_INLINE_BYTES) void this.#largeSends.run(() => this.#sendLarge(operation));
+      else {
+        await this.#smallReads.acquire();
+        void this.#sendSmall(operation).finally(() => this.#smallReads.release());
+      }
+    }
+    await this.#finished.promise;
+  }
+
+  /** Sends nothing more. What was sent may still be carried out. */
+  stop(): void {
+    this.lost(new SyncError("ERR_CONNECTION_LOST", "stopped"));
+  }
+
+  lost(error: SyncError): void {
+    if (this.#stopping.signal.aborted) return;
+    this.#stopping.abort(error);
+    for (const { offset } of this.#asked.values()) offset?.reject(error);
+    this.#asked.clear();
+    this.#window.release();
+    this.#finished.reject(error);
+  }
+
+  /** The answers; each says whether the id is one of this sender's. */
+
+  done(id: number): boolean {
+    const asked = this.#asked.get(id);
+    if (asked === undefined) return false;
+    this.#asked.delete(id);
+    this.#conclude({ type: "done", operation: asked.operation });
+    return true;
+  }
+
+  fail(id: number, error: SyncError): boolean {
+    const asked = this.#asked.get(id);
+    if (asked === undefined) return false;
+    this.#asked.delete(id);
+    asked.failed = true;
+    asked.offset?.reject(error);
+    const { operation } = asked;
+    this.#conclude(
+      error.code === "ERR_CHECKSUM" ? { type: "changed", operation } : { type: "failed", operation, error },
+    );
+    return true;
+  }
+
+  have(id: number, offset: number): boolean {
+    const asked = this.#asked.get(id);
+    asked?.offset?.resolve(offset);
+    return asked !== undefined;
+  }
+
+  #request(operation: Exclude<Operation, Put>): void {
+    const id = this.#ask(operation);
+    const { entry } = operation;
+    const { path } = entry;
+    const { channel } = this.#options;
+    if (operation.do === "mkdir") channel.send({ type: "mkdir", id, path });
+    else if (operation.do === "link") channel.send({ type: "link", id, path, target: operation.entry.target });
+    else if (operation.do === "remove") channel.send({ type: "remove", id, path, kind: entry.kind });
+    else channel.send({ type: "touch", id, ...identity(operation.entry) });
+  }
+
+  async #sendSmall(operation: Put): Promise<void> {
+    const { entry } = operation;
+    try {
+      const { content, sha256 } = await readWhole(this.#options.folder, entry, this.#stopping.signal);
+      if (this.#stopping.signal.aborted) return;
+      const { path, mtimeNs, executable } = entry;
+      const id = this.#ask(operation);
+      this.#options.channel.send({ type: "file", id, path, mtimeNs, executable, sha256, content });
+      this.#options.report({ type: "sent", operation, bytes: content.length });
+    } catch (error) {
+      this.#unreadable(operation, error);
+    }
+  }
+
+  async #sendLarge(operation: Put): Promise<void> {
+    const { signal } = this.#stopping;
+    if (signal.aborted) return;
+    const { channel, folder } = this.#options;
+    let reader: VersionReader | undefined;
+    let id: number | undefined;
+    try {
+      reader = await VersionReader.open(folder, operation.entry, signal);
+      if (signal.aborted) return;
+      const offset = deferred<number>();
+      offset.promise.catch(() => {});
+      id = this.#ask(operation, offset);
+      channel.send({ type: "put", id, ...identity(operation.entry) });
+      const start = await offset.promise;
+      if (start > operation.entry.size) throw new SyncError("ERR_PROTOCOL", "the server has more than the file holds");
+      if (start > 0) this.#options.report({ type: "resumed", operation, offset: start });
+      await reader.skipTo(start, signal);
+      await this.#stream(reader, id, operation);
+      channel.send({ type: "end", id, sha256: reader.finish() });
+    } catch (error) {
+      if (id !== undefined) channel.send({ type: "abort", id });
+      // A server that refused has had its say; the operation is concluded.
+      if (id === undefined || this.#asked.delete(id)) this.#unreadable(operation, error);
+    } finally {
+      reader?.close();
+    }
+  }
+
+  async #stream(reader: VersionReader, id: number, operation: Put): Promise<void> {
+    const { channel, report } = this.#options;
+    const asked = this.#asked.get(id);
+    while (reader.offset < operation.entry.size) {
+      const { frame, content } = dataFrame(id, Math.min(MAX_DATA_BYTES, operation.entry.size - reader.offset));
+      await reader.fill(content);
+      this.#stopping.signal.throwIfAborted();
+      if (asked?.failed) throw new SyncError("ERR_CHECKSUM", "the server refused the file");
+      channel.sendFrame(frame);
+      report({ type: "sent", operation, bytes: content.length });
+      await channel.drained();
+    }
+  }
+
+  #ask(operation: Operation, offset?: Deferred<number>): number {
+    const id = this.#options.nextId();
+    this.#asked.set(id, offset === undefined ? { operation, failed: false } : { operation, offset, failed: false });
+    return id;
+  }
+
+  #unreadable(operation: Operation, error: unknown): void {
+    if (this.#stopping.signal.aborted) return;
+    const known = toSyncError(error, "ERR_UNREADABLE", operation.entry.path);
+    if (known.code === "ERR_CHANGED") this.#conclude({ type: "changed", operation });
+    else this.#conclude({ type: "failed", operation, error: known });
+  }
+
+  #conclude(outcome: Outcome): void {
+    if (this.#stopping.signal.aborted) return;
+    this.#window.release();
+    this.#options.report(outcome);
+    if (--this.#left === 0) this.#finished.resolve();
+  }
+}
+
+function identity({ path, size, mtimeNs, executable }: FileEntry) {
+  return { path, size, mtimeNs, executable };
+}

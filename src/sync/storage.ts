@@ -1,0 +1,266 @@
+/**
+ * A mirror's folder as the receiver changes it. What is visible is always complete: files and links are made in the
+ * staging folder, on the same file system and outside the mirror, and renamed into place.
+ *
+ * The short system calls are synchronous on purpose. Between the check that no folder above a path is a link and the
+ * use of that path nothing else of this process runs, and a small file costs a fraction of what a round of promises
+ * would; the calls that wait for the disk (flushing) are asynchronous.
+ */
+import { createHash, randomUUID } from "node:crypto";
+import fs from "node:fs";
+import { dirname } from "node:path";
+import { promisify } from "node:util";
+import type { Kind } from "./entry.js";
+import { SyncError, systemCode } from "./errors.js";
+import { MAX_PARTIALS, PARTIAL_KEEP_MS } from "./limits.js";
+import { ancestorsOf, unsafePath } from "./path.js";
+import type { FileIdentity, SmallFile } from "./wire.js";
+
+const fsync = promisify(fs.fsync);
+const fdatasync = promisify(fs.fdatasync);
+
+const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } = fs.constants;
+/** Absent on Windows, where creating a link needs a privilege that this guards against elsewhere. */
+const O_NOFOLLOW = fs.constants.O_NOFOLLOW ?? 0;
+const PARTIAL = /^[0-9a-f]{32}-[0-9a-f]{32}\.partial$/;
+/** A folder cannot be flushed there; the rename is as durable as the system makes it. */
+const CANNOT_FLUSH_FOLDERS: ReadonlySet<string> = new Set(["EISDIR", "EPERM", "EACCES", "EINVAL", "ENOTSUP", "EBADF"]);
+
+/** A large file on its way in. */
+export interface Incoming {
+  readonly fd: number;
+  readonly staged: string;
+  /** Bytes that are there from an earlier attempt. */
+  readonly have: number;
+}
+
+export class Storage {
+  readonly root: string;
+  readonly staging: string;
+  #ready = false;
+
+  /** `root` is the mirror's folder, `staging` one on the same file system outside of it; both are made when needed. */
+  constructor(root: string, staging: string) {
+    this.root = root;
+    this.staging = staging;
+  }
+
+  /** Makes both folders. Throws `ERR_MIRROR_ROOT` where the mirror's place is taken by something else. */
+  async prepare(): Promise<void> {
+    if (this.#ready) return;
+    fs.mkdirSync(this.staging, { recursive: true });
+    if (!this.checkRoot()) {
+      fs.mkdirSync(this.root);
+      await flush(dirname(this.root));
+    }
+    this.#ready = true;
+  }
+
+  /** Whether the mirror exists. Throws `ERR_MIRROR_ROOT` when something else than a folder stands there. */
+  checkRoot(): boolean {
+    const stats = fs.lstatSync(this.root, { throwIfNoEntry: false });
+    if (stats === undefined) return false;
+    if (stats.isDirectory()) return true;
+    throw new SyncError("ERR_MIRROR_ROOT", "the mirror's place at the server is taken by something that is no folder");
+  }
+
+  /**
+   * Removes what interrupted writes left, and the interrupted large files nobody came back for; with `all`, every one
+   * of them. The staging folder itself goes when it is empty.
+   */
+  clean(all: boolean): void {
+    const partials: { file: string; age: number }[] = [];
+    for (const name of listOrNothing(this.staging)) {
+      const file = `${this.staging}/${name}`;
+      const age = Date.now() - (fs.lstatSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0);
+      if (PARTIAL.test(name) && !all && age < PARTIAL_KEEP_MS) partials.push({ file, age });
+      else fs.rmSync(file, { recursive: true, force: true });
+    }
+    partials.sort((a, b) => a.age - b.age);
+    for (const { file } of partials.slice(MAX_PARTIALS)) fs.rmSync(file, { force: true });
+    try {
+      if (partials.length === 0) fs.rmdirSync(this.staging);
+      this.#ready = false;
+    } catch {
+      // Not there, or not empty: both are fine.
+    }
+  }
+
+  /** Writes a small file beside and flushes it. Resolves to where it is; {@link place} makes it visible. */
+  async stageSmall(file: SmallFile): Promise<string> {
+    if (!createHash("sha256").update(file.content).digest().equals(file.sha256)) {
+      throw new SyncError("ERR_CHECKSUM", "what arrived is not what was sent");
+    }
+    const staged = `${this.staging}/${randomUUID()}.new`;
+    const fd = fs.openSync(staged, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, modeOf(file.executable));
+    try {
+      writeAll(fd, file.content);
+      setTime(fd, file.mtimeNs);
+      await fdatasync(fd);
+      return staged;
+    } catch (error) {
+      fs.rmSync(staged, { force: true });
+      throw error;
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+
+  /** Opens the place for a large file: where an earlier attempt at this very version stopped, or empty. */
+  openIncoming(file: FileIdentity): Incoming {
+    const pathId = digest(file.path);
+    const name = `${pathId}-${digest(`${file.size}/${file.mtimeNs}/${file.executable}`)}.partial`;
+    for (const other of listOrNothing(this.staging)) {
+      if (other.startsWith(pathId) && other !== name) fs.rmSync(`${this.staging}/${other}`, { force: true });
+    }
+    const staged = `${this.staging}/${name}`;
+    const fd = fs.openSync(staged, O_CREAT | O_RDWR | O_NOFOLLOW, modeOf(file.executable));
+    const have = fs.fstatSync(fd).size;
+    if (have <= file.size) return { fd, staged, have };
+    fs.ftruncateSync(fd, 0);
+    return { fd, staged, have: 0 };
+  }
+
+  /** Sets the time of a large file that is complete, and flushes it. */
+  async sealIncoming(incoming: Incoming, mtimeNs: bigint): Promise<void> {
+    setTime(incoming.fd, mtimeNs);
+    await fsync(incoming.fd);
+  }
+
+  /** Renames what was staged to `path`, over a file or link that stands there. */
+  place(staged: string, path: string): void {
+    fs.renameSync(staged, this.#resolve(path));
+  }
+
+  /** Removes what was staged and will not be placed. */
+  discard(staged: string): void {
+    fs.rmSync(staged, { force: true });
+  }
+
+  makeLink(path: string, target: string): void {
+    if (target === "" || target.includes("\0")) throw new SyncError("ERR_UNSAFE_PATH", "no link can point there");
+    const staged = `${this.staging}/${randomUUID()}.new`;
+    const place = this.#resolve(path);
+    fs.symlinkSync(target, staged);
+    try {
+      fs.renameSync(staged, place);
+    } catch (error) {
+      fs.rmSync(staged, { force: true });
+      throw error;
+    }
+  }
+
+  makeFolder(path: string): void {
+    const place = this.#resolve(path);
+    try {
+      fs.mkdirSync(place);
+    } catch (error) {
+      if (systemCode(error) !== "EEXIST" || !fs.lstatSync(place).isDirectory()) throw error;
+    }
+  }
+
+  /** Removes one entry; a folder only when it is empty. What is not there is fine. */
+  remove(path: string, kind: Kind): void {
+    const place = this.#resolve(path);
+    try {
+      if (kind === "directory") fs.rmdirSync(place);
+      else fs.unlinkSync(place);
+    } catch (error) {
+      if (systemCode(error) !== "ENOENT") throw error;
+    }
+  }
+
+  /** Sets modification time and executable bit of a file whose content is right already. */
+  async touch(file: FileIdentity): Promise<void> {
+    const fd = fs.openSync(this.#resolve(file.path), O_RDONLY | O_NOFOLLOW);
+    try {
+      const stats = fs.fstatSync(fd);
+      if (!stats.isFile() || stats.size !== file.size) {
+        throw new SyncError("ERR_CHECKSUM", "the file at the destination is another one");
+      }
+      const readable = (stats.mode & 0o444) >> 2;
+      fs.fchmodSync(fd, (stats.mode & 0o7666) | (file.executable ? readable | 0o100 : 0));
+      setTime(fd, file.mtimeNs);
+      await fsync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+
+  /** Makes the names in the folder at `path` durable, where the platform can. */
+  flushFolder(path: string): Promise<void> {
+    return flush(path === "" ? this.root : `${this.root}/${path}`);
+  }
+
+  /** The place of `path`, once it is clear that it is inside the mirror and reached through no link. */
+  #resolve(path: string): string {
+    const reason = unsafePath(path);
+    if (reason !== undefined) throw new SyncError("ERR_UNSAFE_PATH", reason);
+    for (const ancestor of ancestorsOf(path)) {
+      const stats = fs.lstatSync(`${this.root}/${ancestor}`, { throwIfNoEntry: false });
+      if (stats === undefined) throw new SyncError("ERR_NOT_A_FOLDER", `there is no folder ${ancestor}`);
+      if (!stats.isDirectory()) throw new SyncError("ERR_NOT_A_FOLDER", `${ancestor} is not a folder`);
+    }
+    return `${this.root}/${path}`;
+  }
+
+  /** What the mirror's file system keeps, found out by trying. */
+  probe(): { executable: boolean; mtimeToleranceNs: bigint } {
+    const executable = process.platform !== "win32";
+    const wanted = 1_700_000_001_123_456_789n;
+    const file = `${this.staging}/${randomUUID()}.new`;
+    try {
+      fs.mkdirSync(this.staging, { recursive: true });
+      const fd = fs.openSync(file, O_CREAT | O_EXCL | O_WRONLY, 0o600);
+      setTime(fd, wanted);
+      const found = fs.fstatSync(fd, { bigint: true }).mtimeNs;
+      fs.closeSync(fd);
+      const off = found > wanted ? found - wanted : wanted - found;
+      return { executable, mtimeToleranceNs: off < 1000n ? 1000n : off < 1_000_000_000n ? off * 2n : 2_000_000_000n };
+    } finally {
+      fs.rmSync(file, { force: true });
+    }
+  }
+}
+
+async function flush(folder: string): Promise<void> {
+  let fd: number | undefined;
+  try {
+    fd = fs.openSync(folder, O_RDONLY | O_NOFOLLOW);
+    await fsync(fd);
+  } catch (error) {
+    const code = systemCode(error) ?? "";
+    // A folder that is gone (or replaced) needs no flushing: its removal is flushed with its parent.
+    if (code === "ENOENT" || code === "ENOTDIR" || code === "ELOOP") return;
+    if (!CANNOT_FLUSH_FOLDERS.has(code)) throw error;
+  } finally {
+    if (fd !== undefined) fs.closeSync(fd);
+  }
+}
+
+/** The bits a new file gets, before the process's umask. */
+function modeOf(executable: boolean): number {
+  return executable ? 0o777 : 0o666;
+}
+
+/** Node takes seconds as a float (about 240 ns exact today), and times before 1970 only as a Date. */
+function setTime(fd: number, mtimeNs: bigint): void {
+  const time = mtimeNs < 0n ? new Date(Number(mtimeNs / 1_000_000n)) : Number(mtimeNs) / 1e9;
+  fs.futimesSync(fd, time, time);
+}
+
+function writeAll(fd: number, content: Uint8Array): void {
+  for (let done = 0; done < content.length; ) done += fs.writeSync(fd, content, done, content.length - done);
+}
+
+function listOrNothing(directory: string): string[] {
+  try {
+    return fs.readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+function digest(text: string): string {
+  return createHash("sha256").update(text).digest("hex").slice(0, 32);
+}

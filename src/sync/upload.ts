@@ -1,0 +1,122 @@
+/** One large file on its way into a mirror. */
+import { createHash } from "node:crypto";
+import fs from "node:fs";
+import { promisify } from "node:util";
+import { SyncError } from "./errors.js";
+import { FLUSH_EVERY_BYTES, MAX_DATA_BYTES } from "./limits.js";
+import type { Incoming, Storage } from "./storage.js";
+import type { FileIdentity } from "./wire.js";
+
+const read = promisify(fs.read);
+const write = promisify(fs.write);
+const fdatasync = promisify(fs.fdatasync);
+
+/**
+ * Writes and hashes in the order of the calls, each waiting for the one before. After an error every later step
+ * fails with it. {@link close} keeps what has arrived, for the client to go on from there.
+ */
+export class Upload {
+  readonly file: FileIdentity;
+  readonly #storage: Storage;
+  readonly #incoming: Incoming;
+  readonly #hash = createHash("sha256");
+  #announced: number;
+  #written = 0;
+  #flushed = 0;
+  #flushing: Promise<void> | undefined;
+  #tail: Promise<unknown>;
+  #open = true;
+
+  constructor(storage: Storage, file: FileIdentity) {
+    this.file = file;
+    this.#storage = storage;
+    this.#incoming = storage.openIncoming(file);
+    this.#announced = this.#incoming.have;
+    this.#tail = this.#rehash();
+    this.#tail.catch(() => {});
+  }
+
+  /** Bytes that were there already. */
+  get have(): number {
+    return this.#incoming.have;
+  }
+
+  /** Resolves when `content` is written. */
+  write(content: Uint8Array): Promise<void> {
+    this.#announced += content.length;
+    if (this.#announced > this.file.size) {
+      return this.#then(() => Promise.reject(new SyncError("ERR_CHECKSUM", "more arrived than was announced")));
+    }
+    return this.#then(async () => {
+      this.#hash.update(content);
+      for (let done = 0; done < content.length; ) {
+        const { bytesWritten } = await write(this.#incoming.fd, content, done, content.length - done, this.#written);
+        done += bytesWritten;
+        this.#written += bytesWritten;
+      }
+      await this.#flushNowAndThen();
+    });
+  }
+
+  /** Checks and flushes the whole. Resolves to where it is staged. Rejects with `ERR_CHECKSUM`, then it is gone. */
+  finish(sha256: Uint8Array): Promise<string> {
+    return this.#then(async () => {
+      await this.#flushing;
+      const complete = this.#written === this.file.size && this.#hash.digest().equals(sha256);
+      if (!complete) {
+        this.#discard();
+        throw new SyncError("ERR_CHECKSUM", "what arrived is not what was sent");
+      }
+      await this.#storage.sealIncoming(this.#incoming, this.file.mtimeNs);
+      this.#close();
+      return this.#incoming.staged;
+    });
+  }
+
+  /** Throws away what has arrived. */
+  async abort(): Promise<void> {
+    await this.#then(async () => this.#flushing).catch(() => {});
+    this.#discard();
+  }
+
+  /** Stops, and keeps what has arrived. */
+  async close(): Promise<void> {
+    await this.#then(async () => this.#flushing).catch(() => {});
+    this.#close();
+  }
+
+  #then<T>(step: () => Promise<T>): Promise<T> {
+    const next = this.#tail.then(step);
+    this.#tail = next;
+    next.catch(() => {});
+    return next;
+  }
+
+  async #rehash(): Promise<void> {
+    const buffer = Buffer.allocUnsafe(this.have > 0 ? MAX_DATA_BYTES : 0);
+    while (this.#written < this.have) {
+      const { bytesRead } = await read(this.#incoming.fd, buffer, 0, buffer.length, this.#written);
+      if (bytesRead === 0) throw new SyncError("ERR_CHECKSUM", "what had arrived before is gone");
+      this.#hash.update(buffer.subarray(0, bytesRead));
+      this.#written += bytesRead;
+    }
+  }
+
+  async #flushNowAndThen(): Promise<void> {
+    if (this.#written - this.#flushed < FLUSH_EVERY_BYTES) return;
+    await this.#flushing;
+    this.#flushed = this.#written;
+    this.#flushing = fdatasync(this.#incoming.fd);
+    this.#flushing.catch(() => {});
+  }
+
+  #discard(): void {
+    this.#close();
+    fs.rmSync(this.#incoming.staged, { force: true });
+  }
+
+  #close(): void {
+    if (this.#open) fs.closeSync(this.#incoming.fd);
+    this.#open = false;
+  }
+}

@@ -1,0 +1,399 @@
+/**
+ * The messages between the two ends of a mirror, as bytes (docs/sync-protocol.md). Pure. Decoding checks every length
+ * and count against its limit before memory is spent on it; whatever the bytes, it throws nothing but a
+ * {@link SyncError} `ERR_PROTOCOL` or `ERR_VERSION`.
+ */
+import { malformed, Reader, Writer } from "./bytes.js";
+import type { Entry, Kind } from "./entry.js";
+import { SyncError } from "./errors.js";
+import {
+  FRAME_HEADER_BYTES,
+  HELLO_MAGIC,
+  MAX_DATA_BYTES,
+  MAX_DONE_IDS,
+  MAX_ID_BYTES,
+  MAX_INLINE_BYTES,
+  MAX_LISTING_BYTES,
+  MAX_MESSAGE_BYTES,
+  MAX_NAME_BYTES,
+  MAX_PATH_BYTES,
+  MAX_TARGET_BYTES,
+} from "./limits.js";
+
+/** What makes one version of a file. `mtimeNs` in nanoseconds since 1970, `size` in bytes. */
+export interface FileIdentity {
+  readonly path: string;
+  readonly size: number;
+  readonly mtimeNs: bigint;
+  readonly executable: boolean;
+}
+
+export interface Hello {
+  readonly type: "hello";
+  /** The highest version of the protocol that the client speaks. */
+  readonly version: number;
+  /** Which mirror. */
+  readonly name: string;
+  /** The same for every run on the same folder of the same machine. */
+  readonly clientId: string;
+  /** The same for every connection of one running client. */
+  readonly instanceId: string;
+  /** Who this is, for people. */
+  readonly label: string;
+}
+
+export interface Welcome {
+  readonly type: "welcome";
+  /** The version both speak from here on. */
+  readonly version: number;
+  /** Whether the mirror's file system keeps executable bits. */
+  readonly executable: boolean;
+  /** How far apart a time set and the time read back can be at the mirror. */
+  readonly mtimeToleranceNs: bigint;
+}
+
+/** Client to server: one step, answered by DONE or FAIL with its `id`. */
+export type Request =
+  | { readonly type: "mkdir"; readonly id: number; readonly path: string }
+  | { readonly type: "link"; readonly id: number; readonly path: string; readonly target: string }
+  | { readonly type: "remove"; readonly id: number; readonly path: string; readonly kind: Kind }
+  | ({ readonly type: "touch"; readonly id: number } & FileIdentity)
+  | SmallFile
+  /** A large file: answered by HAVE, then its DATA from there and END, or ABORT. */
+  | ({ readonly type: "put"; readonly id: number } & FileIdentity);
+
+export interface SmallFile {
+  readonly type: "file";
+  readonly id: number;
+  readonly path: string;
+  readonly mtimeNs: bigint;
+  readonly executable: boolean;
+  readonly sha256: Uint8Array;
+  readonly content: Uint8Array;
+}
+
+export type Message =
+  | Hello
+  | Welcome
+  | Request
+  /** Server to client: the session ends, and why. */
+  | { readonly type: "error"; readonly code: string; readonly message: string }
+  | { readonly type: "list" }
+  | { readonly type: "entries"; readonly entries: readonly Entry[] }
+  | { readonly type: "listed"; readonly count: number }
+  | { readonly type: "have"; readonly id: number; readonly offset: number }
+  | { readonly type: "data"; readonly id: number; readonly content: Uint8Array }
+  | { readonly type: "end"; readonly id: number; readonly sha256: Uint8Array }
+  | { readonly type: "abort"; readonly id: number }
+  /** The steps are durable. */
+  | { readonly type: "done"; readonly ids: readonly number[] }
+  | { readonly type: "fail"; readonly id: number; readonly code: string; readonly message: string }
+  /** Client to server: everything is equal now, so many entries. */
+  | { readonly type: "settled"; readonly entries: number }
+  | { readonly type: "ping"; readonly token: number }
+  | { readonly type: "pong"; readonly token: number }
+  | { readonly type: "bye" };
+
+/** Number on the wire, largest payload. */
+const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } = {
+  hello: [1, 4096],
+  welcome: [2, 1024],
+  error: [3, MAX_MESSAGE_BYTES + MAX_ID_BYTES + 4],
+  list: [4, 0],
+  entries: [5, MAX_LISTING_BYTES + MAX_PATH_BYTES + MAX_TARGET_BYTES + 32],
+  listed: [6, 8],
+  mkdir: [16, MAX_PATH_BYTES + 6],
+  link: [17, MAX_PATH_BYTES + MAX_TARGET_BYTES + 8],
+  remove: [18, MAX_PATH_BYTES + 7],
+  touch: [19, MAX_PATH_BYTES + 32],
+  file: [20, MAX_PATH_BYTES + MAX_INLINE_BYTES + 64],
+  put: [21, MAX_PATH_BYTES + 32],
+  have: [22, 12],
+  data: [23, MAX_DATA_BYTES + 4],
+  end: [24, 36],
+  abort: [25, 4],
+  done: [32, 4 * MAX_DONE_IDS + 2],
+  fail: [33, MAX_MESSAGE_BYTES + MAX_ID_BYTES + 8],
+  settled: [40, 8],
+  ping: [48, 4],
+  pong: [49, 4],
+  bye: [50, 0],
+};
+
+const BY_NUMBER: ReadonlyMap<number, readonly [Message["type"], number]> = new Map(
+  Object.entries(TYPES).map(([type, [number, most]]) => [number, [type as Message["type"], most]]),
+);
+
+const KINDS: readonly Kind[] = ["file", "directory", "symlink"];
+const SHA256_BYTES = 32;
+
+/** One message as a frame: type, payload length, payload. Throws `ERR_LIMIT` for what no frame may hold. */
+export function encode(message: Message): Buffer {
+  const [number, most] = TYPES[message.type];
+  const writer = new Writer(estimate(message));
+  writer.u8(number);
+  writer.u32(0);
+  writePayload(writer, message);
+  const frame = writer.finish();
+  const length = frame.length - FRAME_HEADER_BYTES;
+  if (length > most) throw new SyncError("ERR_LIMIT", `a ${message.type} message of ${length} bytes is too long`);
+  frame.writeUInt32BE(length, 1);
+  return frame;
+}
+
+function estimate(message: Message): number {
+  if (message.type === "file" || message.type === "data") return message.content.length + 256;
+  return message.type === "entries" ? message.entries.length * 64 + 64 : 192;
+}
+
+/**
+ * A DATA frame to read content into, without a copy: fill `content`, then send `frame`. Where less than the whole was
+ * filled, {@link shrinkDataFrame} gives the frame to send.
+ */
+export function dataFrame(id: number, bytes: number): { frame: Buffer; content: Buffer } {
+  const frame = Buffer.allocUnsafeSlow(FRAME_HEADER_BYTES + 4 + bytes);
+  frame.writeUInt8(TYPES.data[0], 0);
+  frame.writeUInt32BE(4 + bytes, 1);
+  frame.writeUInt32BE(id, FRAME_HEADER_BYTES);
+  return { frame, content: frame.subarray(FRAME_HEADER_BYTES + 4) };
+}
+
+export function shrinkDataFrame(frame: Buffer, bytes: number): Buffer {
+  frame.writeUInt32BE(4 + bytes, 1);
+  return frame.subarray(0, FRAME_HEADER_BYTES + 4 + bytes);
+}
+
+/** How many bytes an entry takes in a listing, at most. */
+export function entryBytes(entry: Entry): number {
+  return 24 + 3 * (entry.path.length + (entry.kind === "symlink" ? entry.target.length : 0));
+}
+
+function writePayload(writer: Writer, message: Message): Writer {
+  switch (message.type) {
+    case "hello":
+      return writer
+        .u32(HELLO_MAGIC)
+        .u16(message.version)
+        .text(message.name, MAX_NAME_BYTES)
+        .text(message.clientId, MAX_ID_BYTES)
+        .text(message.instanceId, MAX_ID_BYTES)
+        .text(message.label, MAX_ID_BYTES);
+    case "welcome":
+      return writer.u16(message.version).flag(message.executable).i64(message.mtimeToleranceNs);
+    case "error":
+      return writer.text(message.code, MAX_ID_BYTES).text(message.message, MAX_MESSAGE_BYTES);
+    case "entries":
+      return message.entries.reduce(writeEntry, writer.u32(message.entries.length));
+    case "listed":
+      return writer.u64(message.count);
+    case "settled":
+      return writer.u64(message.entries);
+    case "done":
+      return message.ids.reduce((to, id) => to.u32(id), writer.u16(message.ids.length));
+    case "ping":
+    case "pong":
+      return writer.u32(message.token);
+    case "list":
+    case "bye":
+      return writer;
+    default:
+      return writeStep(writer.u32(message.id), message);
+  }
+}
+
+function writeStep(writer: Writer, message: Extract<Message, { id: number }>): Writer {
+  switch (message.type) {
+    case "mkdir":
+      return writer.text(message.path, MAX_PATH_BYTES);
+    case "link":
+      return writer.text(message.path, MAX_PATH_BYTES).text(message.target, MAX_TARGET_BYTES);
+    case "remove":
+      return writer.u8(KINDS.indexOf(message.kind)).text(message.path, MAX_PATH_BYTES);
+    case "touch":
+    case "put":
+      return writeIdentity(writer, message);
+    case "file":
+      return writer
+        .flag(message.executable)
+        .i64(message.mtimeNs)
+        .text(message.path, MAX_PATH_BYTES)
+        .raw(message.sha256)
+        .raw(message.content);
+    case "have":
+      return writer.u64(message.offset);
+    case "data":
+      return writer.raw(message.content);
+    case "end":
+      return writer.raw(message.sha256);
+    case "fail":
+      return writer.text(message.code, MAX_ID_BYTES).text(message.message, MAX_MESSAGE_BYTES);
+    case "abort":
+      return writer;
+  }
+}
+
+function writeIdentity(writer: Writer, file: FileIdentity): Writer {
+  return writer.flag(file.executable).u64(file.size).i64(file.mtimeNs).text(file.path, MAX_PATH_BYTES);
+}
+
+function writeEntry(writer: Writer, entry: Entry): Writer {
+  writer.u8(KINDS.indexOf(entry.kind));
+  if (entry.kind === "file") return writeIdentity(writer, entry);
+  writer.text(entry.path, MAX_PATH_BYTES);
+  return entry.kind === "symlink" ? writer.text(entry.target, MAX_TARGET_BYTES) : writer;
+}
+
+/** Turns any sequence of chunks into messages. Holds at most one frame and the chunk in hand. */
+export class Decoder {
+  #chunks: Buffer[] = [];
+  #buffered = 0;
+  #type: Message["type"] | undefined;
+  #needed = FRAME_HEADER_BYTES;
+
+  /** Bytes received and not yet part of a message. */
+  get buffered(): number {
+    return this.#buffered;
+  }
+
+  push(chunk: Uint8Array): void {
+    if (chunk.length === 0) return;
+    this.#chunks.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length));
+    this.#buffered += chunk.length;
+  }
+
+  /** The next whole message, or `undefined` until more is pushed. Contents may share memory with the chunks. */
+  next(): Message | undefined {
+    if (this.#type === undefined) {
+      if (this.#buffered < FRAME_HEADER_BYTES) return undefined;
+      const header = this.#take(FRAME_HEADER_BYTES);
+      const known = BY_NUMBER.get(header[0] ?? 0);
+      const length = header.readUInt32BE(1);
+      if (known === undefined) throw malformed(`unknown message type ${header[0]}`);
+      if (length > known[1]) throw malformed(`a ${known[0]} message of ${length} bytes`);
+      this.#type = known[0];
+      this.#needed = length;
+    }
+    if (this.#buffered < this.#needed) return undefined;
+    const type = this.#type;
+    const reader = new Reader(this.#take(this.#needed));
+    this.#type = undefined;
+    const message = readPayload(reader, type);
+    // HELLO and WELCOME may grow in later versions; every other message is exactly as long as it says.
+    if (type !== "hello" && type !== "welcome") reader.finish(type);
+    return message;
+  }
+
+  #take(bytes: number): Buffer {
+    this.#buffered -= bytes;
+    const first = this.#chunks[0];
+    if (bytes === 0 || first === undefined) return Buffer.alloc(0);
+    if (first.length > bytes) {
+      this.#chunks[0] = first.subarray(bytes);
+      return first.subarray(0, bytes);
+    }
+    let whole = 0;
+    let count = 0;
+    while (whole < bytes) whole += this.#chunks[count++]?.length ?? 0;
+    const parts = this.#chunks.splice(0, count);
+    const joined = parts.length === 1 ? first : Buffer.concat(parts, whole);
+    if (whole > bytes) this.#chunks.unshift(joined.subarray(bytes));
+    return joined.subarray(0, bytes);
+  }
+}
+
+function readPayload(reader: Reader, type: Message["type"]): Message {
+  switch (type) {
+    case "hello":
+      return readHello(reader);
+    case "welcome":
+      return { type, version: reader.u16(), executable: reader.flag(), mtimeToleranceNs: reader.i64() };
+    case "error":
+      return { type, code: reader.text(MAX_ID_BYTES), message: reader.text(MAX_MESSAGE_BYTES) };
+    case "entries":
+      return { type, entries: readEntries(reader) };
+    case "listed":
+      return { type, count: reader.u64() };
+    case "settled":
+      return { type, entries: reader.u64() };
+    case "done":
+      return { type, ids: readIds(reader) };
+    case "ping":
+    case "pong":
+      return { type, token: reader.u32() };
+    case "list":
+    case "bye":
+      return { type };
+    default:
+      return readStep(reader, type, reader.u32());
+  }
+}
+
+function readHello(reader: Reader): Hello {
+  if (reader.u32() !== HELLO_MAGIC) throw malformed("the peer does not speak the mirror protocol");
+  const version = reader.u16();
+  const name = reader.text(MAX_NAME_BYTES);
+  const clientId = reader.text(MAX_ID_BYTES);
+  const instanceId = reader.text(MAX_ID_BYTES);
+  return { type: "hello", version, name, clientId, instanceId, label: reader.text(MAX_ID_BYTES) };
+}
+
+function readStep(reader: Reader, type: Extract<Message, { id: number }>["type"], id: number): Message {
+  switch (type) {
+    case "mkdir":
+      return { type, id, path: reader.text(MAX_PATH_BYTES) };
+    case "link":
+      return { type, id, path: reader.text(MAX_PATH_BYTES), target: reader.text(MAX_TARGET_BYTES) };
+    case "remove":
+      return { type, id, kind: readKind(reader), path: reader.text(MAX_PATH_BYTES) };
+    case "touch":
+    case "put":
+      return { type, id, ...readIdentity(reader) };
+    case "file": {
+      const executable = reader.flag();
+      const mtimeNs = reader.i64();
+      const path = reader.text(MAX_PATH_BYTES);
+      return { type, id, path, mtimeNs, executable, sha256: reader.raw(SHA256_BYTES), content: reader.rest() };
+    }
+    case "have":
+      return { type, id, offset: reader.u64() };
+    case "data":
+      return { type, id, content: reader.rest() };
+    case "end":
+      return { type, id, sha256: reader.raw(SHA256_BYTES) };
+    case "fail":
+      return { type, id, code: reader.text(MAX_ID_BYTES), message: reader.text(MAX_MESSAGE_BYTES) };
+    case "abort":
+      return { type, id };
+  }
+}
+
+function readIdentity(reader: Reader): FileIdentity {
+  const executable = reader.flag();
+  const size = reader.u64();
+  const mtimeNs = reader.i64();
+  return { path: reader.text(MAX_PATH_BYTES), size, mtimeNs, executable };
+}
+
+function readEntries(reader: Reader): Entry[] {
+  // An entry takes at least 4 bytes, so the count cannot make us hold more than the payload justifies.
+  const count = reader.count(reader.u32(), 4);
+  const entries: Entry[] = [];
+  for (let i = 0; i < count; i++) {
+    const kind = readKind(reader);
+    if (kind === "file") entries.push({ kind, ...readIdentity(reader) });
+    else if (kind === "directory") entries.push({ kind, path: reader.text(MAX_PATH_BYTES) });
+    else entries.push({ kind, path: reader.text(MAX_PATH_BYTES), target: reader.text(MAX_TARGET_BYTES) });
+  }
+  return entries;
+}
+
+function readIds(reader: Reader): number[] {
+  const count = reader.count(reader.u16(), 4);
+  return Array.from({ length: count }, () => reader.u32());
+}
+
+function readKind(reader: Reader): Kind {
+  const kind = KINDS[reader.u8()];
+  if (kind === undefined) throw malformed("an unknown kind of entry");
+  return kind;
+}
