@@ -1,11 +1,11 @@
 import type { CongestionController } from "./congestion/controller.js";
 import { Tahoe } from "./congestion/tahoe.js";
-import { type Connection, type ConnectionStats, type Failure, type ShortSegments, Signal } from "./connection.js";
+import { type Connection, emptyStats, type Failure, type ShortSegments, Signal } from "./connection.js";
 import type { Edition, EditionName } from "./editions.js";
 import { HEADER_BYTES } from "./limits.js";
-import { ACK, emptyHeader, encodeHeader, FIN, type Header, SYN } from "./packet.js";
+import { ACK, emptyHeader, encodeHeader, FIN, type Header, makesSense, SYN } from "./packet.js";
 import { ReceiveBuffer } from "./receive-buffer.js";
-import { SendBuffer } from "./send-buffer.js";
+import { SendWindow } from "./send-window.js";
 import { toPosition, toSequence } from "./sequence.js";
 import { type TraceSink, traceReceived, traceSent } from "./trace.js";
 
@@ -40,16 +40,7 @@ export class ClassicConnection implements Connection {
   keepAliveMs = 0;
   failure: Failure | null = null;
   closed = false;
-  readonly stats: ConnectionStats = {
-    datagramsSent: 0,
-    datagramsReceived: 0,
-    retransmissions: 0,
-    timeouts: 0,
-    dropped: 0,
-    bytesAcknowledged: 0,
-    bytesReceived: 0,
-    overflows: 0,
-  };
+  readonly stats = emptyStats();
 
   readonly #edition: Edition;
   /** Nothing but a FIN is expected from the peer. */
@@ -60,15 +51,9 @@ export class ClassicConnection implements Connection {
   readonly #sent: Header = emptyHeader();
   #signals = 0;
 
-  // Sending, as positions: 0 is our SYN, data from 1 on, our FIN behind it (RFC 9293 section 3.3.1 names them).
+  // Sending.
   readonly #isn: number;
-  readonly #sendBuffer = new SendBuffer();
-  #sndUna = 0;
-  #sndNxt = 0;
-  /** Behind the highest position ever sent: what lies before it is a retransmission. */
-  #sndMax = 0;
-  /** After a timeout only the first segment is sent again, until something new is acknowledged. */
-  #resendFirstOnly = false;
+  readonly #window = new SendWindow();
   #writerWaits = false;
   #endRequested = false;
   #finSent = false;
@@ -118,16 +103,16 @@ export class ClassicConnection implements Connection {
     return this.#congestion.ssthresh;
   }
   get bytesInFlight(): number {
-    return Math.max(0, Math.min(this.#sndNxt, this.#dataEnd) - Math.max(this.#sndUna, 1));
+    return this.#window.bytesInFlight;
   }
   get bytesHeld(): number {
-    return this.#sendBuffer.length;
+    return this.#window.buffer.length;
   }
   get readableBytes(): number {
     return this.#receiveBuffer.readableBytes;
   }
   get connected(): boolean {
-    return this.#sndUna > 0 && this.#peerSynReceived;
+    return this.#window.sndUna > 0 && this.#peerSynReceived;
   }
   get ended(): boolean {
     return this.#finReceived;
@@ -149,12 +134,12 @@ export class ClassicConnection implements Connection {
   write(chunk: Uint8Array, _now: number): boolean {
     if (this.#endRequested) throw new Error("write() after end()");
     if (this.closed) return true;
-    this.#sendBuffer.append(chunk);
-    if (this.#sendBuffer.length >= this.cwnd) {
+    this.#window.buffer.append(chunk);
+    if (this.#window.buffer.length >= this.cwnd) {
       this.#writerWaits = true;
       return false;
     }
-    this.#sendBuffer.own();
+    this.#window.buffer.own();
     return true;
   }
 
@@ -214,8 +199,9 @@ export class ClassicConnection implements Connection {
   #meet(header: Header, datagram: Uint8Array, now: number): boolean {
     if (this.role === "server") {
       // A bare ACK, an ACK with data, or data at once: whatever comes with our ID answers our SYN|ACK.
-      if (!this.#makesSense(header) || (header.flags & SYN) !== 0) return false;
+      if (!makesSense(header, this.#edition.modulus) || (header.flags & SYN) !== 0) return false;
       if ((header.flags & ACK) !== 0 && this.#ackPosition(header) !== 1) return false;
+      this.#synIsAcknowledged();
       this.#becomeConnected();
       return this.#receive(header, datagram, now);
     }
@@ -232,11 +218,7 @@ export class ClassicConnection implements Connection {
 
     this.#heard(header, now);
     if (header.connectionId !== 0) this.connectionId = header.connectionId;
-    if (ours) {
-      this.#sndUna = this.#sndNxt = this.#sndMax = 1;
-      this.#synDue = false;
-      this.#retransmitAt = NEVER;
-    }
+    if (ours) this.#synIsAcknowledged();
     if ((flags & SYN) !== 0) {
       this.#peerIsn = header.sequence;
       this.#peerSynReceived = true;
@@ -252,7 +234,7 @@ export class ClassicConnection implements Connection {
   /** A datagram of a connection whose handshake is done. */
   #receive(header: Header, datagram: Uint8Array, now: number): boolean {
     const { flags } = header;
-    if (!this.#makesSense(header)) return false;
+    if (!makesSense(header, this.#edition.modulus)) return false;
     if (this.#discardsInput && (flags & (ACK | FIN)) === 0) return false;
     if (this.#finWaitEndsAt !== NEVER && (flags & FIN) === 0) return false;
     if ((flags & SYN) !== 0) {
@@ -266,41 +248,26 @@ export class ClassicConnection implements Connection {
     if ((flags & ACK) !== 0) this.#receiveAck(header, now);
     if (this.closed) return true;
     if ((flags & FIN) !== 0) this.#receiveFin(header, now);
-    else if (datagram.length > HEADER_BYTES && !this.#isGarbage(flags)) this.#receiveData(header, datagram);
+    // A server's data never comes with an A, a client's first may: it is the leftovers of a buffer that some servers echo.
+    else if (datagram.length > HEADER_BYTES && !((flags & ACK) !== 0 && this.role === "client"))
+      this.#receiveData(header, datagram);
     else if ((flags & ACK) === 0) this.#ackDue = true;
     return true;
   }
 
-  #makesSense(header: Header): boolean {
-    const { modulus } = this.#edition;
-    if (header.sequence >= modulus) return false;
-    if ((header.flags & ACK) !== 0 && header.acknowledgement >= modulus) return false;
-    return (header.flags & (SYN | FIN)) !== (SYN | FIN);
-  }
-
-  /** Some servers' acknowledgements carry a buffer's leftovers. A server's data never comes with an A, a client's first may. */
-  #isGarbage(flags: number): boolean {
-    return this.role === "client" && (flags & ACK) !== 0;
-  }
-
   #receiveAck(header: Header, now: number): void {
+    const window = this.#window;
     const position = this.#ackPosition(header);
-    if (position <= this.#sndUna || position > this.#sndMax) return;
-    const finIsAcknowledged = position > this.#dataEnd;
-    const dataUpTo = finIsAcknowledged ? this.#dataEnd : position;
-    this.stats.bytesAcknowledged += dataUpTo - Math.min(this.#sndUna, this.#dataEnd);
-    this.#sendBuffer.release(dataUpTo - 1);
-    this.#sndUna = position;
-    if (this.#sndNxt < position) this.#sndNxt = position;
-    this.#resendFirstOnly = false;
+    if (position <= window.sndUna || position > window.sndMax) return;
+    this.stats.bytesAcknowledged += window.acknowledge(position);
     this.#congestion.onAcknowledged();
-    this.#retransmitAt = this.#sndNxt > position ? now + this.#edition.retransmitTimeoutMs : NEVER;
-    if (finIsAcknowledged) this.#finIsAcknowledged(now);
+    this.#retransmitAt = window.sndNxt > position ? now + this.#edition.retransmitTimeoutMs : NEVER;
+    if (position > window.dataEnd) this.#finIsAcknowledged(now);
     this.#wakeWriter();
   }
 
   #ackPosition(header: Header): number {
-    return toPosition(header.acknowledgement, this.#isn, this.#edition.modulus, this.#sndUna);
+    return toPosition(header.acknowledgement, this.#isn, this.#edition.modulus, this.#window.sndUna);
   }
 
   #receiveData(header: Header, datagram: Uint8Array): void {
@@ -352,15 +319,14 @@ export class ClassicConnection implements Connection {
   }
 
   #becomeConnected(): void {
-    if (this.role === "server") {
-      this.#sndUna = Math.max(this.#sndUna, 1);
-      this.#sndNxt = Math.max(this.#sndNxt, 1);
-      this.#sndMax = Math.max(this.#sndMax, 1);
-      this.#synDue = false;
-      this.#retransmitAt = NEVER;
-    }
     this.#signals |= Signal.connected;
     this.#wakeWriter();
+  }
+
+  #synIsAcknowledged(): void {
+    this.#window.acknowledge(1);
+    this.#synDue = false;
+    this.#retransmitAt = NEVER;
   }
 
   #heard(header: Header, now: number): void {
@@ -370,9 +336,9 @@ export class ClassicConnection implements Connection {
   }
 
   #wakeWriter(): void {
-    if (!this.#writerWaits || this.#sendBuffer.length >= this.cwnd) return;
+    if (!this.#writerWaits || this.#window.buffer.length >= this.cwnd) return;
     this.#writerWaits = false;
-    this.#sendBuffer.own();
+    this.#window.buffer.own();
     this.#signals |= Signal.writable;
   }
 
@@ -384,58 +350,45 @@ export class ClassicConnection implements Connection {
     if (!this.connected) return 0;
     // A FIN of ours that answers the peer's carries the acknowledgement; before that, what is owed goes first.
     if ((this.#finDue || this.#finIsNext()) && (this.#finReceived || !this.#ackDue)) return this.#sendFin(out, now);
-    // The first data may ride on the ACK of the handshake; every other acknowledgement travels alone.
-    const length = this.#nextSegmentLength();
+    const window = this.#window;
+    const { segmentBytes } = this.#edition;
+    const length = window.nextSegmentLength(segmentBytes, this.cwnd, this.#endRequested, this.shortSegments);
     if (this.#ackDue) {
       this.#ackDue = false;
       this.#finAckAt = NEVER;
-      if (this.role === "client" && length > 0 && this.#sndMax === 1) return this.#sendSegment(out, length, ACK, now);
-      return this.#send(out, this.#sndNxt, ACK, 0, false);
+      // The first data may ride on the ACK of the handshake; every other acknowledgement travels alone.
+      const rides = this.role === "client" && length > 0 && window.sndMax === 1;
+      return rides ? this.#sendSegment(out, length, ACK, now) : this.#send(out, window.sndNxt, ACK, 0, false);
     }
     if (length > 0) return this.#sendSegment(out, length, 0, now);
     if (this.#probeDue) {
       this.#probeDue = false;
-      return this.#send(out, this.#sndNxt, 0, 0, false);
+      return this.#send(out, this.#window.sndNxt, 0, 0, false);
     }
     return 0;
   }
 
-  /** Position behind the last byte written, and of the FIN. */
-  get #dataEnd(): number {
-    return this.#sendBuffer.end + 1;
-  }
-
-  #nextSegmentLength(): number {
-    const available = this.#dataEnd - this.#sndNxt;
-    if (available <= 0) return 0;
-    if (this.#resendFirstOnly && this.#sndNxt > this.#sndUna) return 0;
-    const inFlight = this.#sndNxt - this.#sndUna;
-    const length = Math.min(available, this.#edition.segmentBytes);
-    if (inFlight + length > this.cwnd) return 0;
-    if (length === this.#edition.segmentBytes || this.#endRequested || this.#sndNxt < this.#sndMax) return length;
-    if (this.shortSegments === "immediate" || (this.shortSegments === "nagle" && inFlight === 0)) return length;
-    return 0;
-  }
-
   #finIsNext(): boolean {
-    return this.#endRequested && !this.#finSent && this.#sndUna === this.#dataEnd;
+    return this.#endRequested && !this.#finSent && this.#window.sndUna === this.#window.dataEnd;
   }
 
   #sendSyn(out: Uint8Array, now: number): number {
     this.#synDue = false;
-    if (this.#sndUna === 0) this.#retransmitAt = now + this.#edition.retransmitTimeoutMs;
-    const duplicate = this.#sndMax > 0;
-    this.#sndMax = Math.max(this.#sndMax, 1);
-    if (this.#sndNxt === 0) this.#sndNxt = 1;
+    const window = this.#window;
+    const duplicate = window.sndMax > 0;
+    if (window.sndUna === 0) {
+      this.#retransmitAt = now + this.#edition.retransmitTimeoutMs;
+      window.sentUpTo(1);
+    }
     return this.#send(out, 0, this.role === "server" ? SYN | ACK : SYN, 0, duplicate);
   }
 
   #sendSegment(out: Uint8Array, length: number, flags: number, now: number): number {
-    const position = this.#sndNxt;
-    const duplicate = position < this.#sndMax;
-    this.#sendBuffer.copy(position - 1, length, out, HEADER_BYTES);
-    this.#sndNxt = position + length;
-    this.#sndMax = Math.max(this.#sndMax, this.#sndNxt);
+    const window = this.#window;
+    const position = window.sndNxt;
+    const duplicate = position < window.sndMax;
+    window.buffer.copy(position - 1, length, out, HEADER_BYTES);
+    window.sentUpTo(position + length);
     if (this.#retransmitAt === NEVER) this.#retransmitAt = now + this.#edition.retransmitTimeoutMs;
     return this.#send(out, position, flags, length, duplicate);
   }
@@ -445,7 +398,8 @@ export class ClassicConnection implements Connection {
     const duplicate = this.#finSent;
     this.#finSent = true;
     this.#finDue = false;
-    this.#sndNxt = this.#sndMax = this.#dataEnd + 1;
+    const position = this.#window.dataEnd;
+    this.#window.sentUpTo(position + 1);
     this.#retransmitAt = now + this.#edition.retransmitTimeoutMs;
     let flags = FIN;
     if (this.#finReceived) {
@@ -453,14 +407,14 @@ export class ClassicConnection implements Connection {
       this.#ackDue = false;
       this.#finAckAt = NEVER;
     }
-    return this.#send(out, this.#dataEnd, flags, 0, duplicate);
+    return this.#send(out, position, flags, 0, duplicate);
   }
 
   #send(out: Uint8Array, position: number, flags: number, length: number, duplicate: boolean): number {
     const { modulus } = this.#edition;
     const sent = this.#sent;
     sent.sequence = toSequence(position, this.#isn, modulus);
-    sent.acknowledgement = (flags & ACK) === 0 ? 0 : this.#acknowledgement();
+    sent.acknowledgement = (flags & ACK) === 0 ? 0 : this.#acknowledgement((flags & SYN) !== 0);
     sent.connectionId = this.connectionId;
     sent.flags = flags;
     encodeHeader(out, sent.sequence, sent.acknowledgement, sent.connectionId, flags);
@@ -470,8 +424,9 @@ export class ClassicConnection implements Connection {
     return HEADER_BYTES + length;
   }
 
-  #acknowledgement(): number {
-    const position = this.#receiveBuffer.nextOffset + (this.#finReceived ? 2 : 1);
+  /** The next position expected; a SYN|ACK says the same however late it is repeated. */
+  #acknowledgement(inSyn: boolean): number {
+    const position = inSyn ? 1 : this.#receiveBuffer.nextOffset + (this.#finReceived ? 2 : 1);
     return toSequence(position, this.#peerIsn, this.#edition.modulus);
   }
 
@@ -510,12 +465,11 @@ export class ClassicConnection implements Connection {
   #retransmit(now: number): void {
     this.stats.timeouts++;
     this.#retransmitAt = now + this.#edition.retransmitTimeoutMs;
-    if (this.#sndUna === 0) this.#synDue = true;
+    if (this.#window.sndUna === 0) this.#synDue = true;
     else if (this.#finSent) this.#finDue = true;
     else {
       this.#congestion.onTimeout();
-      this.#sndNxt = this.#sndUna;
-      this.#resendFirstOnly = true;
+      this.#window.goBack();
     }
   }
 

@@ -50,6 +50,19 @@ export interface ConnectionStats {
   overflows: number;
 }
 
+export function emptyStats(): ConnectionStats {
+  return {
+    datagramsSent: 0,
+    datagramsReceived: 0,
+    retransmissions: 0,
+    timeouts: 0,
+    dropped: 0,
+    bytesAcknowledged: 0,
+    bytesReceived: 0,
+    overflows: 0,
+  };
+}
+
 /**
  * One connection of the protocol as a value that is told things and asked things. All time is an argument, in
  * milliseconds on any one monotonic clock. After every input its owner drains it in one order: `transmit` until it

@@ -115,7 +115,7 @@ export class Endpoint {
       return this.#receiveSyn(header, remoteAddress, remotePort, now);
     }
     const known = this.#find(header.connectionId, remoteAddress, remotePort);
-    if (known !== null) return known.receive(header, datagram, now) ? known : null;
+    if (known?.receive(header, datagram, now)) return known;
     return this.#receiveAnswer(header, datagram, remoteAddress, remotePort, now);
   }
 
@@ -161,6 +161,9 @@ export class Endpoint {
     if (connection === undefined || !connection.receive(header, datagram, now)) return null;
     if (connection.connected) {
       this.#opening.delete(server);
+      // A server that has started anew gives the same IDs again: what comes is for the new connection.
+      const old = this.#find(connection.connectionId, remoteAddress, remotePort);
+      if (old !== null) this.#unregister(old);
       this.#register(connection);
     }
     return connection;
@@ -209,6 +212,10 @@ export class Endpoint {
     if (this.#opening.get(server) === connection) this.#opening.delete(server);
     const key = synKey(connection.remoteAddress, connection.remotePort, connection.peerIsn);
     if (this.#bySyn.get(key) === connection) this.#bySyn.delete(key);
+    this.#unregister(connection);
+  }
+
+  #unregister(connection: ClassicConnection): void {
     const others = this.#byId.get(connection.connectionId)?.filter((other) => other !== connection) ?? [];
     if (others.length > 0) this.#byId.set(connection.connectionId, others);
     else this.#byId.delete(connection.connectionId);

@@ -49,6 +49,13 @@ export function encodeHeader(
   out[11] = flags;
 }
 
+/** Whether a header's numbers lie in the sequence space and its flags can stand together. */
+export function makesSense(header: Header, modulus: number): boolean {
+  if (header.sequence >= modulus) return false;
+  if ((header.flags & ACK) !== 0 && header.acknowledgement >= modulus) return false;
+  return (header.flags & (SYN | FIN)) !== (SYN | FIN);
+}
+
 // Shifts on the bytes themselves: a DataView for each packet costs ten times as much.
 
 function byte(bytes: Uint8Array, at: number): number {

@@ -6,7 +6,8 @@ export interface Timed {
 
 interface Entry<T> {
   at: number;
-  readonly timed: T;
+  /** Null once another entry counts, or none: nothing is kept alive by an old time. */
+  timed: T | null;
 }
 
 /**
@@ -14,21 +15,26 @@ interface Entry<T> {
  * its old time comes (lazy); one that moves earlier must be announced with {@link update}.
  */
 export class Timers<T extends Timed> {
-  /** A binary heap by `at`. An item may stand in it more than once; the earliest counts, the others go when they come up. */
+  /** A binary heap by `at`. Entries that no longer count stay in it until their time comes. */
   readonly #heap: Entry<T>[] = [];
-  readonly #earliest = new Map<T, number>();
+  readonly #entries = new Map<T, Entry<T>>();
 
   /** Takes note of an item's deadline, if it has become earlier. */
   update(timed: T): void {
     const at = timed.deadline();
-    const known = this.#earliest.get(timed);
-    if (at === Number.POSITIVE_INFINITY || (known !== undefined && known <= at)) return;
-    this.#earliest.set(timed, at);
-    this.#push({ at, timed });
+    const known = this.#entries.get(timed);
+    if (known === undefined ? at === Number.POSITIVE_INFINITY : known.at <= at) return;
+    if (known !== undefined) known.timed = null;
+    const entry = { at, timed };
+    this.#entries.set(timed, entry);
+    this.#push(entry);
   }
 
   remove(timed: T): void {
-    this.#earliest.delete(timed);
+    const entry = this.#entries.get(timed);
+    if (entry === undefined) return;
+    entry.timed = null;
+    this.#entries.delete(timed);
   }
 
   /** A time at or before the earliest deadline, Infinity for none. */
@@ -42,20 +48,16 @@ export class Timers<T extends Timed> {
     for (;;) {
       this.#dropStale();
       const first = this.#heap[0];
-      if (first === undefined || first.at > now) return null;
+      if (first === undefined || first.timed === null || first.at > now) return null;
       this.#pop();
-      this.#earliest.delete(first.timed);
+      this.#entries.delete(first.timed);
       if (first.timed.deadline() <= now) return first.timed;
       this.update(first.timed);
     }
   }
 
   #dropStale(): void {
-    let first = this.#heap[0];
-    while (first !== undefined && this.#earliest.get(first.timed) !== first.at) {
-      this.#pop();
-      first = this.#heap[0];
-    }
+    while (this.#heap[0]?.timed === null) this.#pop();
   }
 
   #push(entry: Entry<T>): void {
