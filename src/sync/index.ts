@@ -1,1 +1,30 @@
-export {};
+/** Folder mirroring as RxJS, over any Node Duplex. */
+export type { Comparison, DirectoryEntry, Entry, FileEntry, Kind, SymlinkEntry } from "./entry.js";
+export { type Failure, SyncError, type SyncErrorCode } from "./errors.js";
+export type { MirrorEvent, PushEvent, Step, SyncedSummary } from "./events.js";
+export { type Ignore, ignoreNothing, ignorePatterns } from "./ignore.js";
+export { type MirrorOptions, mirror } from "./mirror.js";
+export {
+  type Entries,
+  type Operation,
+  type Plan,
+  type PlanOptions,
+  type PlanSummary,
+  plan,
+  summarize,
+} from "./plan.js";
+export { type PushOptions, pushTo } from "./push.js";
+export { type Admission, type ReceiveEvent, type ReceiveOptions, type ReceiveSession, receive } from "./receive.js";
+export { type Outcome, openRemote, type Remote, type RemoteOptions, type RemoteSession } from "./remote.js";
+export {
+  type PartialSnapshot,
+  type Problem,
+  type ScanOptions,
+  type Snapshot,
+  scanFolder,
+  scanPaths,
+} from "./scan.js";
+export type { Backoff } from "./session.js";
+export { Storage } from "./storage.js";
+export { everything, type Hint, type WatchOptions, watchFolder } from "./watch.js";
+export { Decoder, encode, type Hello, type Message } from "./wire.js";

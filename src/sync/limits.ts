@@ -81,6 +81,8 @@ export const SILENCE_MS = 15_000;
 export const HANDSHAKE_MS = 10_000;
 /** How long a peer may take to answer BYE. */
 export const GOODBYE_MS = 5000;
+/** … when we were unsubscribed and nobody waits for it. */
+export const UNSUBSCRIBED_GOODBYE_MS = 1000;
 /** How long an older session of the same client has to prove that it lives before a new process takes over. */
 export const PROBE_MS = 1500;
 
@@ -88,9 +90,16 @@ export const PROBE_MS = 1500;
 
 /** Hints beyond this within one settling time make a walk cheaper and safer than looking at each path. */
 export const BURST_HINTS = 1000;
+/** Beyond this many hints, looking once more is a walk. */
+export const RECHECK_HINTS = 200;
 /** After the events rest for this long, what they named is looked at once more. */
 export const RECHECK_MS = 1000;
 /** The folder is walked this often in any case. */
 export const WALK_EVERY_MS = 60_000;
 /** … and this often when the system has no watches left. */
 export const WALK_EVERY_UNWATCHED_MS = 5000;
+
+/** The first pause before connecting again; each later one is twice as long. */
+export const BACKOFF_FIRST_MS = 250;
+/** … up to this. */
+export const BACKOFF_MOST_MS = 15_000;

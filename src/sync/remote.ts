@@ -24,8 +24,11 @@ export type Outcome =
 
 /** Anything that a folder can be pushed to. {@link openRemote} gives one over a Duplex; you may write your own. */
 export interface Remote {
-  /** What the mirror holds, as far as it has confirmed; kept up to date by {@link apply}. */
-  readonly entries: ReadonlyMap<string, Entry>;
+  /**
+   * What the mirror holds, as far as it has confirmed; kept up to date by {@link apply}. A pusher replaces an entry
+   * that it found equal by the local one, which knows its version.
+   */
+  readonly entries: Map<string, Entry>;
   readonly comparison: Comparison;
   /**
    * Carries out operations as if in order, reading file contents from `folder`. Emits one `done`, `failed` or
@@ -56,8 +59,8 @@ export interface RemoteSession extends Remote {
   readonly bytesSent: number;
   /** Resolves when the session is over, with the reason when it was not {@link close}d. Never rejects. */
   readonly closed: Promise<SyncError | undefined>;
-  /** Takes leave of the server; resolves when it has done so too, or did not within 5 s. */
-  close(): Promise<void>;
+  /** Takes leave of the server; resolves when it has done so too, or did not within `graceMs` (default 5000). */
+  close(graceMs?: number): Promise<void>;
   /** Ends at once. */
   destroy(): void;
 }
@@ -145,8 +148,8 @@ class WireRemote implements RemoteSession {
     this.#channel.send({ type: "settled", entries: this.entries.size });
   }
 
-  async close(): Promise<void> {
-    this.#channel.goodbye(GOODBYE_MS);
+  async close(graceMs: number = GOODBYE_MS): Promise<void> {
+    this.#channel.goodbye(graceMs);
     await this.#closed.promise;
   }
 

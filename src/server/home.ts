@@ -1,0 +1,121 @@
+/** Where mirrors live: each in its folder under one directory, each with one client at a time. */
+import { mkdirSync, realpathSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Duplex } from "node:stream";
+import { type Admission, type ReceiveEvent, type ReceiveSession, receive, Storage, SyncError } from "../sync/index.js";
+import { mirrorNameProblem } from "./name.js";
+
+/** What a home reports: what its sessions do, and for whom. Plain data. */
+export type HomeEvent = ReceiveEvent & { readonly peer: string };
+
+export interface MirrorHomeOptions {
+  /** Mirrors are kept in `dir/NAME/`, unfinished files in `dir/.confundo/staging/NAME/`. Made when missing. */
+  readonly dir: string;
+  /** For logs. What it throws is turned into a process warning. */
+  readonly onEvent?: (event: HomeEvent) => void;
+  /** Milliseconds; see docs/sync-protocol.md for the defaults. */
+  readonly pingMs?: number;
+  readonly silenceMs?: number;
+  readonly handshakeMs?: number;
+  /** How long the session of another run of the same client has to show that it lives. Default 1500. */
+  readonly probeMs?: number;
+}
+
+interface Tenant {
+  readonly clientId: string;
+  readonly instanceId: string;
+  readonly label: string;
+  readonly session: ReceiveSession;
+}
+
+const PROBE_MS = 1500;
+
+/**
+ * Receives mirrors over any Duplex. One client at a time may write a mirror: another gets `ERR_MIRROR_BUSY`. A client
+ * that comes back replaces its own older session at once; another run of the same client does so when the older one
+ * no longer answers.
+ */
+export class MirrorHome {
+  readonly dir: string;
+  readonly #options: MirrorHomeOptions;
+  readonly #tenants = new Map<string, Tenant>();
+  readonly #sessions = new Set<ReceiveSession>();
+  /** For each mirror, the last of those that want in: they are looked at one after the other. */
+  readonly #doors = new Map<string, Promise<unknown>>();
+  #closing = false;
+
+  /** Throws what the system throws when the directory cannot be made. */
+  constructor(options: MirrorHomeOptions) {
+    mkdirSync(options.dir, { recursive: true });
+    this.dir = realpathSync(resolve(options.dir));
+    this.#options = options;
+  }
+
+  /** Sessions that are open. */
+  get sessions(): number {
+    return this.#sessions.size;
+  }
+
+  /** Serves one client over `duplex`, which it takes over. Never throws. `peer` is for the events. */
+  handle(duplex: Duplex, peer = ""): void {
+    const { onEvent, pingMs, silenceMs, handshakeMs } = this.#options;
+    const session = receive(duplex, {
+      admit: (hello, session) => this.#admit({ ...hello, session }),
+      ...(onEvent === undefined ? {} : { onEvent: (event) => onEvent({ ...event, peer }) }),
+      ...(pingMs === undefined ? {} : { pingMs }),
+      ...(silenceMs === undefined ? {} : { silenceMs }),
+      ...(handshakeMs === undefined ? {} : { handshakeMs }),
+    });
+    this.#sessions.add(session);
+    void session.closed.then(() => this.#sessions.delete(session));
+    if (this.#closing) session.end(closing());
+  }
+
+  /** Ends all sessions, telling the clients to come back later, and waits until nothing is being written. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    const sessions = [...this.#sessions];
+    for (const session of sessions) session.end(closing());
+    await Promise.all(sessions.map(({ closed }) => closed));
+  }
+
+  async #admit(candidate: Tenant & { name: string }): Promise<Admission> {
+    const { name } = candidate;
+    const problem = mirrorNameProblem(name);
+    if (problem !== undefined)
+      throw new SyncError("ERR_MIRROR_NAME", `"${name}" cannot be a mirror's name: ${problem}`);
+    // Where the file system takes two spellings for one folder, so do we.
+    const key = process.platform === "linux" ? name : name.normalize("NFC").toLowerCase();
+    const before = this.#doors.get(key) ?? Promise.resolve();
+    const turn = before.then(() => this.#takeOver(key, candidate));
+    const settled = turn.catch(() => {});
+    this.#doors.set(key, settled);
+    void settled.then(() => this.#doors.get(key) === settled && this.#doors.delete(key));
+    await turn;
+    return {
+      storage: new Storage(`${this.dir}/${name}`, `${this.dir}/.confundo/staging/${name}`),
+      release: () => void (this.#tenants.get(key)?.session === candidate.session && this.#tenants.delete(key)),
+    };
+  }
+
+  async #takeOver(key: string, candidate: Tenant & { name: string }): Promise<void> {
+    if (this.#closing) throw closing();
+    const holder = this.#tenants.get(key);
+    if (holder !== undefined) {
+      const sameClient = holder.clientId === candidate.clientId;
+      const comesBack = sameClient && holder.instanceId === candidate.instanceId;
+      const alive = !comesBack && (!sameClient || (await holder.session.probe(this.#options.probeMs ?? PROBE_MS)));
+      if (alive) {
+        const who = holder.label === "" ? "another client" : holder.label;
+        throw new SyncError("ERR_MIRROR_BUSY", `the mirror "${candidate.name}" is in use by ${who}`);
+      }
+      holder.session.end(new SyncError("ERR_REPLACED", "a newer session of the same client has taken over"));
+      await holder.session.closed;
+    }
+    this.#tenants.set(key, candidate);
+  }
+}
+
+function closing(): SyncError {
+  return new SyncError("ERR_SERVER_CLOSING", "the server is closing");
+}

@@ -1,0 +1,161 @@
+/** A folder kept mirrored: scan, compare, push what differs, then follow. */
+import { createHash, randomUUID } from "node:crypto";
+import { realpathSync } from "node:fs";
+import { hostname } from "node:os";
+import type { Duplex } from "node:stream";
+import {
+  buffer,
+  debounceTime,
+  defer,
+  EMPTY,
+  filter,
+  from,
+  interval,
+  map,
+  merge,
+  mergeMap,
+  Observable,
+  of,
+  type SchedulerLike,
+  share,
+  switchMap,
+  take,
+} from "rxjs";
+import { SyncError } from "./errors.js";
+import type { MirrorEvent } from "./events.js";
+import { type Ignore, ignorePatterns } from "./ignore.js";
+import { MAX_ID_BYTES, RECHECK_HINTS, RECHECK_MS, WALK_EVERY_MS, WALK_EVERY_UNWATCHED_MS } from "./limits.js";
+import { type PushOptions, pushTo } from "./push.js";
+import { type Backoff, reconnecting, session } from "./session.js";
+import { everything, type Hint, watchFolder } from "./watch.js";
+
+export interface MirrorOptions {
+  /** Opens a connection to the server. Called anew after every loss; must stop when the signal is aborted. */
+  readonly connect: (signal: AbortSignal) => Duplex | Promise<Duplex>;
+  /** Which mirror at the server. One path segment. */
+  readonly name: string;
+  /** Complete as soon as the destination equals the folder, instead of following. Default false. */
+  readonly once?: boolean;
+  /** Compare, report what would be done (`planned` with `steps`), and complete. Default false. */
+  readonly dryRun?: boolean;
+  /** Delete at the destination what is not in the folder. Default true. */
+  readonly delete?: boolean;
+  /** What to leave alone on both sides: patterns (see {@link ignorePatterns}) or a predicate. */
+  readonly ignore?: readonly string[] | Ignore;
+  /** Changes are sent when they rest for this long, or after ten times as long. Milliseconds, default 50. */
+  readonly settleMs?: number;
+  /** What changed is looked at once more after the changes rest for this long. Milliseconds, default 1000. */
+  readonly recheckMs?: number;
+  /** The whole folder is walked this often in any case. Milliseconds, default 60,000. */
+  readonly walkEveryMs?: number;
+  /** Failing paths are tried again after this long, then twice as long, … Milliseconds, default 5000. */
+  readonly retryMs?: number;
+  /** How lost connections are retried. */
+  readonly backoff?: Backoff;
+  /** Who is mirroring; default made from the host name and the real path of the folder. */
+  readonly clientId?: string;
+  /** Shown to people who find the mirror busy; default HOST:FOLDER. */
+  readonly label?: string;
+  readonly pingMs?: number;
+  readonly silenceMs?: number;
+  /** Instead of {@link watchFolder}. */
+  readonly watch?: (folder: string, options: { ignore: Ignore }) => Observable<Hint>;
+  /** For the timers of reconnecting, rechecking and walking. */
+  readonly scheduler?: SchedulerLike;
+}
+
+/**
+ * Mirrors `folder` and, unless `once`, follows its changes until unsubscribed.
+ *
+ * Emits what happens. Completes (with `once` or `dryRun`) when done and the server has been taken leave of. Errors with
+ * a {@link SyncError}: `ERR_FOLDER` (the folder cannot be read), `ERR_INCOMPLETE` (`once`: some paths failed; they are
+ * in its `failures`), `ERR_MIRROR_BUSY`, `ERR_MIRROR_NAME`, `ERR_REPLACED` and others the server answers, or the
+ * connection's error when `backoff.attempts` are used up. Lost connections are retried otherwise.
+ */
+export function mirror(folder: string, options: MirrorOptions): Observable<MirrorEvent> {
+  return defer(() => {
+    const source = realFolder(folder);
+    const ignore = typeof options.ignore === "function" ? options.ignore : ignorePatterns(options.ignore ?? []);
+    const changes = follows(options) ? watching(source, ignore, options) : EMPTY;
+    const mirrored = session(identify(source, options), options, (remote) =>
+      hints(source, changes, options).pipe(pushTo(remote, pushOptions(options, ignore))),
+    );
+    return mirrored.pipe(reconnecting(options.name, backoff(options), options.scheduler), whileSubscribedTo(changes));
+  });
+}
+
+function follows(options: MirrorOptions): boolean {
+  return !(options.once ?? false) && !(options.dryRun ?? false);
+}
+
+/** One watcher, however often we reconnect. */
+function watching(folder: string, ignore: Ignore, options: MirrorOptions): Observable<Hint> {
+  return (options.watch ?? watchFolder)(folder, { ignore }).pipe(share());
+}
+
+/**
+ * Where to look and when: everywhere at the start; where something changed; there once more when the changes rest,
+ * because a watcher loses events, most of all in bursts; and everywhere now and then.
+ */
+function hints(folder: string, changes: Observable<Hint>, options: MirrorOptions): Observable<Hint> {
+  const start = of(everything(folder, "comparing with the destination"));
+  if (!follows(options)) return start;
+  const { recheckMs = RECHECK_MS, walkEveryMs = WALK_EVERY_MS, scheduler } = options;
+  const walkEvery = (ms: number): Observable<Hint> =>
+    interval(ms, scheduler).pipe(map(() => everything(folder, "a walk now and then")));
+  const again = changes.pipe(
+    buffer(changes.pipe(debounceTime(recheckMs, scheduler))),
+    mergeMap((seen) => from(lookAgain(folder, seen))),
+  );
+  const unwatched = changes.pipe(
+    filter(({ code }) => code === "ENOSPC" || code === "EMFILE"),
+    take(1),
+    switchMap(() => walkEvery(WALK_EVERY_UNWATCHED_MS)),
+  );
+  return merge(start, changes, again, walkEvery(walkEveryMs), unwatched);
+}
+
+function lookAgain(folder: string, seen: readonly Hint[]): Hint[] {
+  if (seen.length > RECHECK_HINTS) return [everything(folder, "once more after many changes")];
+  const paths = new Set(seen.map(({ path }) => path));
+  return [...paths].map((path) => ({ folder, path, reason: path === "" ? "once more, to be sure" : "again" }));
+}
+
+/** Keeps `other` subscribed for as long as the result is. */
+function whileSubscribedTo<T>(other: Observable<unknown>): (source: Observable<T>) => Observable<T> {
+  return (source) =>
+    new Observable((subscriber) => {
+      subscriber.add(other.subscribe());
+      subscriber.add(source.subscribe(subscriber));
+    });
+}
+
+function backoff(options: MirrorOptions): Backoff {
+  return { ...(follows(options) ? {} : { attempts: 3 }), ...options.backoff };
+}
+
+function pushOptions(options: MirrorOptions, ignore: Ignore): PushOptions {
+  const { settleMs, retryMs, dryRun = false } = options;
+  return {
+    ignore,
+    dryRun,
+    delete: options.delete ?? true,
+    ...(settleMs === undefined ? {} : { settleMs }),
+    ...(retryMs === undefined ? {} : { retryMs }),
+  };
+}
+
+function realFolder(folder: string): string {
+  try {
+    return realpathSync(folder);
+  } catch (error) {
+    throw new SyncError("ERR_FOLDER", `the folder ${folder} cannot be read`, { cause: error });
+  }
+}
+
+function identify(folder: string, options: MirrorOptions) {
+  const place = `${hostname()}:${folder}`;
+  const clientId = options.clientId ?? createHash("sha256").update(place).digest("hex");
+  const label = options.label ?? (Buffer.byteLength(place) > MAX_ID_BYTES ? hostname() : place);
+  return { name: options.name, clientId, instanceId: randomUUID(), label };
+}

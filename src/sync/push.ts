@@ -1,0 +1,257 @@
+/** The sending end as an operator: hints in, what became of them out. */
+import { Observable, type OperatorFunction } from "rxjs";
+import { type Deferred, deferred } from "./deferred.js";
+import { Dirty, type Work } from "./dirty.js";
+import { type Failure, SyncError } from "./errors.js";
+import type { PushEvent } from "./events.js";
+import { type Ignore, ignoreNothing } from "./ignore.js";
+import { MAX_CHANGED_ROUNDS, WALK_EVERY_MS } from "./limits.js";
+import type { Remote } from "./remote.js";
+import { Round } from "./round.js";
+import { everything, type Hint } from "./watch.js";
+
+export interface PushOptions {
+  /** Leave alone, on both sides. Default: nothing. */
+  readonly ignore?: Ignore;
+  /** Whether to delete at the destination what is not in the folder. Default true. */
+  readonly delete?: boolean;
+  /** Hints are acted upon when they rest for this long, or after ten times as long. Milliseconds, default 50. */
+  readonly settleMs?: number;
+  /** What failed is tried again after this long, then twice as long, up to a minute. Milliseconds, default 5000. */
+  readonly retryMs?: number;
+  /** Only report what would be done, once, and complete. Default false. */
+  readonly dryRun?: boolean;
+}
+
+/**
+ * Pushes what the hints point to: looks there, compares with what the remote holds, and carries the difference over.
+ * A walk over everything is repeated until it finds nothing to do.
+ *
+ * Completes when the hints have completed and the remote equals the folder. Errors with a {@link SyncError}:
+ * `ERR_INCOMPLETE` when the hints have completed and some paths keep failing, `ERR_FOLDER` when the folder is missing
+ * at the start, or why the remote was lost. Unsubscribing stops it; what was sent may still be carried out.
+ *
+ * ```ts
+ * watchFolder(dir).pipe(filter(({ path }) => path.endsWith(".png")), pushTo(remote)).subscribe(console.log);
+ * ```
+ */
+export function pushTo(remote: Remote, options: PushOptions = {}): OperatorFunction<Hint, PushEvent> {
+  return (hints) =>
+    new Observable((subscriber) => {
+      const pusher = new Pusher(remote, options, (event) => subscriber.next(event));
+      const subscription = hints.subscribe({
+        next: (hint) => pusher.add(hint),
+        error: (error) => subscriber.error(error),
+        complete: () => pusher.end(),
+      });
+      pusher.run().then(
+        () => subscriber.complete(),
+        (error) => subscriber.error(error),
+      );
+      return () => {
+        subscription.unsubscribe();
+        pusher.stop();
+      };
+    });
+}
+
+class Pusher {
+  readonly #remote: Remote;
+  readonly #options: PushOptions;
+  readonly #report: (event: PushEvent) => void;
+  readonly #dirty = new Dirty();
+  readonly #stopping = new AbortController();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #failures = new Map<string, Failure>();
+  readonly #reported = new Set<string>();
+  readonly #settleMs: number;
+  #news: Deferred = deferred();
+  #ended = false;
+  #looked = false;
+  #restless = 0;
+  #failing = 0;
+  #total = { files: 0, bytesSent: 0, deleted: 0 };
+  #since = performance.now();
+  #toldSynced = false;
+
+  constructor(remote: Remote, options: PushOptions, report: (event: PushEvent) => void) {
+    this.#remote = remote;
+    this.#options = options;
+    this.#report = report;
+    this.#settleMs = options.settleMs ?? 50;
+  }
+
+  add(hint: Hint): void {
+    if (hint.code !== undefined) this.#once({ type: "notice", code: hint.code, message: hint.reason });
+    if (this.#dirty.empty) this.#since = performance.now();
+    this.#dirty.add(hint);
+    this.#wake();
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#wake();
+  }
+
+  stop(): void {
+    this.#stopping.abort(new SyncError("ERR_CONNECTION_LOST", "stopped"));
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#wake();
+  }
+
+  async run(): Promise<void> {
+    while (await this.#somethingToDo()) {
+      if (!this.#dirty.urgent) await this.#settle();
+      if (this.#stopped) return;
+      const work = this.#dirty.take();
+      const round = await this.#attempt(work);
+      if (this.#stopped || this.#options.dryRun) return;
+      if (round !== undefined) this.#evaluate(work, round);
+    }
+  }
+
+  get #stopped(): boolean {
+    return this.#stopping.signal.aborted;
+  }
+
+  /** Waits for hints. False: there are none and will be none. */
+  async #somethingToDo(): Promise<boolean> {
+    while (this.#dirty.empty) {
+      if (this.#stopped || (this.#ended && this.#timers.size === 0)) return false;
+      this.#news = deferred();
+      await this.#news.promise;
+    }
+    return !this.#stopped;
+  }
+
+  #wake(): void {
+    this.#news.resolve();
+  }
+
+  /** Waits until the hints rest, but not for ever. */
+  async #settle(): Promise<void> {
+    for (let waits = 0; waits < 10; waits++) {
+      const before = this.#dirty.hints;
+      await this.#sleep(this.#settleMs);
+      if (this.#stopped || this.#dirty.hints === before) return;
+    }
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    const slept = deferred();
+    this.#after(ms, slept.resolve);
+    this.#stopping.signal.addEventListener("abort", () => slept.resolve(), { once: true });
+    await slept.promise;
+  }
+
+  #after(ms: number, task: () => void): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      task();
+    }, ms);
+    this.#timers.add(timer);
+  }
+
+  /** Looks at the same again after a while; the end waits for it. */
+  #later(folder: string, paths: Iterable<string>, ms: number): void {
+    const again = [...paths];
+    this.#after(ms, () => {
+      for (const path of again) this.#dirty.add({ folder, path, reason: "again" });
+      this.#wake();
+    });
+  }
+
+  /** One round. A folder that is missing is fatal at the start and at the end; in between it may come back. */
+  async #attempt(work: Work): Promise<Round | undefined> {
+    const round = new Round(this.#remote, this.#report, this.#stopping.signal, {
+      ignore: this.#options.ignore ?? ignoreNothing,
+      delete: this.#options.delete ?? true,
+      dryRun: this.#options.dryRun ?? false,
+    });
+    try {
+      await round.run(work);
+      this.#looked = true;
+      return round;
+    } catch (error) {
+      const comesBack = error instanceof SyncError && error.code === "ERR_FOLDER" && this.#looked && !this.#ended;
+      if (!comesBack) throw error;
+      this.#once({ type: "notice", code: error.code, message: error.message });
+      this.#later(work.folder, [""], this.#options.retryMs ?? 5000);
+      return undefined;
+    }
+  }
+
+  #evaluate({ folder, everything: walked }: Work, round: Round): void {
+    this.#total.files += round.files;
+    this.#total.bytesSent += round.bytesSent;
+    this.#total.deleted += round.deleted;
+    this.#reportProblems(walked !== undefined, round);
+    if (round.changed.size > 0) this.#waitForRest(folder, round.changed);
+    else this.#restless = 0;
+    if (walked !== undefined && round.done > 0) this.#dirty.add(everything(folder, "until two walks agree"));
+    else if (this.#failures.size > 0) this.#tryAgain(folder, round.done > 0);
+    else this.#failing = 0;
+    if (this.#dirty.empty && round.changed.size === 0) this.#tellSynced();
+  }
+
+  /** Takes in what failed; says of each path only what it has not said before. */
+  #reportProblems(walked: boolean, round: Round): void {
+    for (const path of [...this.#failures.keys()]) if (walked || round.covers(path)) this.#failures.delete(path);
+    for (const failure of round.failures) {
+      this.#failures.set(failure.path, failure);
+      this.#once({ type: "failed", ...failure });
+    }
+    for (const { path, code, message } of round.skipped) this.#once({ type: "notice", code, message, path });
+  }
+
+  #once(event: PushEvent & { code: string; path?: string }): void {
+    const key = `${event.type} ${event.code} ${event.path ?? ""}`;
+    if (this.#reported.has(key)) return;
+    this.#reported.add(key);
+    this.#report(event);
+  }
+
+  /** A file that changes while it is read is sent again, after growing pauses; a one-time push gives it up at last. */
+  #waitForRest(folder: string, paths: ReadonlySet<string>): void {
+    this.#restless++;
+    if (!this.#ended || this.#restless <= MAX_CHANGED_ROUNDS) {
+      this.#later(folder, paths, Math.min(this.#settleMs * 2 ** Math.min(this.#restless, 10), 2000));
+      return;
+    }
+    for (const path of paths) {
+      const failure = { path, code: "ERR_CHANGED", message: "the file keeps changing while it is read" };
+      this.#failures.set(path, failure);
+      this.#once({ type: "failed", ...failure });
+    }
+    throw this.#incomplete();
+  }
+
+  #tryAgain(folder: string, progress: boolean): void {
+    if (this.#ended) {
+      if (!progress && this.#dirty.empty && this.#timers.size === 0) throw this.#incomplete();
+      if (progress) this.#dirty.add(everything(folder, "until two walks agree"));
+      return;
+    }
+    const delayMs = Math.min((this.#options.retryMs ?? 5000) * 2 ** Math.min(this.#failing++, 10), WALK_EVERY_MS);
+    if (this.#timers.size === 0) this.#later(folder, this.#failures.keys(), delayMs);
+  }
+
+  #incomplete(): SyncError {
+    const failures = [...this.#failures.values()];
+    const [first] = failures;
+    const what = failures.length === 1 ? `${first?.path}: ${first?.message}` : `${failures.length} paths`;
+    return new SyncError("ERR_INCOMPLETE", `could not be mirrored: ${what}`, { failures });
+  }
+
+  #tellSynced(): void {
+    const { files, bytesSent, deleted } = this.#total;
+    const news = files + bytesSent + deleted > 0 || !this.#toldSynced;
+    if (!news) return;
+    if (this.#failures.size === 0) this.#remote.settled();
+    this.#toldSynced = true;
+    const seconds = Math.round(performance.now() - this.#since) / 1000;
+    const entries = this.#remote.entries.size;
+    this.#report({ type: "synced", files, bytesSent, deleted, seconds, entries, failed: this.#failures.size });
+    this.#total = { files: 0, bytesSent: 0, deleted: 0 };
+  }
+}

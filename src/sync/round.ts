@@ -1,0 +1,203 @@
+/** One round of a push: look, plan, carry out. */
+
+import type { Work } from "./dirty.js";
+import type { Entry, Kind } from "./entry.js";
+import { compareFiles } from "./entry.js";
+import type { Failure } from "./errors.js";
+import type { PushEvent } from "./events.js";
+import type { Ignore } from "./ignore.js";
+import { ancestorsOf, isWithin } from "./path.js";
+import { type Operation, type Plan, plan, summarize } from "./plan.js";
+import type { Outcome, Remote } from "./remote.js";
+import { type PartialSnapshot, type Problem, scanFolder, scanPaths } from "./scan.js";
+
+export interface RoundOptions {
+  readonly ignore: Ignore;
+  readonly delete: boolean;
+  readonly dryRun: boolean;
+}
+
+const PROGRESS_EVERY_MS = 100;
+
+export class Round {
+  /** Steps that became durable. */
+  done = 0;
+  /** Files sent or touched, content bytes sent, entries deleted. */
+  files = 0;
+  bytesSent = 0;
+  deleted = 0;
+  /** Paths to look at again because they changed meanwhile. */
+  readonly changed: Set<string> = new Set<string>();
+  readonly failures: Failure[] = [];
+  /** What cannot be mirrored and is not a failure, such as sockets. */
+  readonly skipped: Failure[] = [];
+
+  readonly #remote: Remote;
+  readonly #report: (event: PushEvent) => void;
+  readonly #signal: AbortSignal;
+  readonly #options: RoundOptions;
+  readonly #sent = new Map<string, number>();
+  #roots: readonly string[] = [""];
+  #stepsTotal = 0;
+  #bytesTotal = 0;
+  #lastProgress = performance.now();
+
+  constructor(remote: Remote, report: (event: PushEvent) => void, signal: AbortSignal, options: RoundOptions) {
+    this.#remote = remote;
+    this.#report = report;
+    this.#signal = signal;
+    this.#options = options;
+  }
+
+  /** Whether this round has looked at `path`. */
+  covers(path: string): boolean {
+    return this.#roots.some((root) => isWithin(path, root));
+  }
+
+  /** Rejects when the folder is missing or the remote is lost. */
+  async run(work: Work): Promise<void> {
+    const { local, remote, problems } = await this.#look(work);
+    this.#takeProblems(problems);
+    adopt(local, this.#remote);
+    const { operations, blocked } = this.#plan(local, remote, problems);
+    this.failures.push(...blocked);
+    const summary = summarize(operations);
+    this.#stepsTotal = operations.length;
+    this.#bytesTotal = summary.bytes;
+    const steps = this.#options.dryRun ? { steps: operations.map(toStep) } : {};
+    if (operations.length > 0 || this.#options.dryRun) this.#report({ type: "planned", ...summary, ...steps });
+    if (operations.length > 0 && !this.#options.dryRun) await this.#carryOut(work.folder, operations);
+  }
+
+  async #look({ folder, everything, paths }: Work) {
+    const options = { ignore: this.#options.ignore, signal: this.#signal };
+    if (everything === undefined) {
+      const part = await scanPaths(folder, paths, options);
+      this.#roots = part.roots;
+      return { local: part.entries, remote: samePart(this.#remote.entries, part), problems: part.problems };
+    }
+    this.#report({ type: "walking", reason: everything });
+    const { entries, problems } = await scanFolder(folder, options);
+    this.#report({ type: "scanned", ...count(entries.values()) });
+    return { local: entries, remote: this.#remote.entries, problems };
+  }
+
+  #takeProblems(problems: readonly Problem[]): void {
+    for (const { path, code, message, unreadable } of problems) {
+      (unreadable ? this.failures : this.skipped).push({ path, code, message });
+    }
+  }
+
+  #plan(local: ReadonlyMap<string, Entry>, remote: ReadonlyMap<string, Entry>, problems: readonly Problem[]): Plan {
+    const unreadable = problems.filter((problem) => problem.unreadable).map(({ path }) => path);
+    const protect = (path: string, kind: Kind): boolean =>
+      this.#options.ignore(path, kind === "directory") || unreadable.some((hidden) => isWithin(path, hidden));
+    return plan(local, remote, { ...this.#remote.comparison, delete: this.#options.delete, protect });
+  }
+
+  #carryOut(folder: string, operations: readonly Operation[]): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const subscription = this.#remote.apply(folder, operations).subscribe({
+        next: (outcome) => this.#take(outcome),
+        error: reject,
+        complete: resolve,
+      });
+      this.#signal.addEventListener(
+        "abort",
+        () => {
+          subscription.unsubscribe();
+          reject(this.#signal.reason);
+        },
+        { once: true },
+      );
+    });
+  }
+
+  #take(outcome: Outcome): void {
+    const { path } = outcome.operation.entry;
+    if (outcome.type === "sent") {
+      this.bytesSent += outcome.bytes;
+      this.#sent.set(path, (this.#sent.get(path) ?? 0) + outcome.bytes);
+    } else if (outcome.type === "resumed") {
+      this.#bytesTotal -= outcome.offset;
+      this.#report({ type: "resumed", path, offset: outcome.offset, size: sizeOf(outcome.operation) });
+    } else {
+      if (outcome.type === "changed") this.changed.add(path);
+      else if (outcome.type === "done") this.#takeDone(outcome.operation);
+      else this.failures.push({ path, code: outcome.error.code, message: outcome.error.message });
+      this.#stepsTotal -= outcome.type === "done" ? 0 : 1;
+      this.#sent.delete(path);
+    }
+    this.#progress();
+  }
+
+  #takeDone(operation: Operation): void {
+    const { path, kind } = operation.entry;
+    this.done++;
+    if (operation.do === "remove") {
+      this.deleted++;
+      this.#report({ type: "deleted", path, kind });
+      return;
+    }
+    if (kind === "file") this.files++;
+    this.#report({ type: "pushed", path, kind, bytes: this.#sent.get(path) ?? 0 });
+  }
+
+  #progress(): void {
+    const now = performance.now();
+    if (now - this.#lastProgress < PROGRESS_EVERY_MS && this.done < this.#stepsTotal) return;
+    this.#lastProgress = now;
+    const totals = { stepsTotal: this.#stepsTotal, bytesTotal: Math.max(this.#bytesTotal, this.bytesSent) };
+    this.#report({ type: "progress", steps: this.done, bytes: this.bytesSent, ...totals });
+  }
+}
+
+/** What the remote holds at and below the roots of a partial snapshot, and of the folders above them. */
+function samePart(remote: ReadonlyMap<string, Entry>, part: PartialSnapshot): ReadonlyMap<string, Entry> {
+  const same = new Map<string, Entry>();
+  const folders = new Set<string>();
+  for (const path of [...part.entries.keys(), ...part.roots]) {
+    const entry = remote.get(path);
+    if (entry !== undefined) same.set(path, entry);
+  }
+  for (const root of part.roots) if (remote.get(root)?.kind === "directory") folders.add(root);
+  if (folders.size === 0) return same;
+  for (const entry of remote.values()) {
+    if (ancestorsOf(entry.path).some((ancestor) => folders.has(ancestor))) same.set(entry.path, entry);
+  }
+  return same;
+}
+
+/**
+ * Files found equal are remembered as they are here: from now on a rewrite is noticed even when its size and time are
+ * the old ones. It also leaves one entry in memory instead of two.
+ */
+function adopt(local: ReadonlyMap<string, Entry>, remote: Remote): void {
+  for (const entry of local.values()) {
+    if (entry.kind !== "file") continue;
+    const known = remote.entries.get(entry.path);
+    if (known?.kind !== "file" || known.version !== undefined) continue;
+    if (compareFiles(entry, known, remote.comparison) === "nothing") remote.entries.set(entry.path, entry);
+  }
+}
+
+function count(entries: Iterable<Entry>) {
+  const found = { files: 0, directories: 0, links: 0, bytes: 0 };
+  for (const entry of entries) {
+    if (entry.kind === "directory") found.directories++;
+    else if (entry.kind === "symlink") found.links++;
+    else {
+      found.files++;
+      found.bytes += entry.size;
+    }
+  }
+  return found;
+}
+
+function sizeOf({ entry }: Operation): number {
+  return entry.kind === "file" ? entry.size : 0;
+}
+
+function toStep({ do: what, entry }: Operation) {
+  return { do: what, kind: entry.kind, path: entry.path };
+}

@@ -1,0 +1,139 @@
+/** Connections that come and go, as observables. */
+import type { Duplex } from "node:stream";
+import {
+  type MonoTypeOperatorFunction,
+  Observable,
+  retry,
+  type SchedulerLike,
+  type Subscription,
+  throwError,
+  timer,
+} from "rxjs";
+import { SyncError, toSyncError } from "./errors.js";
+import type { MirrorEvent, PushEvent } from "./events.js";
+import { BACKOFF_FIRST_MS, BACKOFF_MOST_MS, UNSUBSCRIBED_GOODBYE_MS } from "./limits.js";
+import { openRemote, type RemoteOptions, type RemoteSession } from "./remote.js";
+
+export interface Backoff {
+  /** The pause before the second attempt; it doubles with each further one. Milliseconds, default 250. */
+  readonly firstMs?: number;
+  /** The longest pause. Milliseconds, default 15,000. */
+  readonly mostMs?: number;
+  /** Attempts in a row without any progress before giving up. Default: unlimited; 3 with `once`. */
+  readonly attempts?: number;
+  /** A number from 0 to 1 that spreads the pauses by a quarter. Default `Math.random`. */
+  readonly random?: () => number;
+}
+
+export interface SessionOptions {
+  readonly connect: (signal: AbortSignal) => Duplex | Promise<Duplex>;
+  readonly pingMs?: number;
+  readonly silenceMs?: number;
+}
+
+/**
+ * Connects on subscription, does `work` with the remote, and passes on what that emits. Takes leave of the server
+ * before it completes or errors, and on unsubscription. Errors with why the connection failed or was lost.
+ */
+export function session(
+  identity: Pick<RemoteOptions, "name" | "clientId" | "instanceId" | "label">,
+  options: SessionOptions,
+  work: (remote: RemoteSession) => Observable<PushEvent>,
+): Observable<MirrorEvent> {
+  let sessions = 0;
+  return new Observable((subscriber) => {
+    const aborted = new AbortController();
+    let remote: RemoteSession | undefined;
+    let working: Subscription | undefined;
+    const start = async (): Promise<void> => {
+      remote = await open(identity, options, aborted.signal);
+      if (aborted.signal.aborted) return remote.destroy();
+      const { name } = identity;
+      subscriber.next({ type: "connected", name, entries: remote.entries.size, reconnected: sessions++ > 0 });
+      if (subscriber.closed) return;
+      // The session ends for one reason: the work is over, or else the connection is.
+      let over = false;
+      const finish = (tell: () => void) => () => {
+        over = true;
+        void remote?.close().then(tell);
+      };
+      void remote.closed.then((error) => over || subscriber.error(error ?? lost("the session was closed")));
+      working = work(remote).subscribe({
+        next: (event) => subscriber.next(event),
+        error: (error) => finish(() => subscriber.error(error))(),
+        complete: finish(() => subscriber.complete()),
+      });
+    };
+    start().catch((error) => subscriber.error(error));
+    return () => {
+      working?.unsubscribe();
+      aborted.abort(lost("unsubscribed"));
+      void remote?.close(UNSUBSCRIBED_GOODBYE_MS);
+    };
+  });
+}
+
+/**
+ * Subscribes anew, after growing pauses, when the source errors with something that can pass; says so with a
+ * `retrying` event. Each attempt begins with a `connecting` event. Progress (something pushed, deleted, or found in
+ * sync) starts the counting anew.
+ */
+export function reconnecting(
+  name: string,
+  backoff: Backoff = {},
+  scheduler?: SchedulerLike,
+): MonoTypeOperatorFunction<MirrorEvent> {
+  const { firstMs = BACKOFF_FIRST_MS, mostMs = BACKOFF_MOST_MS, attempts = Infinity, random = Math.random } = backoff;
+  return (source) =>
+    new Observable((subscriber) => {
+      let attempt = 1;
+      const counted = new Observable<MirrorEvent>((inner) => {
+        inner.next({ type: "connecting", name, attempt });
+        return source.subscribe({
+          next: (event) => {
+            if (PROGRESS.has(event.type)) attempt = 1;
+            inner.next(event);
+          },
+          error: (error) => inner.error(error),
+          complete: () => inner.complete(),
+        });
+      });
+      const delay = (error: unknown): Observable<unknown> => {
+        const { code, message, retryable } = toSyncError(error);
+        if (!retryable || attempt >= attempts) return throwError(() => error);
+        const delayMs = Math.round(Math.min(firstMs * 2 ** (attempt - 1), mostMs) * (0.75 + random() / 2));
+        attempt++;
+        subscriber.next({ type: "retrying", delayMs, attempt, code, reason: message });
+        return timer(delayMs, scheduler);
+      };
+      return counted.pipe(retry({ delay })).subscribe(subscriber);
+    });
+}
+
+const PROGRESS: ReadonlySet<MirrorEvent["type"]> = new Set(["pushed", "deleted", "synced"]);
+
+async function open(
+  identity: Pick<RemoteOptions, "name" | "clientId" | "instanceId" | "label">,
+  { connect, pingMs, silenceMs }: SessionOptions,
+  signal: AbortSignal,
+): Promise<RemoteSession> {
+  try {
+    const duplex = await connect(signal);
+    const times = { ...(pingMs === undefined ? {} : { pingMs }), ...(silenceMs === undefined ? {} : { silenceMs }) };
+    return await openRemote(duplex, { ...identity, ...times }, signal);
+  } catch (error) {
+    throw connectError(error);
+  }
+}
+
+/** What goes wrong before the server has answered can pass, but for mistakes of the program and refusals. */
+function connectError(error: unknown): unknown {
+  if (error instanceof TypeError || error instanceof RangeError) return error;
+  if (error instanceof SyncError && error.code !== "ERR_CONNECTION_LOST") return error;
+  const { message } = toSyncError(error);
+  return new SyncError("ERR_CONNECT", message, { cause: error });
+}
+
+function lost(message: string): SyncError {
+  return new SyncError("ERR_CONNECTION_LOST", message);
+}
