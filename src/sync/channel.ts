@@ -2,7 +2,7 @@
 import type { Duplex } from "node:stream";
 import { type Deferred, deferred } from "./deferred.js";
 import { clip, SyncError, toSyncError } from "./errors.js";
-import { COALESCE_BYTES, GOODBYE_MS, PING_MS, SILENCE_MS } from "./limits.js";
+import { COALESCE_BYTES, GOODBYE_MS, LINGER_MS, PING_MS, SILENCE_MS } from "./limits.js";
 import { Decoder, encode, type Message } from "./wire.js";
 
 export interface ChannelOptions {
@@ -238,7 +238,7 @@ export class Channel {
       duplex.destroy();
       return;
     }
-    const timer = setTimeout(() => duplex.destroy(), GOODBYE_MS).unref();
+    const timer = setTimeout(() => duplex.destroy(), LINGER_MS).unref();
     const check = (): void => {
       if (duplex.writableFinished && duplex.readableEnded) duplex.destroy();
     };
