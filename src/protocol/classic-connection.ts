@@ -1,4 +1,3 @@
-import type { CongestionController } from "./congestion/controller.js";
 import { Tahoe } from "./congestion/tahoe.js";
 import { type Connection, emptyStats, type Failure, type ShortSegments, Signal } from "./connection.js";
 import type { Edition, EditionName } from "./editions.js";
@@ -47,7 +46,7 @@ export class ClassicConnection implements Connection {
   #sendOnly: boolean;
   #discardsInput = false;
   readonly #trace: TraceSink | null;
-  readonly #congestion: CongestionController;
+  readonly #congestion: Tahoe;
   readonly #sent: Header = emptyHeader();
   #signals = 0;
 

@@ -1,11 +1,10 @@
 import type { Edition } from "../editions.js";
-import type { CongestionController } from "./controller.js";
 
 /**
  * Tahoe as the courses define it: slow start, congestion avoidance and timeouts, in integer bytes, without counting
  * duplicate acknowledgements (RFC 5681 section 3.1 with the courses' constants).
  */
-export class Tahoe implements CongestionController {
+export class Tahoe {
   cwnd: number;
   ssthresh: number;
   readonly #edition: Edition;
