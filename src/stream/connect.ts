@@ -14,6 +14,7 @@ import {
 import { type DatagramPort, Driver } from "./driver.js";
 import { ConfundoError, checkPort, lookupError } from "./errors.js";
 import { type AddressInfo, ConfundoSocket, type SocketOptions } from "./socket.js";
+import { addressInfo, enlargeBuffers } from "./udp.js";
 
 export interface ConnectOptions extends SocketOptions {
   readonly port: number;
@@ -68,7 +69,7 @@ export function connect(
   listener?: () => void,
 ): ConfundoSocket {
   const host = typeof hostOrListener === "string" ? { host: hostOrListener } : {};
-  const options: ConnectOptions = typeof target === "object" ? target : { port: target, ...host };
+  const options: ConnectOptions = target instanceof Object ? target : { port: target, ...host };
   const onConnect = typeof hostOrListener === "function" ? hostOrListener : listener;
   const socket = new ClientPort(options).socket;
   if (onConnect !== undefined) socket.once("connect", onConnect);
@@ -119,7 +120,7 @@ class ClientPort implements DatagramPort {
     // Which of its addresses the server answers from is the port's business: the endpoint knows one server.
     this.#connection = endpoint.connect("", 0, { sendOnly: !readable });
     if (options.shortSegments !== undefined) this.#connection.shortSegments = options.shortSegments;
-    this.#driver = new Driver(endpoint, this);
+    this.#driver = new Driver(endpoint, this, options.clock);
     this.socket = new ConfundoSocket({
       ...options,
       connection: this.#connection,
@@ -162,7 +163,8 @@ class ClientPort implements DatagramPort {
       return;
     }
     const lookup = this.#options.lookup ?? dnsLookup;
-    lookup(this.#host, { all: true, family: this.#options.family ?? 0 }, (error, addresses) => {
+    const { family: wanted = 0, localAddress = "" } = this.#options;
+    lookup(this.#host, { all: true, family: wanted === 0 ? isIP(localAddress) : wanted }, (error, addresses) => {
       this.socket.emit("lookup", error, addresses?.[0]?.address, addresses?.[0]?.family, this.#host);
       if (error !== null || addresses.length === 0) {
         this.socket.destroy(
@@ -191,6 +193,7 @@ class ClientPort implements DatagramPort {
 
   /** Opens the UDP socket of a path and sends its first datagram. */
   #openPath(path: Path, first: Uint8Array): void {
+    if (this.#options.localPort) this.#closePathsBut(path);
     const udp = createSocket({ type: path.family === 6 ? "udp6" : "udp4" });
     path.udp = udp;
     udp.on("error", (error: NodeJS.ErrnoException) => this.#pathFailed(path, error));
@@ -199,16 +202,28 @@ class ClientPort implements DatagramPort {
       this.#kernelHint = null;
       this.#driver.receive(datagram, "", 0);
     });
-    udp.bind(this.#options.localPort ?? 0, this.#options.localAddress, () => {
-      if (this.#closed) return;
-      udp.connect(this.#port, path.address, () => {
-        if (this.#closed) return;
-        path.ready = true;
-        if (!this.#ref) udp.unref();
-        this.socket.setRemote(path.address, this.#port, path.family === 6 ? "IPv6" : "IPv4");
-        udp.send(first);
-      });
+    udp.on("connect", () => {
+      if (path.udp !== udp || this.#closed) return;
+      path.ready = true;
+      if (!this.#ref) udp.unref();
+      this.socket.setRemote(path.address, this.#port, path.family === 6 ? "IPv6" : "IPv4");
+      udp.send(first);
     });
+    udp.bind(this.#options.localPort ?? 0, this.#options.localAddress, () => {
+      if (path.udp !== udp || this.#closed) return;
+      enlargeBuffers(udp);
+      udp.connect(this.#port, path.address);
+    });
+  }
+
+  /** Two sockets cannot have one local port. */
+  #closePathsBut(kept: Path): void {
+    for (const path of this.#paths) {
+      if (path === kept) continue;
+      path.udp?.close();
+      path.udp = null;
+      path.ready = false;
+    }
   }
 
   /** Whoever answers first is the server. */
@@ -216,9 +231,7 @@ class ClientPort implements DatagramPort {
     if (this.#chosen !== null) return;
     this.#chosen = path;
     this.socket.setRemote(path.address, this.#port, path.family === 6 ? "IPv6" : "IPv4");
-    for (const other of this.#paths) {
-      if (other !== path) other.udp?.close();
-    }
+    this.#closePathsBut(path);
     this.#paths = [path];
   }
 
@@ -242,7 +255,6 @@ class ClientPort implements DatagramPort {
   #localAddress(): AddressInfo | null {
     const udp = this.#chosen?.udp ?? this.#paths.find((path) => path.ready)?.udp;
     if (udp == null || this.#closed) return null;
-    const { address, port, family } = udp.address();
-    return { address, port, family: family === "IPv6" ? "IPv6" : "IPv4" };
+    return addressInfo(udp);
   }
 }

@@ -1,5 +1,5 @@
-import { performance } from "node:perf_hooks";
-import { type Connection, type Endpoint, MAX_DATAGRAM_BYTES, Signal } from "../protocol/index.js";
+import { type Connection, type Endpoint, Signal } from "../protocol/index.js";
+import { type Clock, SYSTEM_CLOCK, type Timer } from "./clock.js";
 
 /** Sends datagrams for a driver: a server's one UDP socket, or a client's way to its server. */
 export interface DatagramPort {
@@ -19,7 +19,7 @@ export interface ConnectionOwner {
   handleSignals(signals: number): void;
 }
 
-/** Datagrams are encoded into slabs, as each must stay untouched until the kernel has it. */
+/** Datagrams are encoded into slabs, as each must stay untouched until the kernel has it. One slab holds many of any edition. */
 const SLAB_BYTES = 64 * 1024;
 
 /**
@@ -28,27 +28,35 @@ const SLAB_BYTES = 64 * 1024;
  */
 export class Driver {
   readonly endpoint: Endpoint;
+  readonly clock: Clock;
   readonly #port: DatagramPort;
   readonly #onConnection: ((connection: Connection) => void) | null;
   /** A connection whose socket is gone has the owner null, until the endpoint forgets it. */
   readonly #owners = new Map<Connection, ConnectionOwner | null>();
-  #timer: NodeJS.Timeout | null = null;
+  #timer: Timer | null = null;
   #timerAt = Number.POSITIVE_INFINITY;
   #slab = new Uint8Array(0);
   #slabUsed = 0;
   #retained: "no" | "ref" | "unref" = "no";
+  #keepsProcessAlive = true;
   #closed = false;
 
   /** `onConnection` is called for each connection that a server endpoint accepts, at its SYN. It attaches an owner. */
-  constructor(endpoint: Endpoint, port: DatagramPort, onConnection: ((connection: Connection) => void) | null = null) {
+  constructor(
+    endpoint: Endpoint,
+    port: DatagramPort,
+    clock: Clock = SYSTEM_CLOCK,
+    onConnection: ((connection: Connection) => void) | null = null,
+  ) {
     this.endpoint = endpoint;
+    this.clock = clock;
     this.#port = port;
     this.#onConnection = onConnection;
   }
 
   /** Milliseconds on the clock that every connection of this driver is told. */
   now(): number {
-    return performance.now();
+    return this.clock.now();
   }
 
   receive(datagram: Uint8Array, remoteAddress: string, remotePort: number): void {
@@ -62,8 +70,9 @@ export class Driver {
   /** Sends, re-arms and wakes after any input to a connection. */
   drain(connection: Connection): void {
     if (this.#closed) return;
+    const now = this.now();
     for (;;) {
-      const length = connection.transmit(this.#room(), this.now());
+      const length = connection.transmit(this.#room(), now);
       if (length === 0) break;
       this.#port.send(this.#slab.subarray(this.#slabUsed, this.#slabUsed + length), connection);
       this.#slabUsed += length;
@@ -112,6 +121,15 @@ export class Driver {
     this.#closeIfDone();
   }
 
+  /** Closes the port if its connections have nothing left to do but to answer late FINs. */
+  closeIfOnlyFinWait(): void {
+    if (this.#closed || this.#retained !== "no") return;
+    for (const [connection, owner] of this.#owners) {
+      if (owner !== null && !connection.closed) return;
+    }
+    this.#close();
+  }
+
   /** The port keeps the process alive as long as one of its owners does. */
   updateRef(): void {
     if (this.#closed) return;
@@ -120,13 +138,20 @@ export class Driver {
       if (ref) break;
       ref = owner?.keepsProcessAlive ?? false;
     }
+    this.#keepsProcessAlive = ref;
     this.#port.setRef(ref);
+    if (this.#timer !== null) this.#refTimer(this.#timer);
+  }
+
+  /** The timer too, as there may be no open UDP socket: a client without a route to its server still gives its error. */
+  #refTimer(timer: Timer): void {
+    if (this.#keepsProcessAlive) timer.ref();
+    else timer.unref();
   }
 
   #room(): Uint8Array {
-    const needed = Math.min(this.#port.datagramBytes, MAX_DATAGRAM_BYTES);
-    if (this.#slab.length - this.#slabUsed < needed) {
-      this.#slab = new Uint8Array(Math.max(SLAB_BYTES, needed));
+    if (this.#slab.length - this.#slabUsed < this.#port.datagramBytes) {
+      this.#slab = new Uint8Array(SLAB_BYTES);
       this.#slabUsed = 0;
     }
     return this.#slabUsed === 0 ? this.#slab : this.#slab.subarray(this.#slabUsed);
@@ -136,11 +161,10 @@ export class Driver {
   #arm(): void {
     const at = this.endpoint.deadline();
     if (at >= this.#timerAt || at === Number.POSITIVE_INFINITY) return;
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer?.close();
     this.#timerAt = at;
-    this.#timer = setTimeout(() => this.#expire(), Math.max(1, Math.ceil(at - this.now())));
-    // The port keeps the process alive or not; its timers do not decide that.
-    this.#timer.unref();
+    this.#timer = this.clock.setTimer(() => this.#expire(), Math.max(1, Math.ceil(at - this.now())));
+    this.#refTimer(this.#timer);
   }
 
   #expire(): void {
@@ -156,8 +180,12 @@ export class Driver {
 
   #closeIfDone(): void {
     if (this.#closed || this.#retained !== "no" || this.#owners.size > 0 || this.endpoint.size > 0) return;
+    this.#close();
+  }
+
+  #close(): void {
     this.#closed = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer?.close();
     this.#timer = null;
     this.#port.close();
   }

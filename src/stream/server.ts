@@ -16,9 +16,7 @@ import {
 import { type ConnectionOwner, type DatagramPort, Driver } from "./driver.js";
 import { bindError, ConfundoError, checkPort } from "./errors.js";
 import { type AddressInfo, ConfundoSocket, type SocketOptions } from "./socket.js";
-
-/** Asked of the kernel for a server's UDP socket, which all its connections share. The kernel may give less. */
-const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
+import { addressInfo, enlargeBuffers } from "./udp.js";
 
 export interface ServerOptions extends SocketOptions {
   /** The course edition to speak. Default `fiu-2023`. */
@@ -111,36 +109,38 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
   listen(port?: number, onListening?: () => void): this;
   listen(target: ListenOptions | number = {}, hostOrListener?: string | (() => void), listener?: () => void): this {
     const host = typeof hostOrListener === "string" ? { host: hostOrListener } : {};
-    const options: ListenOptions = typeof target === "object" ? target : { port: target, ...host };
+    const options: ListenOptions = target instanceof Object ? target : { port: target, ...host };
     const onListening = typeof hostOrListener === "function" ? hostOrListener : listener;
-    const port = checkPort(options.port ?? 0, 0);
+    const port = checkPort(options.port === undefined ? 0 : options.port, 0);
     if (this.#port !== null) {
       throw new ConfundoError("ERR_SERVER_ALREADY_LISTEN", "This server listens already. Close it first.");
     }
     if (onListening !== undefined) this.once("listening", onListening);
     this.#closing = false;
-    const serverPort = new ServerPort(this.#options, (connection, driver) => this.#accept(connection, driver));
+    const serverPort = new ServerPort(this.#options, (connection, driver) => {
+      this.#accept(connection, driver, serverPort);
+    });
     serverPort.limit(this.#maxConnections);
     this.#port = serverPort;
     serverPort.bind(port, options.host, options.ipv6Only ?? false).then(
       () => {
-        if (this.#closing) return;
+        if (this.#port !== serverPort || this.#closing) return;
         serverPort.setListeningRef(this.#ref);
         this.emit("listening");
       },
       (error: ConfundoError) => {
+        if (this.#port !== serverPort) return;
         this.#port = null;
         this.emit("error", error);
       },
     );
-    if (options.signal?.aborted) process.nextTick(() => this.close());
-    else options.signal?.addEventListener("abort", () => this.close(), { once: true });
+    if (options.signal !== undefined) this.#followSignal(options.signal);
     return this;
   }
 
   /** The bound address; null when not listening. */
   address(): AddressInfo | null {
-    return this.#port?.address() ?? null;
+    return this.#closing ? null : (this.#port?.address() ?? null);
   }
 
   /** Stops accepting. `close` is emitted, and `callback` called, when the last connection has ended. */
@@ -180,13 +180,23 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
     await new Promise((resolve) => this.close(resolve));
   }
 
-  #accept(connection: Connection, driver: Driver): void {
-    const create = () => this.#createSocket(connection, driver);
-    if (this.#options.acceptAtSyn) create();
-    else driver.attach(connection, new Embryo(connection, driver, create));
+  #followSignal(signal: AbortSignal): void {
+    const abort = () => this.close();
+    if (signal.aborted) {
+      process.nextTick(abort);
+      return;
+    }
+    signal.addEventListener("abort", abort, { once: true });
+    this.once("close", () => signal.removeEventListener("abort", abort));
   }
 
-  #createSocket(connection: Connection, driver: Driver): ConfundoSocket {
+  #accept(connection: Connection, driver: Driver, port: ServerPort): void {
+    const create = () => this.#createSocket(connection, driver, port);
+    if (this.#options.acceptAtSyn) create();
+    else driver.attach(connection, new Embryo(connection, driver, create, () => port.listening));
+  }
+
+  #createSocket(connection: Connection, driver: Driver, port: ServerPort): ConfundoSocket {
     const { remoteAddress, remotePort } = connection;
     const socket = new ConfundoSocket({
       ...this.#options,
@@ -197,7 +207,7 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
       host: remoteAddress,
       port: remotePort,
       kernelHint: () => null,
-      localAddress: () => this.#port?.address() ?? null,
+      localAddress: () => port.address(),
     });
     socket.setRemote(remoteAddress, remotePort, isIPv6(remoteAddress) ? "IPv6" : "IPv4");
     this.#sockets.add(socket);
@@ -223,26 +233,46 @@ class Embryo implements ConnectionOwner {
   readonly #connection: Connection;
   readonly #driver: Driver;
   readonly #create: () => ConfundoSocket;
+  readonly #isWanted: () => boolean;
 
-  constructor(connection: Connection, driver: Driver, create: () => ConfundoSocket) {
+  constructor(connection: Connection, driver: Driver, create: () => ConfundoSocket, isWanted: () => boolean) {
     this.#connection = connection;
     this.#driver = driver;
     this.#create = create;
+    this.#isWanted = isWanted;
   }
 
   handleSignals(signals: number): void {
-    if ((signals & Signal.connected) !== 0) this.#create().handleSignals(signals);
-    else if ((signals & Signal.closed) !== 0) this.#driver.detach(this.#connection);
+    if ((signals & Signal.closed) !== 0) this.#driver.detach(this.#connection);
+    else if ((signals & Signal.connected) !== 0) this.#handshakeDone(signals);
+  }
+
+  /** A server that has closed in the meantime takes no more connections. */
+  #handshakeDone(signals: number): void {
+    if (this.#isWanted()) {
+      this.#create().handleSignals(signals);
+      return;
+    }
+    this.#connection.abort(this.#driver.now());
+    this.#driver.drain(this.#connection);
   }
 }
 
 /** A server's UDP socket, which outlives the server as long as late FINs are to be answered. */
 class ServerPort implements DatagramPort {
+  /** Those that stay open for the connections they still have. What only waits for late FINs gives way to a new server. */
+  static readonly #late = new Set<ServerPort>();
+
   readonly datagramBytes: number;
   readonly #driver: Driver;
   readonly #endpoint: Endpoint;
   #udp: Socket | null = null;
   #listening = true;
+
+  /** Whether new connections are taken. */
+  get listening(): boolean {
+    return this.#listening;
+  }
 
   constructor(options: ServerOptions, accept: (connection: Connection, driver: Driver) => void) {
     const edition = editionNamed(options.edition ?? DEFAULT_EDITION);
@@ -253,7 +283,7 @@ class ServerPort implements DatagramPort {
       trace: options.trace ?? null,
       ...(options.receiveBufferBytes === undefined ? {} : { receiveBufferBytes: options.receiveBufferBytes }),
     });
-    this.#driver = new Driver(this.#endpoint, this, (connection) => accept(connection, this.#driver));
+    this.#driver = new Driver(this.#endpoint, this, options.clock, (connection) => accept(connection, this.#driver));
     this.#driver.retain(true);
   }
 
@@ -276,19 +306,18 @@ class ServerPort implements DatagramPort {
   }
 
   address(): AddressInfo | null {
-    if (this.#udp === null) return null;
-    const { address, port, family } = this.#udp.address();
-    return { address, port, family: family === "IPv6" ? "IPv6" : "IPv4" };
+    return this.#udp === null ? null : addressInfo(this.#udp);
   }
 
   /** Whether listening, apart from its sockets, keeps the process alive. */
   setListeningRef(ref: boolean): void {
-    this.#driver.retain(ref && this.#listening);
+    if (this.#listening) this.#driver.retain(ref);
   }
 
   stopListening(): void {
     this.#listening = false;
     this.#endpoint.accept = false;
+    ServerPort.#late.add(this);
     this.#driver.release();
   }
 
@@ -302,12 +331,16 @@ class ServerPort implements DatagramPort {
   }
 
   close(): void {
+    ServerPort.#late.delete(this);
     this.#udp?.close();
     this.#udp = null;
   }
 
   async #bindTo(port: number, host: string, ipv6Only: boolean): Promise<void> {
     const { address, family } = await resolveLocal(host, port);
+    for (const late of ServerPort.#late) {
+      if (late.address()?.port === port) late.#driver.closeIfOnlyFinWait();
+    }
     await new Promise<void>((resolve, reject) => {
       const udp = createSocket({
         type: family === 6 ? "udp6" : "udp4",
@@ -334,12 +367,7 @@ class ServerPort implements DatagramPort {
     // What one datagram met on its way is no matter: what is lost is sent again.
     udp.on("error", () => {});
     udp.on("message", (datagram, from) => this.#driver.receive(datagram, from.address, from.port));
-    try {
-      udp.setRecvBufferSize(SOCKET_BUFFER_BYTES);
-      udp.setSendBufferSize(SOCKET_BUFFER_BYTES);
-    } catch {
-      // Some systems refuse instead of giving what they allow. What is there will do.
-    }
+    enlargeBuffers(udp);
     this.#driver.updateRef();
   }
 }

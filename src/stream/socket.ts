@@ -1,10 +1,14 @@
 import { Duplex, type DuplexOptions } from "node:stream";
 import { type Connection, type ConnectionStats, type EditionName, editionNamed, Signal } from "../protocol/index.js";
+import type { Clock, Timer } from "./clock.js";
 import type { ConnectionOwner, Driver } from "./driver.js";
 import { abortError, connectionError } from "./errors.js";
 
 /** How often a silent connection with keep-alive asks for a sign of life: three tries within the 10 s of silence. */
 const KEEP_ALIVE_MS = 3000;
+
+/** Written to hear of it when the window has room. */
+const NOTHING = new Uint8Array(0);
 
 export interface AddressInfo {
   address: string;
@@ -22,6 +26,8 @@ export interface SocketOptions {
   readonly keepAlive?: boolean | undefined;
   /** Send small writes at once instead of gathering them while something is in flight (Nagle). Default false. */
   readonly noDelay?: boolean | undefined;
+  /** @internal Default: the system's. */
+  readonly clock?: Clock | undefined;
 }
 
 /** @internal What a socket is made from. */
@@ -73,8 +79,11 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   #lengthInHand = 0;
   #finalDone: (() => void) | null = null;
   #closeDone: (() => void) | null = null;
+  #closeEmitted = false;
   #needDrain = false;
-  #idleTimer: NodeJS.Timeout | null = null;
+  #idleTimer: Timer | null = null;
+  /** Bytes either way when the idle timer was last started. */
+  #bytesMovedAtIdleStart = 0;
 
   /** @internal Sockets come from `connect()` and from servers. */
   constructor(parts: SocketParts) {
@@ -168,6 +177,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
       return this.#connection.bytesHeld + this.#bytesWaiting();
     });
     getter("writableNeedDrain", function () {
+      if (!this.#needDrain && this.writable) this.#watchWindow();
       return this.#needDrain && this.writable;
     });
   }
@@ -184,6 +194,13 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     return Reflect.get(Duplex.prototype, "writableLength", this) - this.#lengthInHand;
   }
 
+  /** The window may have shrunk under what is held, without any write: who is told of that is told of the room, too. */
+  #watchWindow(): void {
+    if (this.writableLength < this.cwnd) return;
+    this.#needDrain = true;
+    this.#connection.write(NOTHING, this.#driver.now());
+  }
+
   #drainIfRoom(): void {
     if (!this.#needDrain || this.writableLength >= this.cwnd || this.#writeDone !== null) return;
     this.#needDrain = false;
@@ -194,15 +211,16 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
     this.#bytesAccepted += chunk.length;
+    this.#lengthInHand = chunk.length;
     this.#stayAwake();
     if (this.#connection.write(chunk, this.#driver.now())) {
       this.#driver.drain(this.#connection);
+      this.#lengthInHand = 0;
       callback();
       // Chunks that waited for uncork() may all have found room, without any acknowledgement to tell of it.
       if (this.#needDrain) process.nextTick(() => this.#drainIfRoom());
       return;
     }
-    this.#lengthInHand = chunk.length;
     this.#writeDone = callback;
     this.#driver.drain(this.#connection);
   }
@@ -220,11 +238,14 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#connecting = false;
-    if (this.#idleTimer !== null) clearTimeout(this.#idleTimer);
+    this.#idleTimer?.close();
     this.#idleTimer = null;
     const done = () => {
       callback(error);
-      process.nextTick(() => this.emit("close", error !== null));
+      process.nextTick(() => {
+        this.#closeEmitted = true;
+        this.emit("close", error !== null);
+      });
     };
     if (this.#letGo(error)) this.#closeDone = done;
     else done();
@@ -319,7 +340,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   /** Emits `timeout` after so many milliseconds without activity; 0 turns it off. The socket is not closed by it. */
   setTimeout(timeoutMs: number, callback?: () => void): this {
     this.timeout = timeoutMs;
-    if (this.#idleTimer !== null) clearTimeout(this.#idleTimer);
+    this.#idleTimer?.close();
     this.#idleTimer = null;
     if (timeoutMs === 0) {
       if (callback) this.removeListener("timeout", callback);
@@ -327,13 +348,27 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     }
     if (callback) this.once("timeout", callback);
     if (this.destroyed) return this;
-    this.#idleTimer = setTimeout(() => this.emit("timeout"), timeoutMs);
+    this.#bytesMovedAtIdleStart = this.#bytesMoved();
+    this.#idleTimer = this.#driver.clock.setTimer(() => this.#idled(), timeoutMs);
     this.#idleTimer.unref();
     return this;
   }
 
+  /** A part of a chunk that was acknowledged is activity too, although the stream only hears when all of it has room. */
+  #idled(): void {
+    if (this.#bytesMoved() === this.#bytesMovedAtIdleStart) this.emit("timeout");
+    else this.#stayAwake();
+  }
+
+  #bytesMoved(): number {
+    const { bytesAcknowledged, bytesReceived } = this.#connection.stats;
+    return bytesAcknowledged + bytesReceived;
+  }
+
   #stayAwake(): void {
-    this.#idleTimer?.refresh();
+    if (this.#idleTimer === null) return;
+    this.#bytesMovedAtIdleStart = this.#bytesMoved();
+    this.#idleTimer.refresh();
   }
 
   /** Whether a silent peer is asked for a sign of life every 3 s. The delay that `node:net` takes is not adjustable. */
@@ -366,6 +401,14 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     if (this.writable) this.end();
     if (this.writableFinished) this.destroy();
     else this.once("finish", () => this.destroy());
+  }
+
+  /** Destroys the socket, if that has not happened yet, and waits for `close`. What was written still arrives. */
+  override async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closeEmitted) return;
+    const closed = new Promise<void>((resolve) => this.once("close", () => resolve()));
+    this.destroy();
+    await closed;
   }
 
   /** @internal Destroys the socket when the signal is aborted. */
