@@ -274,13 +274,9 @@ export class ClassicConnection implements Connection {
     const buffer = this.#receiveBuffer;
     const expected = buffer.nextOffset;
     const position = toPosition(header.sequence, this.#peerIsn, this.#edition.modulus, expected + 1);
-    let offset = position - 1;
-    let data = datagram.subarray(HEADER_BYTES);
+    const offset = position - 1;
+    const data = datagram.subarray(HEADER_BYTES);
     if (this.#finReceived || offset + data.length <= expected) return;
-    if (offset < expected) {
-      data = data.subarray(expected - offset);
-      offset = expected;
-    }
     if (!buffer.insert(offset, data)) this.stats.overflows++;
     if (buffer.nextOffset > expected) {
       this.stats.bytesReceived += buffer.nextOffset - expected;

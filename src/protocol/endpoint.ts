@@ -35,7 +35,9 @@ export class Endpoint {
   readonly #byId = new Map<number, ClassicConnection[]>();
   /** Clients that do not know their ID yet, by their server. */
   readonly #opening = new Map<string, ClassicConnection>();
-  /** Accepted connections by the SYN that began them. */
+  /** Accepted connections of any state. */
+  #accepted = 0;
+  /** The latest accepted connections by the SYN that began them. */
   readonly #bySyn = new Map<string, ClassicConnection>();
   readonly #all = new Set<ClassicConnection>();
   #lastId = 0;
@@ -136,11 +138,11 @@ export class Endpoint {
       known.receiveDuplicateSyn(header, now);
       return known;
     }
-    // The client is done with that connection and begins another from the same port (RFC 9293 section 3.6.1).
-    if (known !== undefined) this.#forget(known);
-    const connectionId = this.#bySyn.size < this.maxConnections ? this.#nextId() : 0;
+    // A known one is left to its FIN-WAIT: the client begins another from the same port (RFC 9293 section 3.6.1).
+    const connectionId = this.#accepted < this.maxConnections ? this.#nextId() : 0;
     if (connectionId === 0) return null;
     const connection = this.#create("server", remoteAddress, remotePort, connectionId, false);
+    this.#accepted++;
     this.#bySyn.set(key, connection);
     this.#register(connection);
     connection.accept(header, now);
@@ -208,6 +210,7 @@ export class Endpoint {
   #forget(connection: ClassicConnection): void {
     if (!this.#all.delete(connection)) return;
     this.#timers.remove(connection);
+    if (connection.role === "server") this.#accepted--;
     const server = addressKey(connection.remoteAddress, connection.remotePort);
     if (this.#opening.get(server) === connection) this.#opening.delete(server);
     const key = synKey(connection.remoteAddress, connection.remotePort, connection.peerIsn);

@@ -47,14 +47,14 @@ export class SendWindow {
 
   /** Takes a cumulative acknowledgement of something new; returns how many data bytes it covers. */
   acknowledge(position: number): number {
-    const before = Math.min(Math.max(this.sndUna, 1), this.dataEnd);
+    const before = Math.max(this.sndUna, 1);
     const dataUpTo = Math.min(position, this.dataEnd);
     this.buffer.release(dataUpTo - 1);
     this.sndUna = position;
     if (this.sndNxt < position) this.sndNxt = position;
     if (this.sndMax < position) this.sndMax = position;
     this.#resendFirstOnly = false;
-    return Math.max(0, dataUpTo - before);
+    return dataUpTo - before;
   }
 
   /** Back to the first unacknowledged segment. */

@@ -144,6 +144,22 @@ test("a client that comes back from the same port after its end gets a new conne
   bench.receive("12346 0 1 FIN");
   expect(connection.signals() & Signal.finished).toBe(Signal.finished);
   expect(bench.receive("12345 0 0 SYN")).toEqual(["4321 12346 2 ACK SYN"]);
+  expect(bench.receive("12345 0 0 SYN")).toEqual(["4321 12346 2 ACK SYN"]);
+  expect(bench.receive("12346 0 1 FIN"), "the old one still answers FINs").toEqual(["4323 12347 1 ACK"]);
+  bench.receive("12346 4322 2 ACK");
+  bench.wait(2000);
+  expect(connection).toMatchObject({ closed: true, failure: null });
+  expect(bench.endpoint.size).toBe(1);
+});
+
+test("where there is room for one connection only, once the old one has left FIN-WAIT", () => {
+  const { bench, connection } = connectedServer("ucla-2019", { maxConnections: 1 });
+  bench.end(connection);
+  bench.receive("12346 4323 1 ACK");
+  bench.receive("12346 0 1 FIN");
+  expect(bench.receive("12345 0 0 SYN")).toEqual([]);
+  bench.wait(2000);
+  expect(bench.receive("12345 0 0 SYN")).toEqual(["4321 12346 2 ACK SYN"]);
 });
 
 test("an unknown edition's error lists the known ones", () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { Signal } from "../../../src/protocol/index.js";
-import { connectedClient, connectedServer } from "../../support/wire.js";
+import { Bench, connectedClient, connectedServer } from "../../support/wire.js";
 
 /** A client of which everything is acknowledged and whose FIN (12346) is on its way. */
 function finishingClient(options: { sendOnly?: boolean } = {}) {
@@ -30,6 +30,14 @@ describe("a client's end", () => {
   test("an empty file: the FIN right after the handshake's ACK", () => {
     const { bench, connection } = connectedClient();
     expect(bench.end(connection)).toEqual(["12346 0 1 FIN"]);
+  });
+
+  test("a stream that is ended before it is connected: the handshake's ACK goes first, as the FIN carries none", () => {
+    const bench = new Bench("ucla-2019");
+    const connection = bench.client();
+    connection.end(0);
+    bench.drain(connection);
+    expect(bench.receive("4321 12346 1 ACK SYN")).toEqual(["12346 4322 1 ACK", "12346 0 1 FIN"]);
   });
 
   test("FIN is sent again every 0.5 s", () => {
@@ -139,6 +147,16 @@ describe("a server's end", () => {
     expect(bench.end(connection)).toEqual(["4322 12347 1 ACK FIN"]);
   });
 
+  test("a repeated FIN does not shorten that wait, and another acknowledgement includes it", () => {
+    const { bench } = connectedServer();
+    bench.receive("12346 0 1 +100");
+    bench.receive("12446 0 1 FIN");
+    bench.wait(100);
+    expect(bench.receive("12446 0 1 FIN")).toEqual([]);
+    expect(bench.receive("12346 0 1 +100")).toEqual(["4322 12447 1 ACK"]);
+    expect(bench.wait(300)).toEqual([]);
+  });
+
   test("data that this side still has to send goes first", () => {
     const { bench, connection } = connectedServer();
     bench.receive("12346 0 1 FIN");
@@ -172,6 +190,7 @@ describe("a server's end", () => {
     bench.receive("12346 0 1 FIN");
     bench.wait(200);
     expect(bench.receive("12347 0 1 +100")).toEqual(["4322 12347 1 ACK"]);
+    expect(bench.receive("12346 0 1 +100")).toEqual(["4322 12347 1 ACK"]);
     expect(connection.readableBytes).toBe(0);
   });
 

@@ -22,6 +22,14 @@ describe("the window's arithmetic", () => {
     expect(seen).toEqual([512, 1024, 1536, 2048, 2560]);
   });
 
+  test("at ssthresh itself congestion avoidance begins", () => {
+    const tahoe = new Tahoe({ ...EDITIONS["ucla-2019"], initialSsthresh: 1024 });
+    tahoe.onAcknowledged();
+    expect(tahoe.cwnd).toBe(1024);
+    tahoe.onAcknowledged();
+    expect(tahoe.cwnd).toBe(1024 + 256);
+  });
+
   test("fiu-2020 starts with 1024 and still adds 512", () => {
     const tahoe = new Tahoe(EDITIONS["fiu-2020"]);
     expect(tahoe.cwnd).toBe(1024);
