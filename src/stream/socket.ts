@@ -294,7 +294,10 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   handleSignals(signals: number): void {
     this.#stayAwake();
     if ((signals & Signal.connected) !== 0) this.#becomeConnected();
-    if ((signals & Signal.readable) !== 0) this.#pull();
+    if ((signals & Signal.readable) !== 0) {
+      if (this.#connection.ended) this.#peerEnded();
+      this.#pull();
+    }
     if ((signals & Signal.writable) !== 0) this.#finishWrite();
     if ((signals & Signal.finished) !== 0) this.#finish();
     this.#drainIfRoom();
@@ -306,6 +309,13 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     this.#connecting = false;
     this.emit("connect");
     this.emit("ready");
+  }
+
+  /** From now on the peer is silent by right. As long as this side still reads or writes, both need signs of life. */
+  #peerEnded(): void {
+    if (this.#connection.closed || this.writableEnded) return;
+    this.#connection.keepAliveMs = KEEP_ALIVE_MS;
+    this.#driver.drain(this.#connection);
   }
 
   #finishWrite(): void {
@@ -373,7 +383,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
 
   /** Whether a silent peer is asked for a sign of life every 3 s. The delay that `node:net` takes is not adjustable. */
   setKeepAlive(enable = false, _initialDelay?: number): this {
-    this.#connection.keepAliveMs = enable ? KEEP_ALIVE_MS : 0;
+    this.#connection.keepAliveMs = enable || this.#connection.ended ? KEEP_ALIVE_MS : 0;
     if (!this.connecting) this.#driver.drain(this.#connection);
     return this;
   }

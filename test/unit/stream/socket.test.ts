@@ -321,6 +321,18 @@ describe("keepAlive", () => {
     expect((await readAll(pair.accepted)).toString()).toBe("still there");
   });
 
+  it("is on by itself while the peer has ended and this side has not", async () => {
+    const clock = new TestClock();
+    await using pair = await connectedPair({ client: { clock }, server: { clock, allowHalfOpen: true } });
+    pair.client.end("a question");
+    // A plain `for await` would destroy the socket after the last chunk.
+    const question = readAll(pair.accepted.iterator({ destroyOnReturn: false }));
+    expect((await clock.run(question)).toString()).toBe("a question");
+    await clock.pass(60_000);
+    pair.accepted.end("an answer");
+    expect((await clock.run(readAll(pair.client))).toString()).toBe("an answer");
+  });
+
   it("is off unless asked for: an idle connection is given up", async () => {
     const clock = new TestClock();
     await using pair = await connectedPair({ client: { clock }, server: { clock } });
