@@ -27,6 +27,7 @@ export class Channel {
   readonly #timer: NodeJS.Timeout;
   readonly #pingMs: number;
   readonly #silenceMs: number;
+  #grace: NodeJS.Timeout | undefined;
   #pending: Buffer[] = [];
   #pendingBytes = 0;
   #flushScheduled: NodeJS.Immediate | undefined;
@@ -48,7 +49,7 @@ export class Channel {
     this.#silenceMs = options.silenceMs ?? SILENCE_MS;
     duplex.on("data", this.#onData);
     duplex.on("drain", this.#onDrain);
-    duplex.on("end", () => this.#close(this.#lost("the connection ended in the middle of the session")));
+    duplex.on("end", this.#onEnd);
     duplex.on("close", () => this.#close(this.#lost("the connection was closed")));
     duplex.on("error", (error) => this.#close(this.#lost(error.message, error)));
     this.#timer = setInterval(this.#onTick, Math.min(this.#pingMs, this.#silenceMs) / 3);
@@ -128,7 +129,7 @@ export class Channel {
     this.#goodbye = this.#goodbye === "heard" ? "both" : "said";
     this.#duplex.end();
     if (this.#goodbye === "both") this.#close(undefined, true);
-    else setTimeout(() => this.#close(undefined), graceMs).unref();
+    else this.#grace = setTimeout(() => this.#close(undefined), graceMs).unref();
   }
 
   /** Tells the peer why, as well as that is still possible, and closes with `error`. */
@@ -148,6 +149,11 @@ export class Channel {
     this.#lastHeard = performance.now();
     this.#decoder.push(chunk);
     this.#pump();
+  };
+
+  /** A peer that has said BYE ends its half at once, and waits for us to finish and to say it too. */
+  readonly #onEnd = (): void => {
+    if (this.#goodbye !== "heard") this.#close(this.#lost("the connection ended in the middle of the session"));
   };
 
   readonly #onDrain = (): void => {
@@ -222,6 +228,7 @@ export class Channel {
     if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#timer);
+    clearTimeout(this.#grace);
     if (this.#flushScheduled !== undefined) clearImmediate(this.#flushScheduled);
     for (const answer of [...this.#probes.values()]) answer(false);
     this.#drained?.resolve();

@@ -72,6 +72,8 @@ class Receiver implements ReceiveSession {
   readonly #order = new PathOrder();
   readonly #writes = new Slots(MAX_SMALL_WRITES);
   readonly #uploads = new Map<number, Upload>();
+  /** By path, uploads that are being thrown away: their place is free when that is done. */
+  readonly #discarding = new Map<string, Promise<void>>();
   /** Uploads that failed while their client was still sending. */
   readonly #refused = new Set<number>();
   readonly #handshake: NodeJS.Timeout;
@@ -227,8 +229,7 @@ class Receiver implements ReceiveSession {
     this.#settled = false;
     this.#pending++;
     this.#channel.hold();
-    void storage
-      .prepare()
+    void Promise.all([storage.prepare(), this.#discarding.get(request.path)])
       .then(() => {
         if (busy) throw new SyncError("ERR_PATH_BUSY", "this file is on its way already");
         const unsafe = unsafePath(request.path);
@@ -269,7 +270,7 @@ class Receiver implements ReceiveSession {
   async #dropUpload(id: number, upload: Upload, error: unknown): Promise<void> {
     if (!this.#uploads.delete(id)) return;
     this.#refused.add(id);
-    await upload.abort();
+    await this.#discard(upload);
     this.#fail(id, upload.file.path, error);
   }
 
@@ -308,7 +309,14 @@ class Receiver implements ReceiveSession {
     }
     this.#pending++;
     this.#uploads.delete(id);
-    void upload.abort().finally(() => this.#leave(0));
+    void this.#discard(upload).finally(() => this.#leave(0));
+  }
+
+  #discard(upload: Upload): Promise<void> {
+    const { path } = upload.file;
+    const discarded = upload.abort().finally(() => this.#discarding.delete(path));
+    this.#discarding.set(path, discarded);
+    return discarded;
   }
 
   #enter(path: string, bytes: number): Turn {

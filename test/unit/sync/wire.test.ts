@@ -1,0 +1,166 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import type { Entry } from "../../../src/sync/entry.js";
+import { SyncError } from "../../../src/sync/errors.js";
+import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_PATH_BYTES } from "../../../src/sync/limits.js";
+import { Decoder, dataFrame, encode, type Message, shrinkDataFrame } from "../../../src/sync/wire.js";
+
+const id = fc.integer({ min: 0, max: 0xffff_ffff });
+const text = fc.string({ unit: "grapheme", maxLength: 60 });
+const size = fc.maxSafeNat();
+const mtimeNs = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
+const executable = fc.boolean();
+const bytes = fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array));
+const sha256 = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((array) => Buffer.from(array));
+const identity = { path: text, size, mtimeNs, executable };
+const kind = fc.constantFrom<Entry["kind"]>("file", "directory", "symlink");
+const as = <T extends Message["type"]>(type: T) => fc.constant(type);
+const entry: fc.Arbitrary<Entry> = fc.oneof(
+  fc.record({ kind: fc.constant("file" as const), ...identity }),
+  fc.record({ kind: fc.constant("directory" as const), path: text }),
+  fc.record({ kind: fc.constant("symlink" as const), path: text, target: text }),
+);
+
+const message: fc.Arbitrary<Message> = fc.oneof(
+  fc.record({
+    type: as("hello"),
+    version: fc.nat(65535),
+    name: text,
+    clientId: text,
+    instanceId: text,
+    label: text,
+  }),
+  fc.record({ type: as("welcome"), version: fc.nat(65535), executable, mtimeToleranceNs: mtimeNs }),
+  fc.record({ type: as("error"), code: text, message: text }),
+  fc.record({ type: fc.constantFrom("list" as const, "bye" as const) }),
+  fc.record({ type: as("entries"), entries: fc.array(entry, { maxLength: 20 }) }),
+  fc.record({ type: as("listed"), count: size }),
+  fc.record({ type: as("settled"), entries: size }),
+  fc.record({ type: as("mkdir"), id, path: text }),
+  fc.record({ type: as("link"), id, path: text, target: text }),
+  fc.record({ type: as("remove"), id, path: text, kind }),
+  fc.record({ type: fc.constantFrom("touch" as const, "put" as const), id, ...identity }),
+  fc.record({ type: as("file"), id, path: text, mtimeNs, executable, sha256, content: bytes }),
+  fc.record({ type: as("have"), id, offset: size }),
+  fc.record({ type: as("data"), id, content: bytes }),
+  fc.record({ type: as("end"), id, sha256 }),
+  fc.record({ type: as("abort"), id }),
+  fc.record({ type: as("done"), ids: fc.array(id, { maxLength: 50 }) }),
+  fc.record({ type: as("fail"), id, code: text, message: text }),
+  fc.record({ type: fc.constantFrom("ping" as const, "pong" as const), token: id }),
+);
+
+function decodeAll(chunks: Iterable<Uint8Array>): Message[] {
+  const decoder = new Decoder();
+  const decoded: Message[] = [];
+  for (const chunk of chunks) {
+    decoder.push(chunk);
+    for (let next = decoder.next(); next !== undefined; next = decoder.next()) decoded.push(next);
+  }
+  expect(decoder.buffered).toBe(0);
+  return decoded;
+}
+
+function cut(whole: Buffer, lengths: readonly number[]): Buffer[] {
+  const chunks: Buffer[] = [];
+  let at = 0;
+  for (let i = 0; at < whole.length; i++) {
+    const length = lengths[i % lengths.length] ?? 1;
+    chunks.push(whole.subarray(at, at + length));
+    at += length;
+  }
+  return chunks;
+}
+
+describe("wire", () => {
+  test("decode(encode(m)) = m, however the bytes are cut", () => {
+    const lengths = fc.array(fc.integer({ min: 1, max: 400 }), { minLength: 1, maxLength: 20 });
+    fc.assert(
+      fc.property(fc.array(message, { maxLength: 12 }), lengths, (messages, cuts) => {
+        expect(decodeAll(cut(Buffer.concat(messages.map(encode)), cuts))).toEqual(messages);
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  test("arbitrary bytes never throw anything but a SyncError", () => {
+    const chunk = fc.uint8Array({ maxLength: 64 });
+    const damaged = fc.tuple(message, fc.nat(), fc.nat(255)).map(([sent, where, value]) => {
+      const frame = encode(sent);
+      frame[where % frame.length] = value;
+      return new Uint8Array(frame);
+    });
+    fc.assert(
+      fc.property(fc.array(fc.oneof(chunk, damaged), { maxLength: 10 }), (chunks) => {
+        const decoder = new Decoder();
+        try {
+          for (const one of chunks) {
+            decoder.push(one);
+            while (decoder.next() !== undefined);
+          }
+        } catch (error) {
+          expect(error).toBeInstanceOf(SyncError);
+          expect((error as SyncError).code).toBe("ERR_PROTOCOL");
+        }
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  test("a frame that announces more than its type may hold is refused by its header alone", () => {
+    for (const [type, length] of [
+      [1, 4097],
+      [20, MAX_INLINE_BYTES + MAX_PATH_BYTES + 65],
+      [23, MAX_DATA_BYTES + 5],
+      [48, 0xffff_ffff],
+      [99, 0],
+    ] as const) {
+      const header = Buffer.from([type, 0, 0, 0, 0]);
+      header.writeUInt32BE(length, 1);
+      const decoder = new Decoder();
+      decoder.push(header);
+      expect(() => decoder.next(), `type ${type}`).toThrow(SyncError);
+    }
+  });
+
+  test("a count larger than its message is refused before anything is made of it", () => {
+    const frame = encode({ type: "entries", entries: [] });
+    frame.writeUInt32BE(0xffff_ffff, 5);
+    const decoder = new Decoder();
+    decoder.push(frame);
+    expect(() => decoder.next()).toThrow("a count is larger than its message");
+  });
+
+  test("texts that are no UTF-8 are refused", () => {
+    const frame = encode({ type: "mkdir", id: 1, path: "ab" });
+    frame[frame.length - 1] = 0xff;
+    const decoder = new Decoder();
+    decoder.push(frame);
+    expect(() => decoder.next()).toThrow("not valid UTF-8");
+  });
+
+  test("HELLO and WELCOME may have grown; other messages may not be longer than they say", () => {
+    const grown = (sent: Message): Decoder => {
+      const frame = Buffer.concat([encode(sent), Buffer.from("later")]);
+      frame.writeUInt32BE(frame.length - 5, 1);
+      const decoder = new Decoder();
+      decoder.push(frame);
+      return decoder;
+    };
+    const welcome: Message = { type: "welcome", version: 1, executable: true, mtimeToleranceNs: 1000n };
+    expect(grown(welcome).next()).toEqual(welcome);
+    expect(() => grown({ type: "ping", token: 1 }).next()).toThrow(SyncError);
+  });
+
+  test("what no message may hold is not encoded", () => {
+    expect(() => encode({ type: "mkdir", id: 1, path: "x".repeat(MAX_PATH_BYTES + 1) })).toThrow("at most 4096");
+    expect(() => encode({ type: "data", id: 1, content: Buffer.alloc(MAX_DATA_BYTES + 1) })).toThrow("too long");
+  });
+
+  test("a DATA frame filled in place is the one that encode makes", () => {
+    const content = Buffer.from("some content");
+    const inPlace = dataFrame(7, 100);
+    content.copy(inPlace.content);
+    expect(shrinkDataFrame(inPlace.frame, content.length)).toEqual(encode({ type: "data", id: 7, content }));
+  });
+});
