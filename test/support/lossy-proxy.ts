@@ -56,6 +56,13 @@ export class LossyProxy {
     return this.#front.address().port;
   }
 
+  /** Sends datagrams of its own to every client, as if the server had sent them. */
+  inject(datagrams: readonly Buffer[]): void {
+    for (const clientPort of this.#backs.keys()) {
+      for (const datagram of datagrams) this.#front.send(datagram, clientPort, "127.0.0.1");
+    }
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     this.#front.close();
