@@ -13,7 +13,7 @@ export interface EndpointOptions {
   readonly accept?: boolean;
   /** Connections accepted at once; further SYNs are dropped. Default and most: 65,535. */
   readonly maxConnections?: number;
-  /** What each connection buffers for its reader. Default 256 KiB. */
+  /** What each connection buffers for its reader, at least one segment. Default 256 KiB. */
   readonly receiveBufferBytes?: number;
   readonly trace?: TraceSink | null;
 }
@@ -46,7 +46,9 @@ export class Endpoint {
     this.#edition = options.edition;
     this.accept = options.accept ?? false;
     this.maxConnections = Math.min(options.maxConnections ?? MAX_CONNECTION_ID, MAX_CONNECTION_ID);
-    this.#receiveBufferBytes = options.receiveBufferBytes ?? DEFAULT_RECEIVE_BUFFER_BYTES;
+    // With less than a segment nothing would ever be accepted.
+    const receiveBufferBytes = options.receiveBufferBytes ?? DEFAULT_RECEIVE_BUFFER_BYTES;
+    this.#receiveBufferBytes = Math.max(receiveBufferBytes, options.edition.segmentBytes);
     this.#trace = options.trace ?? null;
   }
 

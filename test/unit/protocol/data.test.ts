@@ -102,6 +102,13 @@ describe("what the reader leaves no room for", () => {
     expect(bench.receive("13370 0 1 +512")).toEqual(["4322 13882 1 ACK"]);
   });
 
+  test("there is always room for one segment", () => {
+    const { bench, connection } = connectedServer("ucla-2019", { receiveBufferBytes: 1 });
+    expect(bench.receive("12346 0 1 +512")).toEqual(["4322 12858 1 ACK"]);
+    bench.read(connection);
+    expect(bench.receive("12858 0 1 +512")).toEqual(["4322 13370 1 ACK"]);
+  });
+
   test("a writer whose peer is full goes on asking, once every 0.5 s", () => {
     const { bench, connection } = connectedClient();
     bench.write(connection, 512);

@@ -57,6 +57,12 @@ describe("a client's handshake", () => {
     expect(bench.receive("4321 12346 1 ACK SYN")).toEqual(["12346 4322 1 ACK"]);
   });
 
+  test("a SYN|ACK with another ISN, once connected, is dropped", () => {
+    const { bench } = connectedClient();
+    expect(bench.receive("4320 12346 1 ACK SYN")).toEqual([]);
+    expect(bench.trace.at(-1)).toBe("DROP 4320 12346 1 ACK SYN");
+  });
+
   test.each([
     ["acknowledges another number", "4321 12345 1 ACK SYN"],
     ["has a sequence number outside the space", "102401 12346 1 ACK SYN"],
@@ -70,6 +76,7 @@ describe("a client's handshake", () => {
     bench.drain(connection);
     expect(bench.receive(answer)).toEqual([]);
     expect(connection.connected).toBe(false);
+    expect(bench.trace.at(-1)).toMatch(/^DROP /);
   });
 
   test("an answer with the largest sequence number is in the space", () => {
@@ -102,6 +109,15 @@ describe("a client's handshake", () => {
     expect(bench.receive("4321 0 1 ACK")).toEqual(["0 4322 1 ACK"]);
     expect(connection.connected).toBe(true);
     expect(connection.connectionId).toBe(1);
+  });
+
+  test("a handshake split in two of which only the first tells the ID", () => {
+    const bench = new Bench("fiu-2023");
+    const connection = bench.client();
+    bench.drain(connection);
+    bench.receive("4321 0 3 ACK");
+    expect(bench.receive("4321 0 0 SYN")).toEqual(["0 4322 3 ACK"]);
+    expect(connection.connectionId).toBe(3);
   });
 });
 

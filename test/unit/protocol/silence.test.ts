@@ -51,6 +51,32 @@ describe("10 s of silence", () => {
     expect(connection).toMatchObject({ closed: true, failure: "peer-silent" });
   });
 
+  test("a client whose server sent data, acknowledged the FIN, and never ended its side: data may be missing", () => {
+    const { bench, connection } = connectedClient();
+    bench.receive("4322 0 1 +10");
+    bench.end(connection);
+    bench.receive("4332 12347 1 ACK");
+    bench.wait(10_000);
+    expect(connection).toMatchObject({ closed: true, failure: "peer-silent", ended: false });
+  });
+
+  test("a server that holds its own end back for so long, though it has everything", () => {
+    const { bench, connection } = connectedServer();
+    bench.receive("12346 0 1 FIN");
+    bench.wait(10_000);
+    expect(connection).toMatchObject({ closed: true, failure: "peer-silent", ended: true });
+  });
+
+  test("after a handshake that timed out the same server can be tried again", () => {
+    const bench = new Bench("fiu-2023");
+    bench.drain(bench.client());
+    bench.wait(10_000);
+    const again = bench.client();
+    bench.drain(again);
+    bench.receive("4321 0 1 ACK SYN");
+    expect(again.connected).toBe(true);
+  });
+
   test("a split handshake that stops half way", () => {
     const bench = new Bench("fiu-2023");
     const connection = bench.client();

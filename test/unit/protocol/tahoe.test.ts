@@ -148,6 +148,14 @@ describe("the window at work", () => {
     expect(bench.wait(200)).toEqual(["900: 555 0 1 +512"]);
   });
 
+  test("a segment sent later does not postpone the timeout of the first", () => {
+    const { bench, connection } = connectedClient("fiu-2020");
+    bench.write(connection, 512);
+    bench.wait(300);
+    expect(bench.write(connection, 512)).toEqual(["555 0 1 +512"]);
+    expect(bench.wait(200)).toEqual(["500: 43 0 1 +512"]);
+  });
+
   test("a timeout is no backoff: 0.5 s each time", () => {
     const { bench, connection } = connectedClient();
     bench.write(connection, 512);
