@@ -1,0 +1,84 @@
+/** What leaves at once, in time: bursts are what makes a system call worth its price, and routers' queues bear them. */
+const QUANTUM_MS = 1;
+/** What an idle sender may save up, in time and in bytes: one quantum leaves while the next one fills. */
+const BURST_MS = 2;
+const MAX_BURST_BYTES: number = 256 * 1024;
+const MIN_BURST_SEGMENTS = 2;
+/** How much of a timer's lateness is made up for. Event loops count in milliseconds and are busy for a few of them. */
+const CATCH_UP_MS = 5;
+
+/**
+ * Spreads what is sent over time: a token bucket filled at the pacing rate (bytes per millisecond). Times are milliseconds.
+ */
+export class Pacer {
+  #segmentBytes: number;
+  #rate = Number.POSITIVE_INFINITY;
+  #tokens: number;
+  #filledAt = 0;
+  /** The time last told to the sender that waits; Infinity while none waits. */
+  #promisedAt = Number.POSITIVE_INFINITY;
+
+  constructor(segmentBytes: number) {
+    this.#segmentBytes = segmentBytes;
+    this.#tokens = MIN_BURST_SEGMENTS * segmentBytes;
+  }
+
+  get rate(): number {
+    return this.#rate;
+  }
+
+  setSegmentBytes(segmentBytes: number): void {
+    this.#segmentBytes = segmentBytes;
+  }
+
+  /** What was earned until now was earned at the old rate. */
+  setRate(rate: number, now: number): void {
+    if (rate === this.#rate) return;
+    this.#fill(now);
+    this.#rate = rate;
+  }
+
+  /** How many bytes may leave now. */
+  budget(now: number): number {
+    if (this.#rate === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
+    this.#fill(now);
+    return Math.max(0, Math.floor(this.#tokens + 0.5));
+  }
+
+  onSent(bytes: number, now: number): void {
+    if (this.#rate === Number.POSITIVE_INFINITY) {
+      this.#filledAt = now;
+      return;
+    }
+    this.#fill(now);
+    this.#tokens -= bytes;
+    this.#promisedAt = Number.POSITIVE_INFINITY;
+  }
+
+  /** When a quantum of what is to be sent may leave: now, if it may already. */
+  nextReleaseAt(now: number, wantedBytes: number): number {
+    if (this.#rate === Number.POSITIVE_INFINITY) return now;
+    this.#fill(now);
+    const quantum = Math.max(this.#segmentBytes, Math.min(this.#rate * QUANTUM_MS, this.#burstBytes()));
+    const missing = Math.min(wantedBytes, quantum) - this.#tokens;
+    const at = missing < 0.5 ? now : now + missing / this.#rate;
+    // Asking again does not excuse the lateness of an earlier promise.
+    this.#promisedAt = Math.min(this.#promisedAt, at);
+    return at;
+  }
+
+  #burstBytes(): number {
+    return Math.max(MIN_BURST_SEGMENTS * this.#segmentBytes, Math.min(this.#rate * BURST_MS, MAX_BURST_BYTES));
+  }
+
+  #fill(now: number): void {
+    const elapsed = now - this.#filledAt;
+    if (elapsed <= 0) return;
+    this.#filledAt = now;
+    if (this.#rate === Number.POSITIVE_INFINITY) return;
+    let most = this.#burstBytes();
+    // A sender that was told to wait until then and comes later has lost that time; one that had nothing to send has not.
+    if (now > this.#promisedAt) most += this.#rate * Math.min(now - this.#promisedAt, CATCH_UP_MS);
+    this.#tokens = Math.min(this.#tokens + this.#rate * elapsed, most);
+  }
+}
