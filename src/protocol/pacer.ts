@@ -11,28 +11,20 @@ const CATCH_UP_MS = 5;
  * Spreads what is sent over time: a token bucket filled at the pacing rate (bytes per millisecond). Times are milliseconds.
  */
 export class Pacer {
-  #segmentBytes: number;
+  #segmentBytes = 0;
   #rate = Number.POSITIVE_INFINITY;
-  #tokens: number;
+  #tokens = 0;
   #filledAt = 0;
   /** The time last told to the sender that waits; Infinity while none waits. */
   #promisedAt = Number.POSITIVE_INFINITY;
-
-  constructor(segmentBytes: number) {
-    this.#segmentBytes = segmentBytes;
-    this.#tokens = MIN_BURST_SEGMENTS * segmentBytes;
-  }
 
   get rate(): number {
     return this.#rate;
   }
 
-  setSegmentBytes(segmentBytes: number): void {
-    this.#segmentBytes = segmentBytes;
-  }
-
   /** What was earned until now was earned at the old rate. */
-  setRate(rate: number, now: number): void {
+  setRate(rate: number, segmentBytes: number, now: number): void {
+    this.#segmentBytes = segmentBytes;
     if (rate === this.#rate) return;
     this.#fill(now);
     this.#rate = rate;

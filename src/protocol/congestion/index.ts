@@ -11,16 +11,15 @@ export type ControllerName = CongestionController["name"];
 export const CONTROLLER_NAMES: readonly ControllerName[] = ["tahoe", "cubic", "bbr"];
 
 export interface ControllerOptions {
-  readonly name: ControllerName;
   readonly segmentBytes: number;
   readonly initialCwnd: number;
   /** In [0, 1): what spreads the probes of flows that share a bottleneck. */
   readonly random: () => number;
 }
 
-export function createController(options: ControllerOptions): CongestionController {
+export function createController(name: ControllerName, options: ControllerOptions): CongestionController {
   const { segmentBytes, initialCwnd, random } = options;
-  switch (options.name) {
+  switch (name) {
     case "tahoe":
       return new ExtendedTahoe(segmentBytes, initialCwnd);
     case "cubic":
