@@ -1,0 +1,52 @@
+import { readFileSync } from "node:fs";
+import { networkInterfaces } from "node:os";
+
+/** RFC 791 and RFC 8200 headers without options, and that of UDP (RFC 768). */
+const IPV4_HEADERS = 20 + 8;
+const IPV6_HEADERS = 40 + 8;
+const ETHERNET_MTU = 1500;
+/** An IPv4 packet has 16 bits for its length. */
+const LARGEST_DATAGRAM = 65_535 - IPV4_HEADERS;
+
+/**
+ * The largest datagram that fits the interface a socket with this local address sends through.
+ * Where that cannot be known it is Ethernet's. A path may be narrower: this is where a search for its MTU ends.
+ */
+export function maxDatagramBytes(localAddress: string, remoteAddress: string): number {
+  const headers = isIpv4(remoteAddress) ? IPV4_HEADERS : IPV6_HEADERS;
+  return Math.min(interfaceMtu(unmapped(localAddress), unmapped(remoteAddress)) - headers, LARGEST_DATAGRAM);
+}
+
+/** `127.0.0.1` for `::ffff:127.0.0.1`, as a socket of both families sees IPv4 peers. */
+export function unmapped(address: string): string {
+  return /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(address) ? address.slice(7) : address;
+}
+
+function isIpv4(address: string): boolean {
+  return !unmapped(address).includes(":");
+}
+
+function interfaceMtu(localAddress: string, remoteAddress: string): number {
+  if (process.platform !== "linux") return ETHERNET_MTU;
+  try {
+    const name = interfaceOf(localAddress, remoteAddress);
+    // An alias, as in `eth0:1`, is no device.
+    const mtu = Number(readFileSync(`/sys/class/net/${name?.split(":")[0]}/mtu`, "latin1"));
+    return Number.isInteger(mtu) && mtu >= 576 ? mtu : ETHERNET_MTU;
+  } catch {
+    return ETHERNET_MTU;
+  }
+}
+
+function interfaceOf(localAddress: string, remoteAddress: string): string | undefined {
+  const all = Object.entries(networkInterfaces());
+  const local = all.find(([, addresses]) => addresses?.some(({ address }) => sameAddress(address, localAddress)));
+  // What goes to an address of this machine never leaves it, whichever interface has the address.
+  const inside = all.some(([, addresses]) => addresses?.some(({ address }) => sameAddress(address, remoteAddress)));
+  if (!inside && !localAddress.startsWith("127.")) return local?.[0];
+  return all.find(([, addresses]) => addresses?.some(({ internal }) => internal))?.[0] ?? local?.[0];
+}
+
+function sameAddress(address: string, other: string): boolean {
+  return address.split("%")[0] === other.split("%")[0];
+}

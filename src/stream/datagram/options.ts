@@ -1,0 +1,92 @@
+import { createRequire } from "node:module";
+
+/** setsockopt(2) for options of type int. The one thing here that needs native code. */
+export interface SocketOptions {
+  /** Returns whether the kernel took it. */
+  set(fd: number, level: number, option: number, value: number): boolean;
+}
+
+// The numbers are Linux's, the same on every architecture that Node runs on but for SOL_SOCKET on MIPS.
+export const SOL_SOCKET = 1;
+export const SO_REUSEADDR = 2;
+export const SOL_UDP = 17;
+export const UDP_SEGMENT = 103;
+export const UDP_GRO = 104;
+const SOL_IP = 0;
+const IP_MTU_DISCOVER = 10;
+const SOL_IPV6 = 41;
+const IPV6_MTU_DISCOVER = 23;
+/** Both IP_PMTUDISC_PROBE and IPV6_PMTUDISC_PROBE: never fragment, and leave finding the path's MTU to us. */
+const PMTUDISC_PROBE = 3;
+
+/** What a package that calls C functions gives for setsockopt. */
+type SetsockoptFunction = (fd: number, level: number, option: number, value: Uint8Array, bytes: number) => number;
+
+const INT_BYTES = 4;
+const load = createRequire(import.meta.url);
+let loaded: SocketOptions | null | undefined;
+
+/** Null where nothing that can call setsockopt is installed, or where this is not Linux. Looks once. */
+export function socketOptions(): SocketOptions | null {
+  if (loaded === undefined) loaded = process.platform === "linux" ? findSocketOptions() : null;
+  return loaded;
+}
+
+/** Tests take the place of what is installed. `undefined` looks again. */
+export function replaceSocketOptions(options: SocketOptions | null | undefined): void {
+  loaded = options;
+}
+
+export function neverFragment(options: SocketOptions, fd: number, family: "IPv4" | "IPv6"): void {
+  // An IPv6 socket speaks IPv4 too, to mapped addresses.
+  options.set(fd, SOL_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE);
+  if (family === "IPv6") options.set(fd, SOL_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE);
+}
+
+/**
+ * koffi's packages of one platform each hold nothing but its binary, and run nothing at install, where `koffi` itself
+ * compiles if it finds no binary. Whoever is on a platform without one may install `koffi`, or have a Node with node:ffi.
+ */
+function findSocketOptions(): SocketOptions | null {
+  const ways = [
+    () => fromKoffi(`@koromix/koffi-linux-${process.arch}`),
+    () => fromKoffi("koffi"),
+    () => fromNode("node:ffi"),
+  ];
+  for (const way of ways) {
+    try {
+      const options = toSocketOptions(way());
+      // No descriptor -1 exists: whatever says that this worked does not work.
+      if (!options.set(-1, SOL_UDP, UDP_SEGMENT, 0)) return options;
+    } catch {
+      // Not installed, no binary for this platform, or not permitted.
+    }
+  }
+  return null;
+}
+
+function fromKoffi(name: string): SetsockoptFunction {
+  const koffi = load(name) as {
+    load(library: null): { func(name: string, result: string, parameters: string[]): SetsockoptFunction };
+  };
+  return koffi.load(null).func("setsockopt", "int", ["int", "int", "int", "uint8_t *", "uint"]);
+}
+
+function fromNode(name: string): SetsockoptFunction {
+  const ffi = load(name) as {
+    dlopen(library: null, symbols: object): { functions: { setsockopt: SetsockoptFunction } };
+  };
+  const signature = { arguments: ["i32", "i32", "i32", "buffer", "u32"], return: "i32" };
+  return ffi.dlopen(null, { setsockopt: signature }).functions.setsockopt;
+}
+
+function toSocketOptions(setsockopt: SetsockoptFunction): SocketOptions {
+  const value = new Int32Array(1);
+  const bytes = new Uint8Array(value.buffer);
+  return {
+    set(fd, level, option, number) {
+      value[0] = number;
+      return setsockopt(fd, level, option, bytes, INT_BYTES) === 0;
+    },
+  };
+}

@@ -1,0 +1,101 @@
+import type { RemoteInfo, Socket } from "node:dgram";
+import { maxDatagramBytes } from "./mtu.js";
+import type { DatagramAddress, DatagramHandlers, DatagramSocket, Tier } from "./types.js";
+import { addressOf, enlargeBuffers, localAddressTowards } from "./udp.js";
+
+/** What may wait in a socket when the kernel has no room. Beyond it datagrams are lost, as in any other full queue. */
+export const QUEUE_BYTES: number = 4 * 1024 * 1024;
+
+/** A bound UDP socket, and all of the tier `dgram`. The faster tiers build on it. */
+export class PortableSocket implements DatagramSocket {
+  readonly receiveBufferBytes: number;
+  readonly sendBufferBytes: number;
+  droppedBytes = 0;
+  protected readonly udp: Socket;
+  protected readonly handlers: DatagramHandlers;
+  /** The one peer, if the socket is connected. */
+  protected readonly remote: { readonly address: string; readonly port: number } | null;
+  protected closed = false;
+  readonly #address: DatagramAddress;
+  #batchEnds = false;
+
+  constructor(
+    udp: Socket,
+    handlers: DatagramHandlers,
+    remote: { readonly address: string; readonly port: number } | null,
+  ) {
+    this.udp = udp;
+    this.handlers = handlers;
+    this.remote = remote;
+    this.#address = addressOf(udp);
+    enlargeBuffers(udp);
+    this.receiveBufferBytes = udp.getRecvBufferSize();
+    this.sendBufferBytes = udp.getSendBufferSize();
+    udp.on("error", (error) => this.hint(error));
+    udp.on("message", (bytes, from) => this.receive(bytes, from));
+  }
+
+  get tier(): Tier {
+    return "dgram";
+  }
+
+  address(): DatagramAddress {
+    return this.#address;
+  }
+
+  maxDatagramBytes(remoteAddress: string): number {
+    const local = this.remote === null ? localAddressTowards(remoteAddress) : this.#address.address;
+    return maxDatagramBytes(local ?? "", remoteAddress);
+  }
+
+  send(bytes: Uint8Array, segmentBytes: number, remotePort: number, remoteAddress: string): boolean {
+    if (this.closed) return true;
+    for (let at = 0; at < bytes.length; at += segmentBytes) {
+      const length = Math.min(segmentBytes, bytes.length - at);
+      if (this.udp.getSendQueueSize() + length > QUEUE_BYTES) {
+        this.droppedBytes += bytes.length - at;
+        break;
+      }
+      if (this.remote !== null) this.udp.send(bytes, at, length, this.#sent);
+      else this.udp.send(bytes, at, length, remotePort, remoteAddress, this.#sent);
+    }
+    return this.udp.getSendQueueCount() === 0;
+  }
+
+  enableCoalescing(): boolean {
+    return false;
+  }
+
+  ref(): void {
+    if (!this.closed) this.udp.ref();
+  }
+
+  unref(): void {
+    if (!this.closed) this.udp.unref();
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.udp.close();
+  }
+
+  protected receive(bytes: Uint8Array, from: RemoteInfo): void {
+    this.handlers.onDatagram(bytes, from.address, from.port);
+    // Each datagram of a wake-up has its own event. Immediates come after the last.
+    if (this.#batchEnds) return;
+    this.#batchEnds = true;
+    setImmediate(() => {
+      this.#batchEnds = false;
+      if (!this.closed) this.handlers.onBatchEnd();
+    });
+  }
+
+  protected hint(error: NodeJS.ErrnoException): void {
+    if (!this.closed) this.handlers.onHint(error, this.remote?.address, this.remote?.port);
+  }
+
+  readonly #sent = (error: NodeJS.ErrnoException | null): void => {
+    if (error !== null) this.hint(error);
+  };
+}

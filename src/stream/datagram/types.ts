@@ -1,0 +1,60 @@
+/**
+ * How datagrams reach the kernel, from what works everywhere to what is fastest:
+ * - `dgram`: node:dgram alone.
+ * - `descriptor`: Linux. Connected sockets are written and drained through their descriptor.
+ * - `segmented`: Linux with setsockopt. A burst of equal datagrams is one write (UDP_SEGMENT) and, where asked for, one
+ *   read (UDP_GRO); and no datagram is ever fragmented.
+ */
+export type Tier = "dgram" | "descriptor" | "segmented";
+
+export interface DatagramAddress {
+  readonly address: string;
+  readonly port: number;
+  readonly family: "IPv4" | "IPv6";
+}
+
+export interface DatagramHandlers {
+  /** One datagram, or after `enableCoalescing()` several back to back. The memory is the receiver's to keep. */
+  onDatagram(bytes: Uint8Array, remoteAddress: string, remotePort: number): void;
+  /** After the `onDatagram` calls of one wake-up. */
+  onBatchEnd(): void;
+  /** What the kernel said of the network. Nothing has failed for good: it helps to explain a silence. */
+  onHint(error: NodeJS.ErrnoException, remoteAddress?: string, remotePort?: number): void;
+}
+
+export interface DatagramSocket {
+  /** What is in use. It sinks from `segmented` to `descriptor` when the kernel will not segment for a device. */
+  readonly tier: Tier;
+  /** What the kernel gave: several MiB are asked for. Linux reports twice what it was asked, its own bookkeeping included. */
+  readonly receiveBufferBytes: number;
+  readonly sendBufferBytes: number;
+  /** Bytes handed to `send` that were given up, as the kernel refused them or had no room for long. */
+  readonly droppedBytes: number;
+  address(): DatagramAddress;
+  /** The largest datagram worth trying to this peer: the MTU of the interface that leads there, less the headers. */
+  maxDatagramBytes(remoteAddress: string): number;
+  /**
+   * Sends `bytes`: datagrams of `segmentBytes` each, back to back, where the last may be shorter. A connected socket
+   * sends to its peer whatever the address. Network errors are never thrown: they are losses, and hints where they say
+   * something.
+   * @returns whether the memory is free again. When false the kernel had no room: the rest waits, its memory must stay
+   * as it is, and sending more before a while has passed is of little use.
+   */
+  send(bytes: Uint8Array, segmentBytes: number, remotePort: number, remoteAddress: string): boolean;
+  /** From now on datagrams that arrived together may be delivered back to back as one. Returns whether they may. */
+  enableCoalescing(): boolean;
+  ref(): void;
+  unref(): void;
+  close(): void;
+}
+
+export interface SharedDatagramSocket extends DatagramSocket {
+  /** The tier of the sockets that `openPeer` gives. What goes through the shared socket itself takes node:dgram. */
+  readonly tier: Tier;
+  /**
+   * A socket of its own for one peer on the same local port: the kernel then hands that peer's datagrams to it. They and
+   * strays come through the shared socket's handlers. Null where that is not possible: use the shared socket.
+   * Closing the shared socket closes these too.
+   */
+  openPeer(remoteAddress: string, remotePort: number): DatagramSocket | null;
+}
