@@ -1,4 +1,5 @@
 import type { AckSample, CongestionController } from "./controller.js";
+import { FirstTrain } from "./first-train.js";
 import { LossFloor } from "./loss-floor.js";
 import { WindowedMax } from "./windowed-max.js";
 
@@ -17,6 +18,10 @@ const CRUISE_ROUNDS_RANDOM = 4;
 /** Startup: what counts as growth, and how many rounds without it end it. */
 const FULL_GROWTH = 1.25;
 const FULL_ROUNDS = 3;
+
+/** How much more than the first flight the second may be, where the first one's spacing says that the path carries it. */
+const MOST_JUMP = 8;
+const JUMP_ROUNDS = 2;
 
 const MIN_RTT_WINDOW_MS = 10_000;
 const PROBE_RTT_MS = 200;
@@ -72,6 +77,12 @@ export class Bbr implements CongestionController {
   #roundRate = 0;
   #roundAppLimited = false;
   #roundInFlight = 0;
+  /** Losses are found up to a quarter of a round trip later than deliveries, so they are counted in rounds that end later. */
+  #lossRoundEndsAt = NEVER;
+  #lossRoundCalm = false;
+  #lossRoundDelivered = 0;
+  #lossRoundLost = 0;
+  #lossRoundRtt = NEVER;
   /** Pacing gains at the end of the last round and the one before: what one round sends, the next one tells of. */
   #gainOfLast = STARTUP_GAIN;
   #gainOfLastButOne = STARTUP_GAIN;
@@ -91,6 +102,7 @@ export class Bbr implements CongestionController {
   #slowRounds = 0;
 
   // Startup.
+  readonly #train = new FirstTrain();
   #fullBandwidth = 0;
   #fullRounds = 0;
   #fullReached = false;
@@ -148,6 +160,7 @@ export class Bbr implements CongestionController {
   }
 
   onAck(ack: AckSample): void {
+    this.#train.onAck(ack);
     this.#updateRound(ack);
     this.#updateRtt(ack);
     this.#updateBandwidth(ack);
@@ -191,6 +204,10 @@ export class Bbr implements CongestionController {
     if (ack.rttMs > 0 && ack.rttMs < this.#roundRtt) this.#roundRtt = ack.rttMs;
     if (ack.deliveryRate > this.#roundRate) this.#roundRate = ack.deliveryRate;
     if (ack.appLimited) this.#roundAppLimited = true;
+    this.#lossRoundDelivered += ack.ackedBytes;
+    this.#lossRoundLost += ack.lostBytes;
+    if (ack.rttMs > 0 && ack.rttMs < this.#lossRoundRtt) this.#lossRoundRtt = ack.rttMs;
+    if (ack.now >= this.#lossRoundEndsAt) this.#endLossRound();
   }
 
   #updateRtt(ack: AckSample): void {
@@ -224,7 +241,8 @@ export class Bbr implements CongestionController {
 
   #endRound(ack: AckSample): void {
     const congested = this.#isCongested();
-    this.#updateLossFloor();
+    this.#lossRoundEndsAt = ack.now + ack.smoothedRttMs / 4;
+    this.#lossRoundCalm = this.#gainOfLastButOne < 1;
     if (congested) this.#bound();
     this.#followDrop();
     if (!this.#fullReached) this.#checkStartup(congested);
@@ -247,16 +265,20 @@ export class Bbr implements CongestionController {
 
   /** A queue stood for the whole round. */
   #inflated(by: number): boolean {
-    return this.#roundRtt !== NEVER && this.#roundRtt > this.#minRtt * by + 1;
+    return this.#roundRtt !== NEVER && this.#roundRtt > this.#minRtt * by + Math.min(1, this.#minRtt);
   }
 
   #isCongested(): boolean {
     return this.#lossOfRound() > EXCESS_LOSS + this.#lossFloor.rate && this.#inflated(INFLATED);
   }
 
-  #updateLossFloor(): void {
-    const below = this.#fullReached ? this.#gainOfLastButOne < 1 : this.#roundRate >= this.#fullBandwidth * FULL_GROWTH;
-    this.#lossFloor.onRound(this.#roundLost, this.#roundDelivered, below && !this.#inflated(1.5));
+  #endLossRound(): void {
+    const calm = this.#lossRoundCalm && this.#lossRoundRtt <= this.#minRtt * 1.5 + 1;
+    this.#lossFloor.onRound(this.#lossRoundLost, this.#lossRoundDelivered, calm);
+    this.#lossRoundEndsAt = NEVER;
+    this.#lossRoundDelivered = 0;
+    this.#lossRoundLost = 0;
+    this.#lossRoundRtt = NEVER;
   }
 
   /** Section 5.5.10.3 of the draft, at a round that overflowed the queue. */
@@ -349,13 +371,19 @@ export class Bbr implements CongestionController {
   }
 
   #setPacingRate(): void {
-    if (this.#maxBandwidth.value === 0) {
-      if (this.#smoothedRtt > 0) this.pacingRate = (STARTUP_GAIN * this.#initialCwnd) / Math.max(this.#smoothedRtt, 1);
-      return;
-    }
     const rate = (this.#pacingGain * this.bandwidth) / (1 - this.#lossFloor.rate);
-    // Startup's first samples say less than the path can carry.
-    if (this.#fullReached || rate > this.pacingRate) this.pacingRate = rate;
+    if (this.#fullReached) {
+      this.pacingRate = rate;
+    } else if (this.#smoothedRtt > 0) {
+      // Startup's first samples say less than the path can carry.
+      const initial = (STARTUP_GAIN * this.#initialCwnd) / this.#smoothedRtt;
+      this.pacingRate = Math.max(rate, initial, this.#jumpRate());
+    }
+  }
+
+  /** What the first flight's spacing promises, no more than so many times that flight a round trip. */
+  #jumpRate(): number {
+    return Math.min(this.#train.rate, (MOST_JUMP * this.#initialCwnd) / this.#smoothedRtt);
   }
 
   #setCwnd(ack: AckSample): void {
@@ -367,6 +395,7 @@ export class Bbr implements CongestionController {
     }
     const target = this.#bdp(CWND_GAIN) + (this.#fullReached ? this.#extraAcked.value : 0) + this.#quantum();
     let cwnd = this.cwnd + ack.ackedBytes;
+    if (this.#round <= JUMP_ROUNDS && this.#smoothedRtt > 0) cwnd = Math.max(cwnd, this.#jumpRate() * this.#minRtt);
     if (this.#fullReached) cwnd = Math.min(cwnd, target);
     else if (this.cwnd >= target && ack.delivered > this.#initialCwnd) cwnd = this.cwnd;
     if (this.#state === "probe-rtt") cwnd = Math.min(cwnd, this.#probeRttCwnd());
