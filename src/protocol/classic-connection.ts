@@ -4,6 +4,7 @@ import type { Edition, EditionName } from "./editions.js";
 import { HEADER_BYTES } from "./limits.js";
 import { ACK, emptyHeader, encodeHeader, FIN, type Header, makesSense, SYN } from "./packet.js";
 import { ReceiveBuffer } from "./receive-buffer.js";
+import type { SendBuffer } from "./send-buffer.js";
 import { SendWindow } from "./send-window.js";
 import { toPosition, toSequence } from "./sequence.js";
 import { type TraceSink, traceReceived, traceSent } from "./trace.js";
@@ -26,6 +27,8 @@ export interface ClassicConnectionOptions {
   readonly receiveBufferBytes: number;
   /** The peer is not expected to send data: once our FIN is acknowledged, FIN-WAIT is all that is left. */
   readonly sendOnly: boolean;
+  /** What a client's n-th SYN (from 0) carries in the bits that the classic protocol does not use. */
+  readonly synBits: (attempt: number) => number;
   readonly trace: TraceSink | null;
 }
 
@@ -40,12 +43,15 @@ export class ClassicConnection implements Connection {
   failure: Failure | null = null;
   closed = false;
   readonly stats = emptyStats();
+  datagramBytes = 0;
 
   readonly #edition: Edition;
   /** Nothing but a FIN is expected from the peer. */
   #sendOnly: boolean;
   #discardsInput = false;
   readonly #trace: TraceSink | null;
+  readonly #synBits: (attempt: number) => number;
+  #syns = 0;
   readonly #congestion: Tahoe;
   readonly #sent: Header = emptyHeader();
   #signals = 0;
@@ -87,6 +93,7 @@ export class ClassicConnection implements Connection {
     this.#edition = options.edition;
     this.#sendOnly = options.sendOnly;
     this.#trace = options.trace;
+    this.#synBits = options.synBits;
     this.#congestion = new Tahoe(options.edition);
     this.#receiveBuffer = new ReceiveBuffer(options.receiveBufferBytes);
     this.#isn = options.role === "client" ? options.edition.clientIsn : options.edition.serverIsn;
@@ -107,6 +114,9 @@ export class ClassicConnection implements Connection {
   get bytesHeld(): number {
     return this.#window.buffer.length;
   }
+  get highWaterMark(): number {
+    return this.#congestion.cwnd;
+  }
   get readableBytes(): number {
     return this.#receiveBuffer.readableBytes;
   }
@@ -116,6 +126,12 @@ export class ClassicConnection implements Connection {
   get ended(): boolean {
     return this.#finReceived;
   }
+  get sendAddress(): string {
+    return this.remoteAddress;
+  }
+  get sendPort(): number {
+    return this.remotePort;
+  }
   /** Both directions are done and only late FINs are still answered. */
   get inFinWait(): boolean {
     return this.#finWaitEndsAt !== NEVER;
@@ -123,6 +139,15 @@ export class ClassicConnection implements Connection {
   /** The peer's initial sequence number, which with its address tells a duplicate SYN from a new one. */
   get peerIsn(): number {
     return this.#peerIsn;
+  }
+
+  /** How many SYNs have been sent. */
+  get syns(): number {
+    return this.#syns;
+  }
+  /** What has been written so far, for a connection of another edition that follows this one's handshake. */
+  get written(): { buffer: SendBuffer; ended: boolean; writerWaits: boolean } {
+    return { buffer: this.#window.buffer, ended: this.#endRequested, writerWaits: this.#writerWaits };
   }
 
   open(now: number): void {
@@ -375,7 +400,8 @@ export class ClassicConnection implements Connection {
       this.#retransmitAt = now + this.#edition.retransmitTimeoutMs;
       window.sentUpTo(1);
     }
-    return this.#send(out, 0, this.role === "server" ? SYN | ACK : SYN, 0, duplicate);
+    const bits = this.role === "server" ? SYN | ACK : SYN | this.#synBits(this.#syns++);
+    return this.#send(out, 0, bits, 0, duplicate);
   }
 
   #sendSegment(out: Uint8Array, length: number, flags: number, now: number): number {
@@ -405,18 +431,20 @@ export class ClassicConnection implements Connection {
     return this.#send(out, position, flags, 0, duplicate);
   }
 
-  #send(out: Uint8Array, position: number, flags: number, length: number, duplicate: boolean): number {
+  #send(out: Uint8Array, position: number, bits: number, length: number, duplicate: boolean): number {
     const { modulus } = this.#edition;
     const sent = this.#sent;
+    const flags = bits & (ACK | SYN | FIN);
     sent.sequence = toSequence(position, this.#isn, modulus);
     sent.acknowledgement = (flags & ACK) === 0 ? 0 : this.#acknowledgement((flags & SYN) !== 0);
     sent.connectionId = this.connectionId;
     sent.flags = flags;
-    encodeHeader(out, sent.sequence, sent.acknowledgement, sent.connectionId, flags);
+    encodeHeader(out, sent.sequence, sent.acknowledgement, sent.connectionId, bits);
     this.stats.datagramsSent++;
     if (duplicate) this.stats.retransmissions++;
     if (this.#trace !== null) this.#trace(traceSent(sent, this.cwnd, this.ssthresh, duplicate));
-    return HEADER_BYTES + length;
+    this.datagramBytes = HEADER_BYTES + length;
+    return this.datagramBytes;
   }
 
   /** The next position expected; a SYN|ACK says the same however late it is repeated. */

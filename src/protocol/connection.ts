@@ -12,6 +12,8 @@ export const Signal = {
   finished: 8,
   /** Nothing more will come of this connection; `failure` says whether that was its regular end. */
   closed: 16,
+  /** The peer's address has changed, and the new one is proven to be its. */
+  moved: 32,
 } as const;
 
 /** Why a connection closed early. */
@@ -20,6 +22,10 @@ export type Failure =
   | "handshake-timeout"
   /** The peer said nothing for the silence timeout. */
   | "peer-silent"
+  /** The peer has given the connection up and said so (extended edition only). */
+  | "reset"
+  /** The peer speaks only the classic protocol, and the extended edition was required. */
+  | "not-extended"
   /** This side called `abort()`. */
   | "aborted";
 
@@ -70,10 +76,16 @@ export function emptyStats(): ConnectionStats {
  */
 export interface Connection {
   readonly role: "client" | "server";
-  readonly edition: EditionName;
+  /** The edition that is spoken; until the handshake is done, the one to fall back to. */
+  readonly edition: EditionName | "extended";
   /** The peer, as given to the endpoint: any string that stands for a host, and a port. */
   readonly remoteAddress: string;
   readonly remotePort: number;
+  /** Where the datagrams that `transmit` encoded last are to go: usually the peer's address. */
+  readonly sendAddress: string;
+  readonly sendPort: number;
+  /** The length of each of them but the last, which may be shorter. */
+  readonly datagramBytes: number;
   /** 0 until it is known. */
   readonly connectionId: number;
   /** The congestion window in bytes. */
@@ -84,6 +96,8 @@ export interface Connection {
   readonly bytesInFlight: number;
   /** Data bytes written and not acknowledged, sent or not. */
   readonly bytesHeld: number;
+  /** The value of `bytesHeld` at which `write()` says wait: the congestion window, or two of them (extended edition). */
+  readonly highWaterMark: number;
   /** Data bytes waiting for `read()`. */
   readonly readableBytes: number;
   readonly connected: boolean;
@@ -101,13 +115,13 @@ export interface Connection {
   /** Handles what time has brought; does nothing before `deadline()`. */
   expire(now: number): void;
   /**
-   * Takes bytes to send. True: they were copied, write on. False: the bytes not acknowledged have reached cwnd; the chunk
-   * is borrowed, and neither it may be changed nor anything written, until the `writable` signal.
+   * Takes bytes to send. True: they were copied, write on. False: the bytes not acknowledged have reached the high water
+   * mark; the chunk is borrowed, and neither it may be changed nor anything written, until the `writable` signal.
    */
   write(chunk: Uint8Array, now: number): boolean;
   /** Sends a FIN after everything written. */
   end(now: number): void;
-  /** Forgets the connection at once. The classic protocol has no way to tell the peer, which will find it silent. */
+  /** Forgets the connection at once. The extended edition tells the peer; the classic one cannot, and its peer finds us silent. */
   abort(now: number): void;
   /**
    * Nobody will read any more: what the peer still sends is dropped and not acknowledged, and once our FIN is
@@ -116,7 +130,10 @@ export interface Connection {
   discardInput(now: number): void;
   /** The next bytes in order, or null; makes room for more. The caller owns them. */
   read(): Uint8Array | null;
-  /** Encodes the next datagram into `out` and returns its length; 0 when there is nothing to send now. */
+  /**
+   * Encodes what is to be sent next into `out`: one datagram, or several back to back, of `datagramBytes` each but the
+   * last. Returns their length in all, 0 when there is nothing to send now. `out` has room for the largest datagram.
+   */
   transmit(out: Uint8Array, now: number): number;
   /** When `expire` wants to be called: the earliest timer, Infinity for none. */
   deadline(): number;

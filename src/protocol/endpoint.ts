@@ -1,9 +1,20 @@
 import { ClassicConnection } from "./classic-connection.js";
+import type { ControllerName } from "./congestion/index.js";
 import type { Connection } from "./connection.js";
 import type { Edition } from "./editions.js";
 import { ProtocolError } from "./errors.js";
-import { DEFAULT_RECEIVE_BUFFER_BYTES, MAX_CONNECTION_ID } from "./limits.js";
+import { ExtendedConnection, type ExtendedConnectionOptions } from "./extended/connection.js";
+import { EXTENDED, isOffer, OFFER_BITS } from "./extended/wire.js";
+import {
+  BASE_DATAGRAM_BYTES,
+  DEFAULT_RECEIVE_BUFFER_BYTES,
+  DEFAULT_RECEIVE_WINDOW_BYTES,
+  MAX_CONNECTION_ID,
+  MIN_RECEIVE_WINDOW_BYTES,
+} from "./limits.js";
+import { OfferingConnection, type RoutedConnection } from "./offering-connection.js";
 import { decodeHeader, emptyHeader, type Header, SYN } from "./packet.js";
+import { toSequence } from "./sequence.js";
 import { Timers } from "./timers.js";
 import { type TraceSink, traceDropped } from "./trace.js";
 
@@ -16,6 +27,21 @@ export interface EndpointOptions {
   /** What each connection buffers for its reader, at least one segment. Default 256 KiB. */
   readonly receiveBufferBytes?: number;
   readonly trace?: TraceSink | null;
+  /** Speak the extended edition with whoever can. Default: not at all. */
+  readonly extended?: ExtendedOptions | null;
+}
+
+export interface ExtendedOptions {
+  /** A source of unguessable numbers in [0, 1): tags, nonces. */
+  readonly random: () => number;
+  /** Speak nothing else. Default false. */
+  readonly required?: boolean;
+  /** The receive window of each connection. Default 16 MiB, least 64 KiB. */
+  readonly windowBytes?: number;
+  /** The largest datagram worth trying to an address, in bytes of UDP payload. Default 1200. */
+  readonly maxDatagramBytes?: (remoteAddress: string) => number;
+  /** Default `bbr`. */
+  readonly congestion?: ControllerName;
 }
 
 /**
@@ -29,17 +55,18 @@ export class Endpoint {
   readonly #edition: Edition;
   readonly #receiveBufferBytes: number;
   readonly #trace: TraceSink | null;
+  readonly #extended: ExtendedOptions | null;
   readonly #header: Header = emptyHeader();
-  readonly #timers = new Timers<ClassicConnection>();
+  readonly #timers = new Timers<RoutedConnection>();
   /** By connection ID. Servers that we are a client of choose theirs without knowing of each other, so one ID can be several. */
-  readonly #byId = new Map<number, ClassicConnection[]>();
+  readonly #byId = new Map<number, RoutedConnection[]>();
   /** Clients that do not know their ID yet, by their server. */
-  readonly #opening = new Map<string, ClassicConnection>();
+  readonly #opening = new Map<string, RoutedConnection>();
   /** Accepted connections of any state. */
   #accepted = 0;
   /** The latest accepted connections by the SYN that began them. */
-  readonly #bySyn = new Map<string, ClassicConnection>();
-  readonly #all = new Set<ClassicConnection>();
+  readonly #bySyn = new Map<string, RoutedConnection>();
+  readonly #all = new Set<RoutedConnection>();
   #lastId = 0;
 
   constructor(options: EndpointOptions) {
@@ -50,6 +77,7 @@ export class Endpoint {
     const receiveBufferBytes = options.receiveBufferBytes ?? DEFAULT_RECEIVE_BUFFER_BYTES;
     this.#receiveBufferBytes = Math.max(receiveBufferBytes, options.edition.segmentBytes);
     this.#trace = options.trace ?? null;
+    this.#extended = options.extended ?? null;
   }
 
   /** Connections of any state, those in FIN-WAIT too. */
@@ -70,7 +98,8 @@ export class Endpoint {
         `A connection to ${server} is already being opened from this port.`,
       );
     }
-    const connection = this.#create("client", remoteAddress, remotePort, 0, options.sendOnly ?? false);
+    const connection = this.#createClient(remoteAddress, remotePort, options.sendOnly ?? false);
+    this.#all.add(connection);
     this.#opening.set(server, connection);
     return connection;
   }
@@ -103,7 +132,7 @@ export class Endpoint {
 
   /** Takes note of what a drained connection has become. Call it after every input to a connection. */
   settle(connection: Connection): void {
-    const settled = connection as ClassicConnection;
+    const settled = connection as RoutedConnection;
     if (settled.closed) this.#forget(settled);
     else this.#timers.update(settled);
   }
@@ -114,16 +143,16 @@ export class Endpoint {
     remoteAddress: string,
     remotePort: number,
     now: number,
-  ): ClassicConnection | null {
+  ): RoutedConnection | null {
     if (header.flags === SYN && header.connectionId === 0 && this.accept) {
       return this.#receiveSyn(header, remoteAddress, remotePort, now);
     }
-    const known = this.#find(header.connectionId, remoteAddress, remotePort);
-    if (known?.receive(header, datagram, now)) return known;
+    const known = this.#find(header.connectionId, remoteAddress, remotePort) ?? this.#findMoved(header);
+    if (known?.receive(header, datagram, now, remoteAddress, remotePort)) return known;
     return this.#receiveAnswer(header, datagram, remoteAddress, remotePort, now);
   }
 
-  #find(connectionId: number, remoteAddress: string, remotePort: number): ClassicConnection | null {
+  #find(connectionId: number, remoteAddress: string, remotePort: number): RoutedConnection | null {
     const candidates = this.#byId.get(connectionId);
     if (candidates === undefined) return null;
     for (const candidate of candidates) {
@@ -132,8 +161,15 @@ export class Endpoint {
     return null;
   }
 
-  #receiveSyn(header: Header, remoteAddress: string, remotePort: number, now: number): ClassicConnection | null {
-    if (header.sequence >= this.#edition.modulus) return null;
+  /** An extended connection's peer may have changed its address: the connection itself checks whether it is its peer. */
+  #findMoved(header: Header): RoutedConnection | null {
+    if ((header.bits & EXTENDED) === 0) return null;
+    return this.#byId.get(header.connectionId)?.find((candidate) => candidate.edition === "extended") ?? null;
+  }
+
+  #receiveSyn(header: Header, remoteAddress: string, remotePort: number, now: number): RoutedConnection | null {
+    const extended = this.#extended !== null && isOffer(header.bits);
+    if (header.sequence >= this.#edition.modulus || (this.#extended?.required && !extended)) return null;
     const key = synKey(remoteAddress, remotePort, header.sequence);
     const known = this.#bySyn.get(key);
     if (known !== undefined && !known.inFinWait) {
@@ -143,11 +179,13 @@ export class Endpoint {
     // A known one is left to its FIN-WAIT: the client begins another from the same port (RFC 9293 section 3.6.1).
     const connectionId = this.#accepted < this.maxConnections ? this.#nextId() : 0;
     if (connectionId === 0) return null;
-    const connection = this.#create("server", remoteAddress, remotePort, connectionId, false);
+    const connection = extended
+      ? this.#createExtendedServer(header, remoteAddress, remotePort, connectionId, now)
+      : this.#createClassicServer(header, remoteAddress, remotePort, connectionId, now);
+    this.#all.add(connection);
     this.#accepted++;
     this.#bySyn.set(key, connection);
     this.#register(connection);
-    connection.accept(header, now);
     return connection;
   }
 
@@ -158,11 +196,11 @@ export class Endpoint {
     remoteAddress: string,
     remotePort: number,
     now: number,
-  ): ClassicConnection | null {
+  ): RoutedConnection | null {
     if (this.#opening.size === 0) return null;
     const server = addressKey(remoteAddress, remotePort);
     const connection = this.#opening.get(server);
-    if (connection === undefined || !connection.receive(header, datagram, now)) return null;
+    if (connection === undefined || !connection.receive(header, datagram, now, remoteAddress, remotePort)) return null;
     if (connection.connected) {
       this.#opening.delete(server);
       // A server that has started anew gives the same IDs again: what comes is for the new connection.
@@ -173,14 +211,102 @@ export class Endpoint {
     return connection;
   }
 
-  #create(
+  #createClient(remoteAddress: string, remotePort: number, sendOnly: boolean): RoutedConnection {
+    const extended = this.#extended;
+    const always = extended?.required ?? false;
+    const classic = this.#createClassic("client", remoteAddress, remotePort, 0, sendOnly, (attempt) =>
+      // Whoever drops a SYN with bits that it does not know gets a plain one next.
+      extended !== null && (always || attempt % 2 === 0) ? OFFER_BITS : 0,
+    );
+    if (extended === null) return classic;
+    const { clientIsn, modulus } = this.#edition;
+    return new OfferingConnection(classic, always, toSequence(1, clientIsn, modulus), (header, now) =>
+      this.#createExtended(
+        extended,
+        {
+          role: "client",
+          remoteAddress,
+          remotePort,
+          connectionId: header.connectionId,
+          synSequence: header.sequence,
+          synAcknowledgement: 0,
+          remoteTag: header.sequence,
+          sendOnly,
+        },
+        now,
+      ),
+    );
+  }
+
+  #createExtendedServer(
+    header: Header,
+    remoteAddress: string,
+    remotePort: number,
+    connectionId: number,
+    now: number,
+  ): RoutedConnection {
+    const { sequence } = header;
+    const parts = {
+      role: "server" as const,
+      remoteAddress,
+      remotePort,
+      connectionId,
+      synSequence: sequence,
+      synAcknowledgement: (sequence + 1) % this.#edition.modulus,
+      remoteTag: 0,
+      sendOnly: false,
+    };
+    return this.#createExtended(this.#extended as ExtendedOptions, parts, now);
+  }
+
+  #createExtended(
+    extended: ExtendedOptions,
+    parts: Pick<
+      ExtendedConnectionOptions,
+      | "role"
+      | "remoteAddress"
+      | "remotePort"
+      | "connectionId"
+      | "synSequence"
+      | "synAcknowledgement"
+      | "remoteTag"
+      | "sendOnly"
+    >,
+    now: number,
+  ): ExtendedConnection {
+    const options: ExtendedConnectionOptions = {
+      ...parts,
+      localTag: Math.floor(extended.random() * 0x1_0000_0000),
+      windowBytes: Math.max(MIN_RECEIVE_WINDOW_BYTES, extended.windowBytes ?? DEFAULT_RECEIVE_WINDOW_BYTES),
+      maxDatagramBytes: extended.maxDatagramBytes?.(parts.remoteAddress) ?? BASE_DATAGRAM_BYTES,
+      congestion: extended.congestion ?? "bbr",
+      random: extended.random,
+      trace: this.#trace,
+    };
+    return new ExtendedConnection(options, now);
+  }
+
+  #createClassicServer(
+    header: Header,
+    remoteAddress: string,
+    remotePort: number,
+    connectionId: number,
+    now: number,
+  ): RoutedConnection {
+    const connection = this.#createClassic("server", remoteAddress, remotePort, connectionId, false, () => 0);
+    connection.accept(header, now);
+    return connection;
+  }
+
+  #createClassic(
     role: "client" | "server",
     remoteAddress: string,
     remotePort: number,
     connectionId: number,
     sendOnly: boolean,
+    synBits: (attempt: number) => number,
   ): ClassicConnection {
-    const connection = new ClassicConnection({
+    return new ClassicConnection({
       role,
       edition: this.#edition,
       remoteAddress,
@@ -188,10 +314,9 @@ export class Endpoint {
       connectionId,
       receiveBufferBytes: this.#receiveBufferBytes,
       sendOnly,
+      synBits,
       trace: this.#trace,
     });
-    this.#all.add(connection);
-    return connection;
   }
 
   /** The next of 1, 2, 3, … that is free; 0 when none is. */
@@ -203,13 +328,13 @@ export class Endpoint {
     return 0;
   }
 
-  #register(connection: ClassicConnection): void {
+  #register(connection: RoutedConnection): void {
     const others = this.#byId.get(connection.connectionId);
     if (others === undefined) this.#byId.set(connection.connectionId, [connection]);
     else others.push(connection);
   }
 
-  #forget(connection: ClassicConnection): void {
+  #forget(connection: RoutedConnection): void {
     if (!this.#all.delete(connection)) return;
     this.#timers.remove(connection);
     if (connection.role === "server") this.#accepted--;
@@ -220,7 +345,7 @@ export class Endpoint {
     this.#unregister(connection);
   }
 
-  #unregister(connection: ClassicConnection): void {
+  #unregister(connection: RoutedConnection): void {
     const others = this.#byId.get(connection.connectionId)?.filter((other) => other !== connection) ?? [];
     if (others.length > 0) this.#byId.set(connection.connectionId, others);
     else this.#byId.delete(connection.connectionId);

@@ -19,3 +19,24 @@ export const MAX_RECEIVE_GAPS = 512;
 
 /** Received and written bytes are gathered in blocks of this size, so that small packets and writes cost no object each. */
 export const BLOCK_BYTES: number = 16 * 1024;
+
+/** What an extended connection buffers for its reader: the receive window, unless told otherwise. */
+export const DEFAULT_RECEIVE_WINDOW_BYTES: number = 16 * 1024 * 1024;
+
+/** The least receive window: peers count on it for their first flight. */
+export const MIN_RECEIVE_WINDOW_BYTES: number = 64 * 1024;
+
+/** The extended edition's blocks and gaps: its windows are larger. */
+export const EXTENDED_BLOCK_BYTES: number = 64 * 1024;
+export const MAX_EXTENDED_GAPS = 4096;
+
+/** Ranges that one acknowledgement reports, and how many of them fit beside data. */
+export const MAX_SACK_BLOCKS = 32;
+export const MAX_SACK_BLOCKS_WITH_DATA = 4;
+
+/** The size that every path is taken to carry (RFC 8899 section 5.1.2 BASE_PLPMTU), in bytes of UDP payload. */
+export const BASE_DATAGRAM_BYTES = 1200;
+
+/** Equal datagrams that are encoded, and can be sent, at once (UDP_MAX_SEGMENTS of Linux), and their bytes in all. */
+export const MAX_BURST_DATAGRAMS = 64;
+export const MAX_BURST_BYTES = 65_000;

@@ -14,39 +14,42 @@ export interface Header {
   connectionId: number;
   /** Any of {@link ACK}, {@link SYN}, {@link FIN}, or-ed. */
   flags: number;
+  /** The last two bytes whole: the flags and the 13 bits that the classic protocol does not use. */
+  bits: number;
 }
 
 export function emptyHeader(): Header {
-  return { sequence: 0, acknowledgement: 0, connectionId: 0, flags: 0 };
+  return { sequence: 0, acknowledgement: 0, connectionId: 0, flags: 0, bits: 0 };
 }
 
 /** Reads the header of a datagram into `header`; false, with `header` all zero, when the datagram is too short for one. */
 export function decodeHeader(datagram: Uint8Array, header: Header): boolean {
   if (datagram.length < HEADER_BYTES) {
-    header.sequence = header.acknowledgement = header.connectionId = header.flags = 0;
+    header.sequence = header.acknowledgement = header.connectionId = header.flags = header.bits = 0;
     return false;
   }
   header.sequence = readUint32(datagram, 0);
   header.acknowledgement = readUint32(datagram, 4);
   header.connectionId = (byte(datagram, 8) << 8) | byte(datagram, 9);
-  header.flags = byte(datagram, 11) & FLAG_BITS;
+  header.bits = (byte(datagram, 10) << 8) | byte(datagram, 11);
+  header.flags = header.bits & FLAG_BITS;
   return true;
 }
 
-/** Writes a header to the first 12 bytes of `out`. */
+/** Writes a header to the first 12 bytes of `out`. `bits` are the flags, and the unused bits where they have a use. */
 export function encodeHeader(
   out: Uint8Array,
   sequence: number,
   acknowledgement: number,
   connectionId: number,
-  flags: number,
+  bits: number,
 ): void {
   writeUint32(out, 0, sequence);
   writeUint32(out, 4, acknowledgement);
   out[8] = connectionId >>> 8;
   out[9] = connectionId;
-  out[10] = 0;
-  out[11] = flags;
+  out[10] = bits >>> 8;
+  out[11] = bits;
 }
 
 /** Whether a header's numbers lie in the sequence space and its flags can stand together. */

@@ -1,10 +1,13 @@
 import { BLOCK_BYTES, MAX_RECEIVE_GAPS } from "./limits.js";
 
 /** Received bytes from `start` to `end`, apart from what is in order. */
-interface Range {
+export interface Range {
   start: number;
   end: number;
 }
+
+/** From this length on a lent chunk is handed to the reader as it is: a copy would cost more than the object. */
+const DIRECT_BYTES = 4096;
 
 /**
  * Reassembles a direction's data, addressed by offset in the stream, within a fixed number of bytes.
@@ -21,9 +24,20 @@ export class ReceiveBuffer {
   /** What arrived ahead of `nextOffset`: disjoint, not touching, in order. */
   #ahead: Range[] = [];
   #blocks = new Map<number, Uint8Array>();
+  readonly #blockBytes: number;
+  readonly #maxGaps: number;
+  /** The one chunk that was not copied: all that is readable, while the reader keeps up. */
+  #direct: Uint8Array | null = null;
 
-  constructor(capacityBytes: number) {
+  constructor(capacityBytes: number, blockBytes: number = BLOCK_BYTES, maxGaps: number = MAX_RECEIVE_GAPS) {
     this.capacityBytes = capacityBytes;
+    this.#blockBytes = blockBytes;
+    this.#maxGaps = maxGaps;
+  }
+
+  /** What arrived ahead of `nextOffset`, in order. */
+  get ahead(): readonly Readonly<Range>[] {
+    return this.#ahead;
   }
 
   /** Bytes that wait for the reader. */
@@ -33,14 +47,25 @@ export class ReceiveBuffer {
 
   /** The memory that is held at the moment, for tests and statistics. */
   get allocatedBytes(): number {
-    return this.#blocks.size * BLOCK_BYTES;
+    return this.#blocks.size * this.#blockBytes + (this.#direct?.length ?? 0);
   }
 
-  /** Keeps what is new of `bytes`. False when there was something new but no room for it. */
-  insert(offset: number, bytes: Uint8Array): boolean {
+  /**
+   * Keeps what is new of `bytes`. False when there was something new but no room for it. `lent`: the bytes' memory is
+   * ours from now on, so that a large chunk need not be copied.
+   */
+  insert(offset: number, bytes: Uint8Array, lent = false): boolean {
     const end = offset + bytes.length;
     if (end <= this.nextOffset) return true;
     if (end > this.readOffset + this.capacityBytes) return false;
+    if (lent && bytes.length >= DIRECT_BYTES && offset === this.readOffset && this.nextOffset === offset) {
+      if (this.#ahead.length === 0) {
+        this.#direct = bytes;
+        this.nextOffset = end;
+        this.#blocks.clear();
+        return true;
+      }
+    }
     const start = Math.max(offset, this.nextOffset);
     if (start === this.nextOffset && this.#ahead.length === 0) {
       this.#store(start, bytes.subarray(start - offset));
@@ -53,18 +78,31 @@ export class ReceiveBuffer {
   /** The next bytes in order, at most a block of them, or null. The reader owns them. */
   read(): Uint8Array | null {
     if (this.readOffset === this.nextOffset) return null;
-    const key = Math.floor(this.readOffset / BLOCK_BYTES);
-    const from = this.readOffset - key * BLOCK_BYTES;
-    const to = Math.min(this.nextOffset - key * BLOCK_BYTES, BLOCK_BYTES);
+    const direct = this.#direct;
+    if (direct !== null) {
+      this.#direct = null;
+      this.readOffset += direct.length;
+      return direct;
+    }
+    const blockBytes = this.#blockBytes;
+    const key = Math.floor(this.readOffset / blockBytes);
+    const from = this.readOffset - key * blockBytes;
+    const to = Math.min(this.nextOffset - key * blockBytes, blockBytes);
     const bytes = (this.#blocks.get(key) as Uint8Array).subarray(from, to);
-    this.readOffset = key * BLOCK_BYTES + to;
+    this.readOffset = key * blockBytes + to;
     // The rest of a block is filled by what comes next: a fresh one for each read would cost, and pin, a block a packet.
-    if (to === BLOCK_BYTES) this.#blocks.delete(key);
+    if (to === blockBytes) this.#blocks.delete(key);
     return bytes;
+  }
+
+  /** Gives back a block that is kept only to be filled up, as an idle connection should. */
+  trim(): void {
+    if (this.readOffset === this.nextOffset && this.#ahead.length === 0) this.#blocks.clear();
   }
 
   /** Forgets everything that is buffered. */
   clear(): void {
+    this.#direct = null;
     this.#blocks.clear();
     this.#ahead = [];
     this.readOffset = this.nextOffset;
@@ -72,11 +110,10 @@ export class ReceiveBuffer {
 
   #insertAhead(start: number, end: number, bytes: Uint8Array, offset: number): boolean {
     const ahead = this.#ahead;
-    let first = 0;
-    while (first < ahead.length && (ahead[first] as Range).end < start) first++;
+    const first = this.#firstReaching(start);
     let last = first;
     while (last < ahead.length && (ahead[last] as Range).start <= end) last++;
-    if (first === last && ahead.length >= MAX_RECEIVE_GAPS && start > this.nextOffset) return false;
+    if (first === last && ahead.length >= this.#maxGaps && start > this.nextOffset) return false;
 
     // Bytes that are there already may have been handed out with their block's memory: only the gaps are written.
     let at = start;
@@ -101,15 +138,30 @@ export class ReceiveBuffer {
     return true;
   }
 
+  /** Index of the first range that ends at or behind `offset`. Most data arrives behind everything else. */
+  #firstReaching(offset: number): number {
+    const ahead = this.#ahead;
+    let low = 0;
+    let high = ahead.length;
+    if (high > 0 && (ahead[high - 1] as Range).end < offset) return high;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((ahead[middle] as Range).end < offset) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
   #store(offset: number, bytes: Uint8Array): void {
+    const blockBytes = this.#blockBytes;
     let at = 0;
     while (at < bytes.length) {
-      const key = Math.floor((offset + at) / BLOCK_BYTES);
-      const from = offset + at - key * BLOCK_BYTES;
-      const part = Math.min(bytes.length - at, BLOCK_BYTES - from);
+      const key = Math.floor((offset + at) / blockBytes);
+      const from = offset + at - key * blockBytes;
+      const part = Math.min(bytes.length - at, blockBytes - from);
       let block = this.#blocks.get(key);
       if (block === undefined) {
-        block = new Uint8Array(BLOCK_BYTES);
+        block = new Uint8Array(blockBytes);
         this.#blocks.set(key, block);
       }
       block.set(bytes.subarray(at, at + part), from);

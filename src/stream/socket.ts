@@ -1,5 +1,12 @@
 import { Duplex, type DuplexOptions } from "node:stream";
-import { type Connection, type ConnectionStats, type EditionName, editionNamed, Signal } from "../protocol/index.js";
+import {
+  type Connection,
+  type ConnectionStats,
+  type EditionName,
+  EXTENDED_SILENCE_TIMEOUT_MS,
+  editionNamed,
+  Signal,
+} from "../protocol/index.js";
 import type { Clock, Timer } from "./clock.js";
 import type { ConnectionOwner, Driver } from "./driver.js";
 import { abortError, connectionError } from "./errors.js";
@@ -113,7 +120,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     return this.#connection.connectionId;
   }
   /** The edition that is spoken. */
-  get edition(): EditionName {
+  get edition(): EditionName | "extended" {
     return this.#connection.edition;
   }
   /** The congestion window in bytes. */
@@ -341,7 +348,8 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     }
     if (failure === null || this.destroyed) return;
     const { host, port, kernelHint } = this.#parts;
-    const { silenceTimeoutMs } = editionNamed(this.edition);
+    const silenceTimeoutMs =
+      this.edition === "extended" ? EXTENDED_SILENCE_TIMEOUT_MS : editionNamed(this.edition).silenceTimeoutMs;
     this.destroy(connectionError(failure, host, port, silenceTimeoutMs, kernelHint()));
   }
 

@@ -36,7 +36,7 @@ describe("the wire", () => {
         encodeHeader(out, expected.sequence, expected.acknowledgement, expected.connectionId, expected.flags);
         const decoded = emptyHeader();
         expect(decodeHeader(out, decoded)).toBe(true);
-        expect(decoded).toEqual(expected);
+        expect(decoded).toMatchObject(expected);
       }),
     );
   });

@@ -8,8 +8,12 @@ export const STARTUP_GAIN = 2.885;
 export const DRAIN_GAIN: number = 1 / STARTUP_GAIN;
 export const UP_GAIN = 1.25;
 export const DOWN_GAIN = 0.75;
-/** Room for acknowledgements that come late, thinned and in bunches. */
-const CWND_GAIN = 2;
+/** Room for acknowledgements that come late, thinned and in bunches. Startup needs twice the path to double. */
+const STARTUP_CWND_GAIN = 2;
+/** Two flows that each take this much leave a queue of one path's worth unfilled, and so keep sharing it. */
+const CWND_GAIN = 1.7;
+/** How far a queue is drained: not quite, for what is lost and not yet missed is in flight as well. */
+const DRAINED = 1.05;
 /** A bandwidth is outlived by one whole cycle of probing. */
 const BANDWIDTH_ROUNDS = 10;
 const CRUISE_ROUNDS = 3;
@@ -166,7 +170,8 @@ export class Bbr implements CongestionController {
     this.#updateBandwidth(ack);
     this.#updateExtraAcked(ack);
     if (this.#roundStart) this.#endRound(ack);
-    if (this.#state === "drain" && ack.inFlight <= this.#bdp(1)) this.#enterCruise();
+    const drains = this.#state === "drain" || (this.#state === "down" && this.#round > this.#stateRound);
+    if (drains && ack.inFlight <= this.#bdp(DRAINED)) this.#enterCruise();
     this.#probeRtt(ack);
     this.#setPacingRate();
     this.#setCwnd(ack);
@@ -322,7 +327,7 @@ export class Bbr implements CongestionController {
         this.#enter("down", DOWN_GAIN);
       }
     } else if (this.#state === "down") {
-      if (ack.inFlight <= this.#bdp(1) || rounds >= 3) this.#enterCruise();
+      if (rounds >= 3) this.#enterCruise();
     } else if (rounds >= this.#cruiseRounds) {
       this.#bandwidthLow = NEVER;
       this.#enter("up", UP_GAIN);
@@ -393,7 +398,9 @@ export class Bbr implements CongestionController {
       if (this.#round >= this.#conservingUntilRound) this.#restoreCwnd();
       if (this.#conserving) return;
     }
-    const target = this.#bdp(CWND_GAIN) + (this.#fullReached ? this.#extraAcked.value : 0) + this.#quantum();
+    const target = this.#fullReached
+      ? this.#bdp(CWND_GAIN) + this.#extraAcked.value + this.#quantum()
+      : this.#bdp(STARTUP_CWND_GAIN) + this.#quantum();
     let cwnd = this.cwnd + ack.ackedBytes;
     if (this.#round <= JUMP_ROUNDS && this.#smoothedRtt > 0) cwnd = Math.max(cwnd, this.#jumpRate() * this.#minRtt);
     if (this.#fullReached) cwnd = Math.min(cwnd, target);

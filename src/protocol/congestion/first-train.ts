@@ -24,6 +24,6 @@ export class FirstTrain {
     }
     this.#bytes += ack.ackedBytes;
     const span = ack.now - this.#firstAt;
-    if (this.#acks >= MIN_ACKS && span >= MIN_SPAN_MS) this.rate = this.#bytes / span;
+    if (this.#acks >= MIN_ACKS) this.rate = this.#bytes / Math.max(span, MIN_SPAN_MS);
   }
 }

@@ -1,7 +1,7 @@
 /** The most that is believed to be random; a link worse than that is left to its retransmissions. */
 const MOST = 0.35;
 /** How much of what was counted before stays when a round is added. */
-const KEEP_CALM = 0.5;
+const KEEP_CALM = 0.7;
 const KEEP_ALL = 0.875;
 
 /**

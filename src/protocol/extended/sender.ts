@@ -1,0 +1,436 @@
+import { type AckSample, type CongestionController, emptyAckSample } from "../congestion/controller.js";
+import { createController } from "../congestion/index.js";
+import type { ConnectionStats, ShortSegments } from "../connection.js";
+import { Pacer } from "../pacer.js";
+import { RttEstimator } from "../rtt.js";
+import { SendBuffer } from "../send-buffer.js";
+import { toPosition } from "../sequence.js";
+import { Rack } from "./rack.js";
+import { type DeliveryListener, type SentSegment, SentSegments } from "./sent-segments.js";
+import { type Packet, wireTimeAge } from "./wire.js";
+
+export const SEQUENCE_MODULUS = 0x1_0000_0000;
+const NEVER: number = Number.POSITIVE_INFINITY;
+
+/** Segments in flight at the start. RFC 6928 says 10; a paced start with loss recovery that does not stall can take more. */
+const INITIAL_WINDOW_SEGMENTS = 32;
+/** What a peer is taken to have room for before it has said so: every receive buffer is larger than the first flight. */
+const INITIAL_PEER_WINDOW_BYTES: number = 64 * 1024;
+/** How long the peer may hold an acknowledgement back (see receiver.ts). */
+export const MAX_ACK_DELAY_MS = 25;
+/** The least time before a tail loss probe: timers fire in whole milliseconds. */
+const MIN_PROBE_TIMEOUT_MS = 4;
+/** After so many timeouts in a row with full segments in flight, the path may have become one that takes no large ones. */
+export const BLACK_HOLE_TIMEOUTS = 2;
+
+/** What the retransmission timer is waiting for. */
+type Waiting = "nothing" | "reordering" | "tail-probe" | "timeout";
+
+/**
+ * The sending side of an extended connection: what is in flight, what is lost, what may leave now. Positions as in
+ * SendWindow: 0 is the SYN, data from 1 on, the FIN behind it.
+ */
+export class Sender implements DeliveryListener {
+  buffer: SendBuffer = new SendBuffer();
+  readonly segments = new SentSegments();
+  readonly rtt = new RttEstimator();
+  readonly controller: CongestionController;
+  readonly isn: number;
+  sndUna = 1;
+  sndNxt = 1;
+  /** Up to here the peer's receive window reaches. */
+  windowEnd: number = 1 + INITIAL_PEER_WINDOW_BYTES;
+  segmentBytes: number;
+  ended = false;
+  finAcknowledged = false;
+  shortSegments: ShortSegments = "nagle";
+  /** Timeouts since something was acknowledged. */
+  timeouts = 0;
+  /** Earliest time at which this side wants to be called, Infinity for never. */
+  timerAt = NEVER;
+
+  readonly #stats: ConnectionStats;
+  readonly #rack = new Rack();
+  readonly #pacer = new Pacer();
+  readonly #ack: AckSample = emptyAckSample();
+  #waiting: Waiting = "nothing";
+  #now = 0;
+  #echoedAt = Number.NEGATIVE_INFINITY;
+  /** Loss recovery ends when everything before this position is acknowledged; 0 outside of it (RFC 6675 section 5). */
+  #recoveryEnd = 0;
+  /** Segments taken for lost since recovery began, less those that had arrived after all; 0 then undoes it (RFC 4015). */
+  #trulyLost = 0;
+  /** A tail loss probe was sent up to this position (RFC 8985 section 7.3), 0 for none under way. */
+  #probeEnd = 0;
+  /** When the probe repeated something that was in flight; 0 when it was new. */
+  #probeRepeatedAt = 0;
+  #probeDue = false;
+  /** Delivery rate (draft-ietf-ccwg-bbr section 4.1). */
+  #delivered = 0;
+  #deliveredAt = 0;
+  #firstSentAt = 0;
+  #appLimitedUntil = 0;
+  #samplePriorAt = 0;
+  #sampleSendMs = 0;
+
+  constructor(options: {
+    isn: number;
+    segmentBytes: number;
+    congestion: CongestionController["name"];
+    random: () => number;
+    stats: ConnectionStats;
+  }) {
+    this.isn = options.isn;
+    this.segmentBytes = options.segmentBytes;
+    this.#stats = options.stats;
+    this.controller = createController(options.congestion, {
+      segmentBytes: options.segmentBytes,
+      initialCwnd: INITIAL_WINDOW_SEGMENTS * options.segmentBytes,
+      random: options.random,
+    });
+  }
+
+  get cwnd(): number {
+    return this.controller.cwnd;
+  }
+  /** Position behind the last byte written, and of the FIN. */
+  get dataEnd(): number {
+    return this.buffer.end + 1;
+  }
+  get bytesInFlight(): number {
+    return this.segments.inFlight;
+  }
+  /** Everything that was written has been acknowledged. */
+  get idle(): boolean {
+    return this.segments.length === 0 && this.sndNxt === this.dataEnd;
+  }
+
+  setSegmentBytes(bytes: number): void {
+    if (bytes < this.segmentBytes) this.segments.split(bytes);
+    this.segmentBytes = bytes;
+    this.controller.setSegmentBytes(bytes);
+  }
+
+  /** What was written before it was known that this edition is spoken. */
+  adopt(buffer: SendBuffer): void {
+    this.buffer = buffer;
+  }
+
+  /** How long the handshake took is the first round trip known. The window is not known yet: the first flight may leave. */
+  onHandshake(rttMs: number, now: number): void {
+    this.rtt.onSample(rttMs, now);
+  }
+
+  /** Another path: the round trip is measured anew. */
+  onNewPath(_now: number): void {
+    this.rtt.reset();
+  }
+
+  // ---- what may leave --------------------------------------------------------------------------------------------
+
+  /**
+   * The next segment to put on the wire, or null. `maxBytes` is what the packet has room for. A new segment is entered
+   * into the scoreboard here; the caller must send it.
+   */
+  next(maxBytes: number, now: number): SentSegment | null {
+    const { segments } = this;
+    if (this.#probeDue) return this.#nextProbe(maxBytes, now);
+    const room = Math.min(this.cwnd - segments.inFlight, this.#pacer.budget(now));
+    const lost = segments.firstLost();
+    if (lost !== null) {
+      if (lost.bytes > room && segments.inFlight > 0) return null;
+      if (lost.bytes > maxBytes) return null;
+      this.#repeat(lost, now);
+      return lost;
+    }
+    const length = this.#newLength(maxBytes);
+    if (length === 0 || (length > room && segments.inFlight > 0)) return null;
+    return this.#add(length, now);
+  }
+
+  /** The last one that may leave for now: nobody needs to wait for more before acknowledging it. */
+  get windowIsFull(): boolean {
+    return this.segments.inFlight + this.segmentBytes > this.cwnd;
+  }
+
+  /** When pacing next lets something leave that the window would allow, Infinity when that is not what it waits for. */
+  pacedUntil(now: number): number {
+    const bytes = this.segments.firstLost()?.bytes ?? this.#newLength(this.segmentBytes);
+    if (bytes === 0 || (bytes + this.segments.inFlight > this.cwnd && this.segments.inFlight > 0)) return NEVER;
+    return this.#pacer.nextReleaseAt(now, bytes);
+  }
+
+  /** There is a tail that is held back only to be filled up. */
+  get holdsBack(): boolean {
+    return this.sndNxt < this.dataEnd && this.#newLength(this.segmentBytes) === 0 && this.windowEnd > this.sndNxt;
+  }
+
+  /** The peer's window leaves no room for what is waiting. */
+  get windowIsClosed(): boolean {
+    return this.segments.length === 0 && this.sndNxt < this.dataEnd && this.windowEnd <= this.sndNxt;
+  }
+
+  /** Called when nothing leaves any more: if there is nothing to send, rate samples taken now say little. */
+  noteIfAppLimited(): void {
+    const { segments } = this;
+    if (segments.hasLost || segments.inFlight >= this.cwnd || this.#newLength(this.segmentBytes) > 0) return;
+    this.#appLimitedUntil = Math.max(1, this.#delivered + segments.inFlight);
+  }
+
+  /** Data bytes of the next new segment; 1 for a FIN alone; 0 when there is none to send now. */
+  #newLength(maxBytes: number): number {
+    const available = this.dataEnd - this.sndNxt;
+    if (available <= 0) return available === 0 && this.ended ? 1 : 0;
+    const full = Math.min(this.segmentBytes, maxBytes);
+    const length = Math.min(available, full, this.windowEnd - this.sndNxt);
+    if (length <= 0) return 0;
+    if (length === full || (length === available && (this.ended || this.shortSegments === "immediate"))) return length;
+    // A little at a time only while nothing else is under way: no silly windows (RFC 9293 section 3.8.6.2.1), no Nagle.
+    return this.shortSegments !== "never" && this.segments.length === 0 ? length : 0;
+  }
+
+  /** A new segment; the FIN rides on the last data where it can. */
+  #add(length: number, now: number): SentSegment {
+    const start = this.sndNxt;
+    let end = start + length;
+    if (this.ended && start < this.dataEnd && end === this.dataEnd) end++;
+    this.sndNxt = end;
+    const segment = this.segments.add(start, end, now);
+    this.#left(segment, now);
+    return segment;
+  }
+
+  #repeat(segment: SentSegment, now: number): void {
+    this.segments.transmitted(segment, now);
+    this.#stats.retransmissions++;
+    this.#left(segment, now);
+  }
+
+  #left(segment: SentSegment, now: number): void {
+    const { inFlight } = this.segments;
+    if (inFlight === segment.bytes) this.#firstSentAt = this.#deliveredAt = now;
+    segment.firstSentAt = this.#firstSentAt;
+    segment.deliveredAt = this.#deliveredAt;
+    segment.delivered = this.#delivered;
+    segment.appLimited = this.#appLimitedUntil > 0;
+    this.#pacer.onSent(segment.bytes, now);
+    this.controller.onSent(segment.bytes, inFlight, now);
+    if (this.#waiting === "nothing" || this.#waiting === "tail-probe") this.#arm(now);
+  }
+
+  /** RFC 8985 section 7.3: something new if there is, else the last segment once more. */
+  #nextProbe(maxBytes: number, now: number): SentSegment | null {
+    const length = this.#newLength(maxBytes);
+    const last = length > 0 ? null : this.segments.lastMissing();
+    if (last !== null && last.bytes > maxBytes + 1) return null;
+    this.#probeDue = false;
+    if (length === 0 && last === null) return null;
+    this.#waiting = "timeout";
+    this.timerAt = now + this.rtt.timeoutMs;
+    const probe = last ?? this.#add(length, now);
+    if (last !== null) this.#repeat(last, now);
+    this.#probeEnd = this.sndNxt;
+    this.#probeRepeatedAt = last === null ? 0 : now;
+    return probe;
+  }
+
+  // ---- what has arrived ------------------------------------------------------------------------------------------
+
+  /** Takes an acknowledgement. False: it acknowledges what was never sent. */
+  receiveAck(packet: Packet, now: number): boolean {
+    const position = toPosition(packet.acknowledgement, this.isn, SEQUENCE_MODULUS, this.sndUna);
+    if (position > this.sndNxt) return false;
+    this.#now = now;
+    this.windowEnd = Math.max(this.windowEnd, position + packet.windowBytes);
+    const ack = this.#ack;
+    ack.priorInFlight = this.segments.inFlight;
+    ack.ackedBytes = ack.lostBytes = ack.rttMs = ack.deliveryRate = 0;
+    ack.priorDelivered = -1;
+    const ageMs = wireTimeAge(now, packet.echo);
+    this.#echoedAt = now - ageMs;
+    this.#deliver(packet, position);
+    if (ack.ackedBytes > 0) this.#sampleRtt(Math.max(0, ageMs - packet.delayMs), now);
+    if (position > this.sndUna) this.#advance(position, now);
+    this.#detectLosses(now);
+    this.#report(now);
+    return true;
+  }
+
+  /** @internal Called by the scoreboard for each segment that arrives for the first time. */
+  onDelivered(segment: SentSegment): void {
+    const ack = this.#ack;
+    const now = this.#now;
+    ack.ackedBytes += segment.bytes;
+    this.#delivered += segment.bytes;
+    this.#deliveredAt = now;
+    if (segment.wasLost && this.#trulyLost > 0 && (segment.transmissions === 1 || this.#echoedAt < segment.sentAt)) {
+      if (--this.#trulyLost === 0) this.#takeBack(now);
+    }
+    this.#rack.onDelivered(segment, this.#echoedAt, this.rtt.minMs, now);
+    if (segment.delivered < ack.priorDelivered) return;
+    ack.priorDelivered = segment.delivered;
+    ack.appLimited = segment.appLimited;
+    this.#samplePriorAt = segment.deliveredAt;
+    this.#sampleSendMs = segment.sentAt - segment.firstSentAt;
+    this.#firstSentAt = segment.sentAt;
+  }
+
+  #deliver(packet: Packet, position: number): void {
+    const { segments } = this;
+    if (position > this.sndUna) segments.acknowledge(position, this);
+    let first = 0;
+    if (packet.firstIsDuplicate) {
+      first = 1;
+      this.#rack.onDuplicate(this.sndUna, this.sndNxt);
+    }
+    for (let i = first; i < packet.blockCount; i++) {
+      const start = this.#position(packet.blocks[2 * i] as number);
+      const end = this.#position(packet.blocks[2 * i + 1] as number);
+      if (start > position && end > start && end <= this.sndNxt) segments.sack(start, end, this);
+    }
+  }
+
+  #position(sequence: number): number {
+    return toPosition(sequence, this.isn, SEQUENCE_MODULUS, this.sndUna);
+  }
+
+  #sampleRtt(rttMs: number, now: number): void {
+    this.#ack.rttMs = rttMs;
+    this.rtt.onSample(rttMs, now);
+    this.timeouts = 0;
+  }
+
+  #advance(position: number, now: number): void {
+    this.sndUna = position;
+    this.#stats.bytesAcknowledged = Math.min(position, this.dataEnd) - 1;
+    this.buffer.release(Math.min(position, this.dataEnd) - 1);
+    if (position > this.dataEnd) this.finAcknowledged = true;
+    if (this.#probeEnd > 0 && position >= this.#probeEnd) {
+      this.#probeEnd = 0;
+      // RFC 8985 section 7.4: what answers the probe and not what it repeated tells of a loss that the probe repaired.
+      if (this.#probeRepeatedAt > 0 && this.#echoedAt >= this.#probeRepeatedAt && this.#recoveryEnd === 0) {
+        this.controller.onLoss(this.#ack.priorInFlight, now);
+      }
+    }
+    if (this.#recoveryEnd > 0 && position >= this.#recoveryEnd) {
+      this.#recoveryEnd = 0;
+      this.#rack.onRecoveryEnd();
+    }
+  }
+
+  #detectLosses(now: number): void {
+    const { segments, rtt } = this;
+    const before = segments.inFlight;
+    const lostBefore = segments.lossCount;
+    const inRecovery = this.#recoveryEnd > 0;
+    const waitMs = this.#rack.detect(segments, rtt.smoothedMs, rtt.minMs, inRecovery, now);
+    if (segments.lossCount > lostBefore) {
+      this.#ack.lostBytes += before - segments.inFlight;
+      if (!inRecovery) {
+        this.#recoveryEnd = this.sndNxt;
+        this.#trulyLost = 0;
+        this.controller.onLoss(before, now);
+      }
+      this.#trulyLost += segments.lossCount - lostBefore;
+    }
+    if (waitMs > 0) {
+      this.#waiting = "reordering";
+      this.timerAt = now + waitMs;
+    } else if (this.#ack.ackedBytes > 0 || this.#waiting === "nothing" || this.#waiting === "reordering")
+      this.#arm(now);
+  }
+
+  /** Nothing of what started the recovery was lost. */
+  #takeBack(now: number): void {
+    this.#recoveryEnd = 0;
+    this.controller.onSpurious(now);
+  }
+
+  /** Tells the controller what the acknowledgement was. */
+  #report(now: number): void {
+    const ack = this.#ack;
+    if (ack.ackedBytes === 0 && ack.lostBytes === 0) return;
+    if (this.#delivered > this.#appLimitedUntil) this.#appLimitedUntil = 0;
+    if (ack.priorDelivered >= 0) {
+      const intervalMs = Math.max(this.#sampleSendMs, this.#deliveredAt - this.#samplePriorAt);
+      // A burst that is acknowledged faster than anything can travel says nothing about the path.
+      if (intervalMs >= this.rtt.minMs && intervalMs > 0) {
+        ack.deliveryRate = (this.#delivered - ack.priorDelivered) / intervalMs;
+      }
+    }
+    ack.priorDelivered = Math.max(0, ack.priorDelivered);
+    ack.now = now;
+    ack.inFlight = this.segments.inFlight;
+    ack.smoothedRttMs = this.rtt.smoothedMs;
+    ack.minRttMs = this.rtt.minMs === NEVER ? 0 : this.rtt.minMs;
+    ack.delivered = this.#delivered;
+    ack.inRecovery = this.#recoveryEnd > 0;
+    this.controller.onAck(ack);
+    this.#pacer.setRate(this.controller.pacingRate, this.segmentBytes, now);
+    ack.ackedBytes = ack.lostBytes = 0;
+  }
+
+  // ---- time ------------------------------------------------------------------------------------------------------
+
+  /** Handles the timer, if its time has come. */
+  expire(now: number): void {
+    if (this.timerAt > now) return;
+    this.timerAt = NEVER;
+    const waiting = this.#waiting;
+    this.#waiting = "nothing";
+    if (this.segments.length === 0) return;
+    if (waiting === "reordering") {
+      this.#ack.priorInFlight = this.segments.inFlight;
+      this.#ack.ackedBytes = this.#ack.rttMs = this.#ack.deliveryRate = 0;
+      this.#ack.priorDelivered = -1;
+      this.#detectLosses(now);
+      this.#report(now);
+    } else if (waiting === "tail-probe") {
+      this.#probeDue = true;
+      // If the probe cannot leave, the timeout still comes.
+      this.#waiting = "timeout";
+      this.timerAt = now + this.rtt.timeoutMs;
+    } else this.#timeOut(now);
+  }
+
+  /** RFC 8985 section 6.3, RFC 6298 section 5: what has been out for longer than a round trip is lost. */
+  #timeOut(now: number): void {
+    const { segments, rtt } = this;
+    this.#stats.timeouts++;
+    this.timeouts++;
+    rtt.backOff();
+    const before = segments.inFlight;
+    const lostBefore = segments.lossCount;
+    const oldEnough = now - rtt.smoothedMs;
+    let first = true;
+    for (let segment = segments.earliest; segment !== null; ) {
+      const { later } = segment;
+      if (first || segment.sentAt <= oldEnough) segments.markLost(segment);
+      first = false;
+      segment = later;
+    }
+    this.#probeEnd = 0;
+    this.#recoveryEnd = this.sndNxt;
+    this.#trulyLost = segments.lossCount - lostBefore;
+    this.controller.onTimeout(before, now);
+    this.#pacer.setRate(this.controller.pacingRate, this.segmentBytes, now);
+    this.#waiting = "timeout";
+    this.timerAt = now + rtt.timeoutMs;
+  }
+
+  /** RFC 8985 section 7.2: a probe after two round trips, where it comes before the timeout; once for each tail. */
+  #arm(now: number): void {
+    const { segments, rtt } = this;
+    if (segments.length === 0) {
+      this.#waiting = "nothing";
+      this.timerAt = NEVER;
+      return;
+    }
+    const timeoutMs = rtt.timeoutMs;
+    const single = segments.length === 1 ? MAX_ACK_DELAY_MS : 0;
+    const probeMs = Math.max(MIN_PROBE_TIMEOUT_MS, 2 * rtt.smoothedMs + single);
+    const probes = rtt.smoothedMs > 0 && this.#probeEnd === 0 && this.#recoveryEnd === 0 && !segments.hasLost;
+    this.#waiting = probes && probeMs < timeoutMs ? "tail-probe" : "timeout";
+    this.timerAt = now + (this.#waiting === "tail-probe" ? probeMs : timeoutMs);
+  }
+}

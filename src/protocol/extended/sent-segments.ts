@@ -1,0 +1,250 @@
+/** A range of positions that was sent and is not cumulatively acknowledged. Records are reused. */
+export class SentSegment {
+  start = 0;
+  /** Behind the last position; the FIN counts one. */
+  end = 0;
+  /** When it was sent last, and how often. */
+  sentAt = 0;
+  transmissions = 0;
+  sacked = false;
+  /** Taken for lost and not sent again yet. */
+  lost = false;
+  /** Taken for lost at some time, whatever came of it. */
+  wasLost = false;
+  /** From a sacked segment on everything before this position is sacked too: lets a long run be stepped over. */
+  sackedUntil = 0;
+  /** What the delivery rate needs to know of the moment it was sent (draft-ietf-ccwg-bbr section 4.1.2.2). */
+  delivered = 0;
+  deliveredAt = 0;
+  firstSentAt = 0;
+  appLimited = false;
+  /** Neighbours in order of the last transmission. */
+  earlier: SentSegment | null = null;
+  later: SentSegment | null = null;
+
+  get bytes(): number {
+    return this.end - this.start;
+  }
+}
+
+/** Told of each segment that is acknowledged for the first time, cumulatively or selectively. */
+export interface DeliveryListener {
+  onDelivered(segment: SentSegment): void;
+}
+
+const INITIAL_CAPACITY = 64;
+
+/**
+ * The scoreboard (RFC 6675 section 3): every segment between SND.UNA and SND.NXT, by position in a ring of reused records,
+ * and by time of transmission in a list, as RACK wants it (RFC 8985 section 6.2).
+ */
+export class SentSegments {
+  /** Bytes sent, neither acknowledged nor taken for lost. */
+  inFlight = 0;
+  /** Segments selectively acknowledged and not cumulatively. */
+  sackedCount = 0;
+  /** How often a segment has been taken for lost. */
+  lossCount = 0;
+  /** The segment that was sent the longest ago, among those in flight. */
+  earliest: SentSegment | null = null;
+  #latest: SentSegment | null = null;
+  #ring: SentSegment[] = [];
+  #head = 0;
+  #count = 0;
+  #lostCount = 0;
+  /** No lost segment begins before this position. */
+  #lostFrom = 0;
+
+  get length(): number {
+    return this.#count;
+  }
+  get hasLost(): boolean {
+    return this.#lostCount > 0;
+  }
+
+  /** A new segment behind all others, sent now. */
+  add(start: number, end: number, now: number): SentSegment {
+    if (this.#count === this.#ring.length) this.#grow();
+    const segment = this.#at(this.#count++);
+    segment.start = start;
+    segment.end = end;
+    segment.transmissions = 0;
+    segment.sacked = segment.lost = segment.wasLost = false;
+    this.transmitted(segment, now);
+    return segment;
+  }
+
+  /** The segment leaves (again). */
+  transmitted(segment: SentSegment, now: number): void {
+    if (segment.lost) {
+      segment.lost = false;
+      this.#lostCount--;
+      this.inFlight += segment.bytes;
+    } else if (segment.transmissions === 0) this.inFlight += segment.bytes;
+    else this.#unlink(segment);
+    segment.sentAt = now;
+    segment.transmissions++;
+    segment.earlier = this.#latest;
+    segment.later = null;
+    if (this.#latest === null) this.earliest = segment;
+    else this.#latest.later = segment;
+    this.#latest = segment;
+  }
+
+  /** Everything before `position` is acknowledged. */
+  acknowledge(position: number, listener: DeliveryListener): void {
+    while (this.#count > 0) {
+      const segment = this.#at(0);
+      if (segment.end > position) {
+        if (segment.start < position) this.#shorten(segment, position);
+        return;
+      }
+      if (segment.sacked) this.sackedCount--;
+      else {
+        this.#leaveFlight(segment);
+        listener.onDelivered(segment);
+      }
+      this.#head = (this.#head + 1) & (this.#ring.length - 1);
+      this.#count--;
+    }
+  }
+
+  /** `start` to `end` has arrived. Only whole segments count. */
+  sack(start: number, end: number, listener: DeliveryListener): void {
+    const first = this.#indexOf(start);
+    let index = first;
+    while (index < this.#count) {
+      const segment = this.#at(index);
+      if (segment.end > end) break;
+      if (segment.sacked) {
+        index = segment.sackedUntil > segment.end ? Math.max(index + 1, this.#indexOf(segment.sackedUntil)) : index + 1;
+        continue;
+      }
+      this.#leaveFlight(segment);
+      segment.sacked = true;
+      segment.sackedUntil = segment.end;
+      this.sackedCount++;
+      listener.onDelivered(segment);
+      index++;
+    }
+    if (index > first) {
+      const run = this.#at(first);
+      run.sackedUntil = Math.max(run.sackedUntil, this.#at(index - 1).end);
+    }
+  }
+
+  /** Taken for lost: it is to be sent again. */
+  markLost(segment: SentSegment): void {
+    if (segment.lost || segment.sacked) return;
+    this.#unlink(segment);
+    segment.lost = segment.wasLost = true;
+    this.lossCount++;
+    this.#lostCount++;
+    this.inFlight -= segment.bytes;
+    if (segment.start < this.#lostFrom || this.#lostCount === 1) this.#lostFrom = segment.start;
+  }
+
+  /** The first segment that is to be sent again, or null. */
+  firstLost(): SentSegment | null {
+    if (this.#lostCount === 0) return null;
+    for (let index = this.#indexOf(this.#lostFrom); index < this.#count; index++) {
+      const segment = this.#at(index);
+      if (!segment.lost) continue;
+      this.#lostFrom = segment.start;
+      return segment;
+    }
+    return null;
+  }
+
+  /** The last segment that has not arrived, or null. */
+  lastMissing(): SentSegment | null {
+    for (let index = this.#count - 1; index >= 0; index--) {
+      const segment = this.#at(index);
+      if (!segment.sacked) return segment;
+    }
+    return null;
+  }
+
+  /** Divides what has not arrived into segments of at most `bytes`, as the path takes no longer ones any more. */
+  split(bytes: number): void {
+    const old = Array.from({ length: this.#count }, (_, index) => this.#at(index));
+    if (!old.some((segment) => !segment.sacked && segment.bytes > bytes)) return;
+    const ring: SentSegment[] = [];
+    for (const segment of old) {
+      ring.push(segment);
+      if (segment.sacked) continue;
+      while ((ring.at(-1) as SentSegment).bytes > bytes) ring.push(this.#divide(ring.at(-1) as SentSegment, bytes));
+    }
+    this.#count = ring.length;
+    let capacity = INITIAL_CAPACITY;
+    while (capacity < ring.length) capacity *= 2;
+    while (ring.length < capacity) ring.push(new SentSegment());
+    this.#ring = ring;
+    this.#head = 0;
+  }
+
+  /** Cuts `segment` to `bytes` and returns the rest as a segment of its own, next to it in every order. */
+  #divide(segment: SentSegment, bytes: number): SentSegment {
+    const rest = Object.assign(new SentSegment(), segment);
+    rest.start = segment.start + bytes;
+    segment.end = rest.start;
+    if (segment.lost) {
+      this.#lostCount++;
+      return rest;
+    }
+    rest.earlier = segment;
+    rest.later = segment.later;
+    if (segment.later === null) this.#latest = rest;
+    else segment.later.earlier = rest;
+    segment.later = rest;
+    return rest;
+  }
+
+  #shorten(segment: SentSegment, position: number): void {
+    if (!segment.sacked && !segment.lost) this.inFlight -= position - segment.start;
+    segment.start = position;
+  }
+
+  #leaveFlight(segment: SentSegment): void {
+    if (segment.lost) {
+      segment.lost = false;
+      this.#lostCount--;
+      return;
+    }
+    this.inFlight -= segment.bytes;
+    this.#unlink(segment);
+  }
+
+  #unlink(segment: SentSegment): void {
+    const { earlier, later } = segment;
+    if (earlier === null) this.earliest = later;
+    else earlier.later = later;
+    if (later === null) this.#latest = earlier;
+    else later.earlier = earlier;
+    segment.earlier = segment.later = null;
+  }
+
+  /** Index of the first segment that begins at or behind `position`. */
+  #indexOf(position: number): number {
+    let low = 0;
+    let high = this.#count;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#at(middle).start < position) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  #at(index: number): SentSegment {
+    return this.#ring[(this.#head + index) & (this.#ring.length - 1)] as SentSegment;
+  }
+
+  #grow(): void {
+    const ring = Array.from({ length: this.#count }, (_, index) => this.#at(index));
+    const capacity = Math.max(INITIAL_CAPACITY, 2 * ring.length);
+    while (ring.length < capacity) ring.push(new SentSegment());
+    this.#ring = ring;
+    this.#head = 0;
+  }
+}

@@ -1,0 +1,267 @@
+import { ACK, FIN, SYN } from "../packet.js";
+
+/**
+ * The packets of the extended edition (docs/protocol.md): the classic 12 bytes, whose second word is the receiver's
+ * verification tag and whose unused bits tell which parts follow, then the packet's length, then the parts.
+ */
+
+/** Offered in the SYN's 13 unused bits and accepted in the SYN|ACK's: nine bits that nobody sends by chance, and a version. */
+export const OFFER_BITS: number = (0x14b << 7) | (1 << 3);
+const OFFER_MASK = 0xfff8;
+
+/** Part bits, in the order in which the parts follow the length. Every packet of the edition has {@link EXTENDED}. */
+export const EXTENDED = 0x8000;
+/** The client introduces itself: the tag that it wants to be addressed by, which is its initial sequence number too. */
+export const HELLO = 0x4000;
+/** Answer this one: path validation and path MTU discovery. What follows the nonce is padding. */
+export const PROBE = 0x2000;
+/** The answer: the nonce, and how long the probe was when it arrived. */
+export const PROBE_ANSWER = 0x1000;
+/** The connection is gone, for a reason. */
+export const RESET = 0x0800;
+/** Acknowledge at once. */
+export const PING = 0x0400;
+/** Data, to the end of the packet, behind the time at which it was sent. */
+export const DATA = 0x0200;
+
+/** Sequence, tag, connection ID, bits and length. */
+export const EXTENDED_HEADER_BYTES = 14;
+export const DATA_HEADER_BYTES: number = EXTENDED_HEADER_BYTES + 4;
+export const HELLO_BYTES = 4;
+export const ACK_BYTES = 16;
+export const SACK_BLOCK_BYTES = 8;
+export const PROBE_BYTES = 8;
+export const PROBE_ANSWER_BYTES = 10;
+
+/** Times travel in microseconds, in 32 bits; how long an acknowledgement was held back in units of 8 microseconds. */
+const TIME_MODULUS = 0x1_0000_0000;
+const DELAY_UNIT_US = 8;
+const MAX_UINT16 = 0xffff;
+
+/** Whether the bits of a SYN or SYN|ACK offer, or accept, this version of the extended edition. */
+export function isOffer(bits: number): boolean {
+  return (bits & OFFER_MASK) === OFFER_BITS;
+}
+
+/** A packet taken apart. One record is reused: keep none of it by reference. */
+export interface Packet {
+  sequence: number;
+  tag: number;
+  bits: number;
+  /** HELLO */
+  helloTag: number;
+  /** ACK: the next sequence number expected, the free receive buffer, what is echoed, and how long it was held back. */
+  acknowledgement: number;
+  windowBytes: number;
+  echo: number;
+  delayMs: number;
+  /** ACK: selectively acknowledged ranges, `blocks[2 * i]` to `blocks[2 * i + 1]`; the first is a duplicate if so marked. */
+  blockCount: number;
+  blocks: Uint32Array;
+  firstIsDuplicate: boolean;
+  /** PROBE and PROBE_ANSWER */
+  nonceHigh: number;
+  nonceLow: number;
+  probeBytes: number;
+  /** RESET */
+  resetCode: number;
+  /** DATA */
+  time: number;
+  data: Uint8Array;
+}
+
+export function emptyPacket(): Packet {
+  return {
+    sequence: 0,
+    tag: 0,
+    bits: 0,
+    helloTag: 0,
+    acknowledgement: 0,
+    windowBytes: 0,
+    echo: 0,
+    delayMs: 0,
+    blockCount: 0,
+    blocks: new Uint32Array(2 * 255),
+    firstIsDuplicate: false,
+    nonceHigh: 0,
+    nonceLow: 0,
+    probeBytes: 0,
+    resetCode: 0,
+    time: 0,
+    data: NO_BYTES,
+  };
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+/** Takes apart the packet at `at`. Returns where the next one begins, 0 when there is no valid packet here. */
+export function decodePacket(datagram: Uint8Array, at: number, packet: Packet): number {
+  if (datagram.length - at < EXTENDED_HEADER_BYTES) return 0;
+  const bits = uint16(datagram, at + 10);
+  const end = at + uint16(datagram, at + 12);
+  if ((bits & EXTENDED) === 0 || (bits & SYN) !== 0 || end > datagram.length) return 0;
+  packet.sequence = uint32(datagram, at);
+  packet.tag = uint32(datagram, at + 4);
+  packet.bits = bits;
+  packet.data = NO_BYTES;
+  packet.blockCount = 0;
+  return decodeParts(datagram, at + EXTENDED_HEADER_BYTES, end, packet) ? end : 0;
+}
+
+function decodeParts(bytes: Uint8Array, from: number, end: number, packet: Packet): boolean {
+  const { bits } = packet;
+  let at = from;
+  if (bits & HELLO) {
+    if (end - at < HELLO_BYTES) return false;
+    packet.helloTag = uint32(bytes, at);
+    at += HELLO_BYTES;
+  }
+  if (bits & ACK) {
+    at = decodeAck(bytes, at, end, packet);
+    if (at === 0) return false;
+  }
+  if (bits & (PROBE | PROBE_ANSWER)) {
+    const answer = (bits & PROBE) === 0;
+    if (end - at < (answer ? PROBE_ANSWER_BYTES : PROBE_BYTES)) return false;
+    packet.nonceHigh = uint32(bytes, at);
+    packet.nonceLow = uint32(bytes, at + 4);
+    packet.probeBytes = answer ? uint16(bytes, at + 8) : end - from + EXTENDED_HEADER_BYTES;
+    // Padding takes the rest of a probe.
+    return (bits & DATA) === 0;
+  }
+  if (bits & RESET) {
+    if (end - at < 2) return false;
+    packet.resetCode = uint16(bytes, at);
+    return true;
+  }
+  if (bits & DATA) {
+    if (end - at < 4) return false;
+    packet.time = uint32(bytes, at);
+    packet.data = bytes.subarray(at + 4, end);
+    return true;
+  }
+  return at === end;
+}
+
+function decodeAck(bytes: Uint8Array, at: number, end: number, packet: Packet): number {
+  if (end - at < ACK_BYTES) return 0;
+  packet.acknowledgement = uint32(bytes, at);
+  packet.windowBytes = uint32(bytes, at + 4);
+  packet.echo = uint32(bytes, at + 8);
+  packet.delayMs = (uint16(bytes, at + 12) * DELAY_UNIT_US) / 1000;
+  packet.blockCount = bytes[at + 14] as number;
+  packet.firstIsDuplicate = ((bytes[at + 15] as number) & 1) !== 0;
+  at += ACK_BYTES;
+  if (end - at < packet.blockCount * SACK_BLOCK_BYTES) return 0;
+  for (let i = 0; i < 2 * packet.blockCount; i++, at += 4) packet.blocks[i] = uint32(bytes, at);
+  return at;
+}
+
+/** Writes a packet part by part. One writer is reused for all packets. */
+export class PacketWriter {
+  #out: Uint8Array = NO_BYTES;
+  #start = 0;
+  #at = 0;
+
+  begin(out: Uint8Array, start: number, sequence: number, tag: number, connectionId: number, bits: number): void {
+    this.#out = out;
+    this.#start = start;
+    this.#at = start;
+    this.uint32(sequence);
+    this.uint32(tag);
+    this.uint16(connectionId);
+    this.uint16(EXTENDED | bits);
+    this.#at += 2;
+  }
+
+  /** Bytes written of the packet so far. */
+  get length(): number {
+    return this.#at - this.#start;
+  }
+
+  /** Where the next byte goes, for data that is copied in by somebody else; say with `skip` how much that was. */
+  get at(): number {
+    return this.#at;
+  }
+
+  skip(bytes: number): void {
+    this.#at += bytes;
+  }
+
+  /** Zeros up to a packet of `length` bytes. */
+  pad(length: number): void {
+    this.#out.fill(0, this.#at, this.#start + length);
+    this.#at = this.#start + length;
+  }
+
+  hello(tag: number): void {
+    this.uint32(tag);
+  }
+
+  /** `blocks` holds `blockCount` pairs. */
+  ack(
+    acknowledgement: number,
+    windowBytes: number,
+    echo: number,
+    delayMs: number,
+    blocks: Uint32Array,
+    blockCount: number,
+    firstIsDuplicate: boolean,
+  ): void {
+    this.uint32(acknowledgement);
+    this.uint32(windowBytes);
+    this.uint32(echo);
+    this.uint16(Math.min(MAX_UINT16, Math.round((delayMs * 1000) / DELAY_UNIT_US)));
+    this.#out[this.#at++] = blockCount;
+    this.#out[this.#at++] = firstIsDuplicate ? 1 : 0;
+    for (let i = 0; i < 2 * blockCount; i++) this.uint32(blocks[i] as number);
+  }
+
+  /** Fills in the length and returns it. */
+  end(): number {
+    const length = this.#at - this.#start;
+    this.#out[this.#start + 12] = length >>> 8;
+    this.#out[this.#start + 13] = length;
+    return length;
+  }
+
+  uint16(value: number): void {
+    this.#out[this.#at++] = value >>> 8;
+    this.#out[this.#at++] = value;
+  }
+
+  uint32(value: number): void {
+    const out = this.#out;
+    out[this.#at++] = value >>> 24;
+    out[this.#at++] = value >>> 16;
+    out[this.#at++] = value >>> 8;
+    out[this.#at++] = value;
+  }
+}
+
+/** A time in ms as it travels. */
+export function toWireTime(ms: number): number {
+  return Math.floor(ms * 1000) % TIME_MODULUS;
+}
+
+/** How many ms ago, seen from `now`, a time was that travelled. */
+export function wireTimeAge(now: number, time: number): number {
+  const age = toWireTime(now) - time;
+  return (age < 0 ? age + TIME_MODULUS : age) / 1000;
+}
+
+export { ACK, FIN, SYN };
+
+function uint16(bytes: Uint8Array, at: number): number {
+  return ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
+}
+
+function uint32(bytes: Uint8Array, at: number): number {
+  return (
+    (((bytes[at] as number) << 24) |
+      ((bytes[at + 1] as number) << 16) |
+      ((bytes[at + 2] as number) << 8) |
+      (bytes[at + 3] as number)) >>>
+    0
+  );
+}

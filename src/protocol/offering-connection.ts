@@ -1,0 +1,176 @@
+import type { ClassicConnection } from "./classic-connection.js";
+import type { Connection, ConnectionStats, Failure, ShortSegments } from "./connection.js";
+import type { EditionName } from "./editions.js";
+import type { ExtendedConnection } from "./extended/connection.js";
+import { isOffer } from "./extended/wire.js";
+import { ACK, type Header, SYN } from "./packet.js";
+
+/**
+ * A client's connection that offers the extended edition in its SYN. Until the server has answered it is a classic one,
+ * which a plain SYN|ACK leaves it; a SYN|ACK that accepts makes it an extended one.
+ */
+export class OfferingConnection implements Connection {
+  readonly role = "client";
+  readonly #classic: ClassicConnection;
+  readonly #required: boolean;
+  readonly #synAcknowledgement: number;
+  readonly #extend: (header: Header, now: number) => ExtendedConnection;
+  #inner: ClassicConnection | ExtendedConnection;
+  #decided = false;
+  #openedAt = 0;
+  #refused = false;
+
+  /** `synAcknowledgement` is what the SYN|ACK must acknowledge; `extend` makes the connection that an accepting one begins. */
+  constructor(
+    classic: ClassicConnection,
+    required: boolean,
+    synAcknowledgement: number,
+    extend: (header: Header, now: number) => ExtendedConnection,
+  ) {
+    this.#classic = this.#inner = classic;
+    this.#required = required;
+    this.#synAcknowledgement = synAcknowledgement;
+    this.#extend = extend;
+  }
+
+  get edition(): EditionName | "extended" {
+    return this.#inner.edition;
+  }
+  get remoteAddress(): string {
+    return this.#inner.remoteAddress;
+  }
+  get remotePort(): number {
+    return this.#inner.remotePort;
+  }
+  get sendAddress(): string {
+    return this.#inner.sendAddress;
+  }
+  get sendPort(): number {
+    return this.#inner.sendPort;
+  }
+  get datagramBytes(): number {
+    return this.#inner.datagramBytes;
+  }
+  get connectionId(): number {
+    return this.#inner.connectionId;
+  }
+  get cwnd(): number {
+    return this.#inner.cwnd;
+  }
+  get ssthresh(): number {
+    return this.#inner.ssthresh;
+  }
+  get bytesInFlight(): number {
+    return this.#inner.bytesInFlight;
+  }
+  get bytesHeld(): number {
+    return this.#inner.bytesHeld;
+  }
+  get highWaterMark(): number {
+    return this.#inner.highWaterMark;
+  }
+  get readableBytes(): number {
+    return this.#inner.readableBytes;
+  }
+  get connected(): boolean {
+    return this.#inner.connected;
+  }
+  get ended(): boolean {
+    return this.#inner.ended;
+  }
+  get closed(): boolean {
+    return this.#inner.closed;
+  }
+  get failure(): Failure | null {
+    return this.#refused ? "not-extended" : this.#inner.failure;
+  }
+  get stats(): Readonly<ConnectionStats> {
+    return this.#inner.stats;
+  }
+  get inFinWait(): boolean {
+    return this.#inner.inFinWait;
+  }
+  get peerIsn(): number {
+    return this.#inner.peerIsn;
+  }
+  get shortSegments(): ShortSegments {
+    return this.#inner.shortSegments;
+  }
+  set shortSegments(value: ShortSegments) {
+    this.#inner.shortSegments = value;
+  }
+  get keepAliveMs(): number {
+    return this.#inner.keepAliveMs;
+  }
+  set keepAliveMs(value: number) {
+    this.#inner.keepAliveMs = value;
+  }
+
+  open(now: number): void {
+    this.#openedAt = now;
+    this.#classic.open(now);
+  }
+
+  receive(header: Header, datagram: Uint8Array, now: number, address: string, port: number): boolean {
+    if (!this.#decided && header.flags === (SYN | ACK) && header.acknowledgement === this.#synAcknowledgement) {
+      this.#decided = true;
+      if (isOffer(header.bits)) return this.#becomeExtended(header, now);
+      if (this.#required) {
+        this.#refused = true;
+        this.#classic.abort(now);
+        return true;
+      }
+    }
+    return this.#inner.receive(header, datagram, now, address, port);
+  }
+
+  receiveDuplicateSyn(): void {}
+
+  expire(now: number): void {
+    this.#inner.expire(now);
+  }
+  write(chunk: Uint8Array, now: number): boolean {
+    return this.#inner.write(chunk, now);
+  }
+  end(now: number): void {
+    this.#inner.end(now);
+  }
+  abort(now: number): void {
+    this.#inner.abort(now);
+  }
+  discardInput(now: number): void {
+    this.#inner.discardInput(now);
+  }
+  read(): Uint8Array | null {
+    return this.#inner.read();
+  }
+  transmit(out: Uint8Array, now: number): number {
+    return this.#inner.transmit(out, now);
+  }
+  deadline(): number {
+    return this.#inner.deadline();
+  }
+  signals(): number {
+    return this.#inner.signals();
+  }
+
+  #becomeExtended(header: Header, now: number): boolean {
+    const { buffer, ended, writerWaits } = this.#classic.written;
+    const extended = this.#extend(header, now);
+    extended.shortSegments = this.#classic.shortSegments;
+    // With a SYN sent twice it is not known which of them was answered (Karn, RFC 6298 section 3).
+    extended.takeOver(buffer, ended, writerWaits, this.#classic.syns === 1 ? now - this.#openedAt : 0, now);
+    this.#inner = extended;
+    return true;
+  }
+}
+
+/** What an endpoint needs of its connections beyond what their owners do. */
+export interface RoutedConnection extends Connection {
+  readonly inFinWait: boolean;
+  /** The peer's initial sequence number, which with its address tells a duplicate SYN from a new one. */
+  readonly peerIsn: number;
+  /** Handles a datagram with this connection's ID. False: it made no sense here and was ignored. */
+  receive(header: Header, datagram: Uint8Array, now: number, address: string, port: number): boolean;
+  receiveDuplicateSyn(header: Header, now: number): void;
+}
