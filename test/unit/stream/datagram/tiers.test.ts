@@ -1,0 +1,315 @@
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { readdirSync } from "node:fs";
+import { afterEach, describe, expect, test } from "vitest";
+import {
+  type DatagramSocket,
+  openConnected,
+  openShared,
+  type SharedDatagramSocket,
+  type Tier,
+} from "../../../../src/stream/datagram/index.js";
+import { replaceSocketOptions, socketOptions } from "../../../../src/stream/datagram/options.js";
+import { burst, packet, Station } from "./station.js";
+
+const linux = process.platform === "linux";
+const TIERS: Tier[] = !linux
+  ? ["dgram"]
+  : socketOptions()
+    ? ["dgram", "descriptor", "segmented"]
+    : ["dgram", "descriptor"];
+/** Small, odd, one Ethernet packet and one more byte, several IP fragments of one, and the most that loopback takes. */
+const SIZES = [8, 9, 100, 1200, 1472, 1473, 4096, 4097, 9000, 32_768, 65_507];
+
+const open: DatagramSocket[] = [];
+
+afterEach(() => {
+  for (const socket of open.splice(0)) socket.close();
+  replaceSocketOptions(undefined);
+});
+
+async function server(tier: Tier | "auto", handlers: Station, address = "127.0.0.1", port = 0) {
+  const shared = await openShared({ address, port, tier, handlers });
+  open.push(shared);
+  return shared;
+}
+
+async function client(tier: Tier | "auto", handlers: Station, to: number, remoteAddress = "127.0.0.1") {
+  const socket = await openConnected({ remoteAddress, remotePort: to, tier, handlers });
+  open.push(socket);
+  return socket;
+}
+
+/** The server's own socket for the client, opened at its first datagram. */
+async function greeted(shared: SharedDatagramSocket, from: DatagramSocket, at: Station, remoteAddress = "127.0.0.1") {
+  const seen = at.arrivals.length;
+  from.send(packet(0, 8), 8, 0, "");
+  await at.arrived(seen + 1);
+  const peer = shared.openPeer(remoteAddress, from.address().port);
+  return peer ?? shared;
+}
+
+describe.each(TIERS)("tier %s", (tier) => {
+  test("is what the sockets say they are", async () => {
+    const home = new Station();
+    const shared = await server(tier, home);
+    const socket = await client(tier, new Station(), shared.address().port);
+    expect([shared.tier, socket.tier]).toEqual([tier, tier]);
+    expect((await greeted(shared, socket, home)).tier).toBe(tier);
+    expect(socket.receiveBufferBytes).toBeGreaterThan(64 * 1024);
+    expect(socket.sendBufferBytes).toBeGreaterThan(64 * 1024);
+  });
+
+  test.each([false, true])(
+    "bursts keep their boundaries and their order both ways (coalescing: %s)",
+    async (coalescing) => {
+      const home = new Station();
+      const away = new Station();
+      const shared = await server(tier, home);
+      const socket = await client(tier, away, shared.address().port);
+      const peer = await greeted(shared, socket, home);
+      if (coalescing) {
+        expect(socket.enableCoalescing()).toBe(tier === "segmented");
+        expect(peer.enableCoalescing()).toBe(tier === "segmented");
+      }
+      const directions = [
+        { from: socket, to: home, port: shared.address().port },
+        { from: peer, to: away, port: socket.address().port },
+      ];
+      for (const { from, to, port } of directions) {
+        let sequence = to.arrivals.length;
+        for (const size of SIZES) {
+          for (const [count, last] of [
+            [1, size],
+            [3, size],
+            [70, Math.max(8, size - 1)],
+          ] as const) {
+            if (count * size > 600_000) continue;
+            const first = sequence;
+            sequence += count;
+            expect(from.send(burst(first, count, size, last), size, port, "127.0.0.1")).toBe(true);
+            const got = (await to.arrived(sequence)).slice(first);
+            expect(got.map((arrival) => arrival.sequence)).toEqual(Array.from({ length: count }, (_, i) => first + i));
+            expect(got.map(({ length }) => length)).toEqual([...Array(count - 1).fill(size), last]);
+          }
+        }
+        expect(new Set(to.arrivals.map(({ from: address }) => address)).size).toBe(1);
+      }
+      expect(shared.droppedBytes + socket.droppedBytes + peer.droppedBytes).toBe(0);
+      const merged = home.buffers.length < home.arrivals.length;
+      expect(merged).toBe(coalescing && tier === "segmented");
+    },
+  );
+
+  test("a datagram smaller or larger than the segments before it goes out whole", async () => {
+    const home = new Station();
+    const shared = await server(tier, home);
+    const socket = await client(tier, new Station(), shared.address().port);
+    for (const [count, size] of [
+      [4, 1200],
+      [1, 1000],
+      [1, 1201],
+      [2, 1200],
+      [1, 9000],
+      [3, 500],
+    ] as const) {
+      const first = home.arrivals.length;
+      socket.send(burst(first, count, size), size, 0, "");
+      await home.arrived(first + count);
+    }
+    expect(home.arrivals.map(({ length }) => length)).toEqual([
+      1200, 1200, 1200, 1200, 1000, 1201, 1200, 1200, 9000, 500, 500, 500,
+    ]);
+  });
+
+  test("what arrives does not hold on to much more memory than it needs", async () => {
+    const home = new Station();
+    const shared = await server(tier, home);
+    const socket = await client(tier, new Station(), shared.address().port);
+    const peer = await greeted(shared, socket, home);
+    socket.send(burst(1, 60, 100), 100, 0, "");
+    await home.arrived(61);
+    expect(Math.max(...home.buffers.map(({ buffer }) => buffer.byteLength))).toBeLessThan(65_536);
+    peer.close();
+  });
+
+  test("several peers at once have one port and get what is theirs", async () => {
+    const home = new Station();
+    const shared = await server(tier, home);
+    const clients = await Promise.all(
+      Array.from({ length: 5 }, async () => {
+        const station = new Station();
+        return { station, socket: await client(tier, station, shared.address().port) };
+      }),
+    );
+    const peers = new Map<number, DatagramSocket>();
+    for (const { socket } of clients) peers.set(socket.address().port, await greeted(shared, socket, home));
+    home.onArrival = (bytes, address, port) => {
+      const peer = peers.get(port);
+      expect(peer).toBeDefined();
+      peer?.send(new Uint8Array(bytes), 500, port, address);
+    };
+    for (const [index, { socket }] of clients.entries()) socket.send(burst(index * 100, 20, 500), 500, 0, "");
+    for (const [index, { station }] of clients.entries()) {
+      const echoed = await station.arrived(20);
+      expect(echoed.map(({ sequence }) => sequence)).toEqual(Array.from({ length: 20 }, (_, i) => index * 100 + i));
+    }
+    // A newcomer, while the others have their own sockets.
+    const station = new Station();
+    const newcomer = await client(tier, station, shared.address().port);
+    peers.set(newcomer.address().port, shared);
+    newcomer.send(packet(7, 500), 500, 0, "");
+    expect((await station.arrived(1))[0]?.sequence).toBe(7);
+  });
+
+  test("when a peer's socket closes, the shared one hears it again", async () => {
+    const home = new Station();
+    const shared = await server(tier, home);
+    const socket = await client(tier, new Station(), shared.address().port);
+    const peer = await greeted(shared, socket, home);
+    if (peer !== shared) peer.close();
+    socket.send(packet(5, 40), 40, 0, "");
+    expect((await home.arrived(2))[1]).toEqual({ sequence: 5, length: 40, from: `127.0.0.1 ${socket.address().port}` });
+  });
+
+  test("a second server on the port is told EADDRINUSE, peers or not", async () => {
+    const home = new Station();
+    const shared = await server(tier, home);
+    const { port } = shared.address();
+    const second = () => openShared({ address: "127.0.0.1", port, tier, handlers: new Station() });
+    await expect(second()).rejects.toMatchObject({ code: "EADDRINUSE" });
+    const socket = await client(tier, new Station(), port);
+    const peer = await greeted(shared, socket, home);
+    await expect(second()).rejects.toMatchObject({ code: "EADDRINUSE" });
+    if (tier === "segmented") {
+      const thief = createSocket({ type: "udp4", reuseAddr: true });
+      thief.bind(port, "127.0.0.1");
+      const [error] = await once(thief, "error");
+      expect(error).toMatchObject({ code: "EADDRINUSE" });
+      thief.close();
+    }
+    peer.close();
+    shared.close();
+    const next = await second();
+    expect(next.address().port).toBe(port);
+    next.close();
+  });
+
+  test("a peer where nothing listens is a hint, not an error", async () => {
+    const gone = createSocket("udp4").bind(0, "127.0.0.1");
+    await once(gone, "listening");
+    const { port } = gone.address();
+    gone.close();
+    const station = new Station();
+    const socket = await client(tier, station, port);
+    socket.send(packet(1, 100), 100, port, "127.0.0.1");
+    await station.until(() => station.hints.length > 0);
+    expect(station.hints[0]).toEqual({ code: "ECONNREFUSED", from: `127.0.0.1 ${port}` });
+    // The next one is sent again, in spite of what was said of the last.
+    socket.send(packet(2, 100), 100, port, "127.0.0.1");
+    socket.send(packet(3, 100), 100, port, "127.0.0.1");
+    await station.until(() => station.hints.length > 1);
+    const listener = new Station();
+    await server("dgram", listener, "127.0.0.1", port);
+    socket.send(packet(4, 100), 100, port, "127.0.0.1");
+    expect((await listener.arrived(1))[0]?.sequence).toBe(4);
+  });
+
+  test("more than fits a datagram is dropped with a hint", async () => {
+    const station = new Station();
+    const shared = await server("dgram", new Station());
+    const socket = await client(tier, station, shared.address().port);
+    socket.send(new Uint8Array(65_508), 65_508, shared.address().port, "127.0.0.1");
+    await station.until(() => station.hints.length > 0);
+    expect(station.hints[0]?.code).toBe("EMSGSIZE");
+  });
+
+  test("closing leaves nothing open, and closing the shared socket closes its peers", async () => {
+    await closings();
+    const before = { fds: openDescriptors(), resources: resources() };
+    const home = new Station();
+    const shared = await server(tier, home);
+    const socket = await client(tier, new Station(), shared.address().port);
+    const peer = await greeted(shared, socket, home);
+    expect(resources()).toBe(before.resources + (peer === shared ? 2 : 3));
+    shared.unref();
+    socket.unref();
+    peer.unref();
+    expect(resources()).toBe(before.resources);
+    socket.ref();
+    expect(resources()).toBe(before.resources + 1);
+    shared.close();
+    socket.close();
+    socket.close();
+    expect(openDescriptors()).toBe(before.fds);
+    await closings();
+    expect(resources()).toBe(before.resources);
+    // Whoever is late does no harm.
+    socket.ref();
+    socket.unref();
+    expect(socket.send(packet(1, 100), 100, 1, "127.0.0.1")).toBe(true);
+    expect(peer.send(packet(1, 100), 100, 1, "127.0.0.1")).toBe(true);
+    expect(shared.openPeer("127.0.0.1", 9)).toBeNull();
+  });
+
+  test.skipIf(!linux)("a server of both families has peers of both", async () => {
+    const home = new Station();
+    const shared = await server(tier, home, "::");
+    for (const [remote, seen] of [
+      ["127.0.0.1", "::ffff:127.0.0.1"],
+      ["::1", "::1"],
+    ] as const) {
+      const station = new Station();
+      const socket = await client(tier, station, shared.address().port, remote);
+      const peer = await greeted(shared, socket, home, seen);
+      expect(peer.tier).toBe(tier);
+      expect(home.arrivals.at(-1)?.from).toBe(`${seen} ${socket.address().port}`);
+      const first = home.arrivals.length;
+      socket.send(burst(first, 50, 1200), 1200, 0, "");
+      await home.arrived(first + 50);
+      expect(new Set(home.arrivals.slice(first).map(({ from }) => from))).toEqual(
+        new Set([`${seen} ${socket.address().port}`]),
+      );
+      peer.send(burst(0, 50, 1200), 1200, socket.address().port, seen);
+      expect((await station.arrived(50)).map(({ sequence }) => sequence)).toEqual([...Array(50).keys()]);
+      expect(peer.maxDatagramBytes(seen)).toBe(shared.maxDatagramBytes(seen));
+    }
+  });
+});
+
+test("without anything that calls setsockopt the best tier is `descriptor`, and peers keep the port's rules", async () => {
+  replaceSocketOptions(null);
+  const best = linux ? "descriptor" : "dgram";
+  const shared = await server("auto", new Station());
+  const socket = await client("auto", new Station(), shared.address().port);
+  expect([shared.tier, socket.tier]).toEqual([best, best]);
+  expect(socket.enableCoalescing()).toBe(false);
+});
+
+test("an address that is not this machine's, and a peer without a route, are told", async () => {
+  const handlers = new Station();
+  await expect(openShared({ address: "192.0.2.77", port: 0, handlers })).rejects.toMatchObject({
+    code: "EADDRNOTAVAIL",
+  });
+  const before = openDescriptors();
+  const options = { remoteAddress: "203.0.113.1", remotePort: 9, localAddress: "127.0.0.1", handlers };
+  await expect(openConnected(options)).rejects.toBeInstanceOf(Error);
+  const shared = await server("auto", handlers);
+  expect(shared.openPeer("203.0.113.1", 9)).toBeNull();
+  shared.close();
+  expect(openDescriptors()).toBe(before);
+});
+
+function openDescriptors(): number {
+  return linux ? readdirSync("/proc/self/fd").length : 0;
+}
+
+function resources(): number {
+  return process.getActiveResourcesInfo().filter((name) => name.startsWith("UDP")).length;
+}
+
+/** The turn of the event loop in which closed handles are forgotten. */
+async function closings(): Promise<void> {
+  await new Promise(setImmediate);
+  await new Promise(setImmediate);
+}
