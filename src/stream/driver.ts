@@ -15,6 +15,8 @@ export interface DatagramPort {
 /** Somebody who wants to know what happens to a connection: a socket. */
 export interface ConnectionOwner {
   readonly keepsProcessAlive: boolean;
+  /** Wants to be called after every input, not only with signals: whatever was written may be acknowledged by then. */
+  readonly awaitsEmpty: boolean;
   /** `signals` are {@link Signal} bits. */
   handleSignals(signals: number): void;
 }
@@ -82,7 +84,7 @@ export class Driver {
     const signals = connection.signals();
     const owner = this.#owners.get(connection);
     if (connection.closed && owner === null) this.#owners.delete(connection);
-    if (signals !== 0 && owner != null) owner.handleSignals(signals);
+    if (owner != null && (signals !== 0 || owner.awaitsEmpty)) owner.handleSignals(signals);
     if ((signals & Signal.closed) !== 0) this.#closeIfDone();
   }
 
@@ -95,6 +97,7 @@ export class Driver {
   linger(connection: Connection): void {
     this.attach(connection, {
       keepsProcessAlive: true,
+      awaitsEmpty: false,
       handleSignals: (signals) => {
         if ((signals & (Signal.finished | Signal.closed)) !== 0) this.detach(connection);
       },

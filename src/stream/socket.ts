@@ -56,8 +56,9 @@ export interface SocketParts extends SocketOptions {
  * A Confundo connection as a Node `Duplex`, with the properties, methods and events of `net.Socket`.
  *
  * Backpressure is the congestion window: `write()` returns false as soon as the bytes accepted and not yet acknowledged
- * (`writableLength`) reach `cwnd` (`writableHighWaterMark`), and `drain` comes when the window has room again. `finish`
- * means that the peer has acknowledged every byte and the FIN.
+ * (`writableLength`) reach `cwnd` (`writableHighWaterMark`), and `drain` comes when the window has room again, and once
+ * more when it is empty, as Node's own streams mean by it (`node:http` waits for that). `finish` means that the peer has
+ * acknowledged every byte and the FIN.
  *
  * Events: `lookup`, `connect`, `ready`, `data`, `end`, `drain`, `finish`, `timeout`, `error` (a {@link ConfundoError}),
  * `close` (hadError).
@@ -71,6 +72,8 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   remotePort: number | undefined;
   remoteFamily: "IPv4" | "IPv6" | undefined;
   keepsProcessAlive = true;
+  /** @internal After a `drain` that told of room, one more tells that everything is acknowledged. */
+  awaitsEmpty = false;
 
   readonly #connection: Connection;
   readonly #driver: Driver;
@@ -209,8 +212,10 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   }
 
   #drainIfRoom(): void {
-    if (!this.#needDrain || this.writableLength >= this.cwnd || this.#writeDone !== null) return;
+    const length = this.writableLength;
+    if (this.#needDrain ? length >= this.cwnd || this.#writeDone !== null : !this.awaitsEmpty || length > 0) return;
     this.#needDrain = false;
+    this.awaitsEmpty = length > 0;
     if (this.writable) this.emit("drain");
   }
 

@@ -139,6 +139,22 @@ describe("the congestion window is the backpressure", () => {
     await clock.run(server[Symbol.asyncDispose]());
   });
 
+  it("says drain when there is room, and once more when everything is acknowledged", async () => {
+    const clock = new TestClock();
+    await using pair = await connectedPair({ client: { clock }, server: { clock } });
+    pair.accepted.resume();
+    const lengths: number[] = [];
+    pair.client.on("drain", () => lengths.push(pair.client.writableLength));
+    expect(pair.client.write(pattern(10_000))).toBe(false);
+    await clock.settle();
+    expect(lengths.length).toBe(2);
+    expect(lengths[0]).toBeGreaterThan(0);
+    expect(lengths[1]).toBe(0);
+    expect(pair.client.write("little")).toBe(true);
+    await clock.settle();
+    expect(lengths.length).toBe(2);
+  });
+
   it("counts what is corked", async () => {
     await using pair = await connectedPair();
     pair.client.cork();

@@ -1,0 +1,175 @@
+import { once } from "node:events";
+import { createReadStream } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import http from "node:http";
+import { join } from "node:path";
+import { Duplex, Readable, type Writable } from "node:stream";
+import { buffer } from "node:stream/consumers";
+import { pipeline } from "node:stream/promises";
+import { connect as connectTls, TLSSocket } from "node:tls";
+import { createGunzip, createGzip } from "node:zlib";
+import { extract, pack } from "tar-stream";
+import { describe, expect, it } from "vitest";
+import { type ConfundoSocket, connect } from "../../../src/stream/index.js";
+import { selfSigned } from "../../support/certificate.js";
+import { connectedPair, listening, pattern, readAll } from "../../support/sockets.js";
+import { temporaryFolder } from "../../support/temp.js";
+
+const DATA = pattern(1_200_000);
+
+describe("a socket composes with", () => {
+  it("pipeline(), a file and gzip", async () => {
+    await using folder = await temporaryFolder();
+    const path = join(folder.path, "file");
+    await writeFile(path, DATA);
+    await using pair = await connectedPair();
+    const received = buffer(pair.accepted.pipe(createGunzip()));
+    await pipeline(createReadStream(path), createGzip({ level: 1 }), pair.client);
+    expect(pair.client.stats.bytesAcknowledged).toBe(pair.client.bytesWritten);
+    expect((await received).equals(DATA)).toBe(true);
+  });
+
+  it("pipeline() that is aborted: the socket is destroyed", async () => {
+    await using pair = await connectedPair();
+    pair.accepted.on("error", () => {});
+    const controller = new AbortController();
+    const endless = new Readable({
+      read() {
+        this.push(Buffer.alloc(1000));
+      },
+    });
+    const piping = pipeline(endless, pair.client, { signal: controller.signal });
+    await once(pair.client, "drain");
+    controller.abort();
+    await expect(piping).rejects.toMatchObject({ name: "AbortError" });
+    expect(pair.client.destroyed).toBe(true);
+  });
+
+  it("tar-stream", async () => {
+    await using pair = await connectedPair();
+    const archive = pack();
+    archive.entry({ name: "empty" }, "");
+    archive.entry({ name: "large" }, DATA);
+    archive.finalize();
+    const sending = pipeline(archive as unknown as Readable, pair.client);
+    const entries = new Map<string, Buffer>();
+    for await (const entry of pair.accepted.pipe(extract() as unknown as Writable & ReturnType<typeof extract>)) {
+      entries.set(entry.header.name, await buffer(entry as unknown as Readable));
+    }
+    await sending;
+    expect([...entries.keys()]).toEqual(["empty", "large"]);
+    expect(entries.get("large")?.equals(DATA)).toBe(true);
+  });
+
+  it("node:tls in both roles, with half a megabyte each way at once", async () => {
+    const { key, cert } = selfSigned("confundo.test");
+    await using pair = await connectedPair();
+    const served = new TLSSocket(pair.accepted, { isServer: true, key, cert });
+    const secure = connectTls({ socket: pair.client, ca: cert, servername: "confundo.test" });
+    await once(secure, "secureConnect");
+    expect(secure).toMatchObject({ authorized: true, encrypted: true });
+    const [up, down] = [DATA.subarray(0, 500_000), DATA.subarray(500_000)];
+    served.write(down);
+    secure.end(up);
+    const got = readAll(served);
+    const gotDown: Buffer[] = [];
+    secure.on("data", (chunk: Buffer) => gotDown.push(chunk));
+    await once(secure, "end");
+    expect((await got).equals(up)).toBe(true);
+    expect(Buffer.concat(gotDown).equals(down)).toBe(true);
+  });
+
+  it("node:tls, whose refusal of a certificate ends the connection", async () => {
+    const { key, cert } = selfSigned("somebody.else");
+    await using pair = await connectedPair();
+    new TLSSocket(pair.accepted, { isServer: true, key, cert }).on("error", () => {});
+    const secure = connectTls({ socket: pair.client, ca: cert, servername: "confundo.test" });
+    const [error] = await new Promise<[Error]>((resolve) => secure.once("error", (reason) => resolve([reason])));
+    expect(error).toMatchObject({ code: "ERR_TLS_CERT_ALTNAME_INVALID" });
+    expect(secure.destroyed).toBe(true);
+  });
+
+  it("HTTP/1.1 with keep-alive and large bodies both ways", async () => {
+    const web = http.createServer((request, response) => {
+      response.setHeader("x-method", request.method ?? "");
+      request.pipe(response);
+    });
+    const { server, port } = await listening({}, (socket) => web.emit("connection", socket));
+    const opened: ConfundoSocket[] = [];
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    const createConnection = () => {
+      const socket = connect({ port, host: "127.0.0.1" });
+      opened.push(socket);
+      return socket;
+    };
+    Object.assign(agent, { createConnection });
+    for (const body of [DATA, Buffer.from("small"), Buffer.alloc(0)]) {
+      const request = http.request({ agent, method: "POST", path: "/echo" });
+      const responding = once(request, "response") as Promise<[http.IncomingMessage]>;
+      const sending = pipeline(Readable.from([body]), request);
+      const [response] = await responding;
+      expect(response.headers["x-method"]).toBe("POST");
+      expect((await buffer(response)).equals(body)).toBe(true);
+      await sending;
+    }
+    expect(opened.length).toBe(1);
+    const closing = once(opened[0] as ConfundoSocket, "close");
+    agent.destroy();
+    await closing;
+    await server[Symbol.asyncDispose]();
+  });
+
+  it("http.request({ createConnection }) without an agent", async () => {
+    const web = http.createServer((_request, response) => response.end("hello"));
+    const { server, port } = await listening({}, (socket) => web.emit("connection", socket));
+    const request = http.get({ createConnection: () => connect({ port, host: "127.0.0.1" }), path: "/" });
+    const [response] = (await once(request, "response")) as [http.IncomingMessage];
+    expect((await buffer(response)).toString()).toBe("hello");
+    await server[Symbol.asyncDispose]();
+  });
+
+  it("Duplex.toWeb()", async () => {
+    await using pair = await connectedPair();
+    const { readable, writable } = Duplex.toWeb(pair.client);
+    const echoing = pipeline(
+      pair.accepted,
+      async function* (chunks) {
+        yield* chunks;
+      },
+      pair.accepted,
+    );
+    const sending = new Blob([new Uint8Array(DATA)]).stream().pipeTo(writable);
+    const got: Uint8Array[] = [];
+    for await (const chunk of readable) got.push(chunk as Uint8Array);
+    await Promise.all([sending, echoing]);
+    expect(Buffer.concat(got).equals(DATA)).toBe(true);
+  });
+
+  it("for await, which may be left", async () => {
+    await using pair = await connectedPair();
+    pair.accepted.on("error", () => {});
+    pair.client.write(DATA);
+    pair.client.on("error", () => {});
+    let length = 0;
+    for await (const chunk of pair.accepted) {
+      length += chunk.length;
+      if (length > 50_000) break;
+    }
+    expect(length).toBeGreaterThan(50_000);
+    expect(pair.accepted.destroyed).toBe(true);
+    pair.client.destroy(new Error("nobody reads"));
+  });
+
+  it("another socket: a relay of two piped into each other", async () => {
+    const allowHalfOpen = true;
+    const { server: far, port: farPort } = await listening({ allowHalfOpen }, (socket) => socket.pipe(socket));
+    const { server: relay, port } = await listening({ edition: "ucla-2017", allowHalfOpen }, (near) => {
+      const onward = connect({ port: farPort, host: "127.0.0.1", allowHalfOpen });
+      near.pipe(onward).pipe(near);
+    });
+    const client = connect({ port, host: "127.0.0.1", edition: "ucla-2017", allowHalfOpen });
+    client.end(DATA);
+    expect((await readAll(client)).equals(DATA)).toBe(true);
+    await Promise.all([relay[Symbol.asyncDispose](), far[Symbol.asyncDispose]()]);
+  });
+});
