@@ -37,7 +37,7 @@ const LOOP_MS = 5;
 const NO_PROBE_RTT_MS = 2;
 
 /** More loss than this in a round, beyond what is lost anyway, together with a queue: the queue overflows. */
-const EXCESS_LOSS = 0.1;
+const EXCESS_LOSS = 0.05;
 const INFLATED = 1.25;
 const BETA = 0.85;
 const BANDWIDTH_BETA = 0.7;
@@ -388,6 +388,7 @@ export class Bbr implements CongestionController {
 
   /** What the first flight's spacing promises, no more than so many times that flight a round trip. */
   #jumpRate(): number {
+    if (this.#round > JUMP_ROUNDS) return 0;
     return Math.min(this.#train.rate, (MOST_JUMP * this.#initialCwnd) / this.#smoothedRtt);
   }
 
@@ -402,7 +403,7 @@ export class Bbr implements CongestionController {
       ? this.#bdp(CWND_GAIN) + this.#extraAcked.value + this.#quantum()
       : this.#bdp(STARTUP_CWND_GAIN) + this.#quantum();
     let cwnd = this.cwnd + ack.ackedBytes;
-    if (this.#round <= JUMP_ROUNDS && this.#smoothedRtt > 0) cwnd = Math.max(cwnd, this.#jumpRate() * this.#minRtt);
+    if (this.#smoothedRtt > 0) cwnd = Math.max(cwnd, this.#jumpRate() * this.#minRtt);
     if (this.#fullReached) cwnd = Math.min(cwnd, target);
     else if (this.cwnd >= target && ack.delivered > this.#initialCwnd) cwnd = this.cwnd;
     if (this.#state === "probe-rtt") cwnd = Math.min(cwnd, this.#probeRttCwnd());

@@ -2,7 +2,9 @@ import type { AckSample } from "./controller.js";
 
 /** What a spacing must consist of before it says anything: timers at both ends count in milliseconds. */
 const MIN_ACKS = 3;
-const MIN_SPAN_MS = 1;
+const MIN_SPAN_MS = 0.25;
+/** What a shorter one counts as, for the same reason. */
+const SHORTEST_SPAN_MS = 1;
 
 /**
  * The first flight leaves at once, so its segments reach the other end as far apart as the bottleneck lets them, and so do
@@ -24,6 +26,7 @@ export class FirstTrain {
     }
     this.#bytes += ack.ackedBytes;
     const span = ack.now - this.#firstAt;
-    if (this.#acks >= MIN_ACKS) this.rate = this.#bytes / Math.max(span, MIN_SPAN_MS);
+    if (this.#acks < MIN_ACKS || span < MIN_SPAN_MS) return;
+    this.rate = this.#bytes / Math.max(span, SHORTEST_SPAN_MS);
   }
 }
