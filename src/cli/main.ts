@@ -1,19 +1,26 @@
 import { createRequire } from "node:module";
 import { Command } from "commander";
-import { editionOption, portParser } from "./options.js";
+import { DEFAULT_PORT, editionOption, gather, portParser } from "./options.js";
 import { exitCode, printError } from "./report.js";
 
-/** Runs the command line and ends the process with its exit code: 0 done, 1 failed, 2 wrong usage. */
+/** Runs the command line and ends the process with an exit code: 0 done, 1 failed, 2 wrong usage. */
 export async function main(argv: string[]): Promise<void> {
   // A reader that goes away (`| head`) ends us quietly, like any filter.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
   try {
     await program().parseAsync(argv, { from: "user" });
-    process.exit(0);
+    await leave(0);
   } catch (error) {
     printError(error);
-    process.exit(exitCode(error));
+    await leave(exitCode(error));
   }
+}
+
+/** Ends the process when what was printed has been taken; what still hangs on does not matter any more. */
+async function leave(code: number): Promise<void> {
+  process.exitCode = code;
+  await new Promise<void>((flushed) => process.stdout.write("", () => flushed()));
+  process.exit(code);
 }
 
 function program(): Command {
@@ -44,6 +51,29 @@ function program(): Command {
     .option("--host <host>", "the address to listen on (default: all)")
     .option("--trace", "write the course's SEND / RECV / DROP lines to stdout")
     .action(async (port, dir, options) => (await import("./receive.js")).receive(port, dir, options));
+
+  root
+    .command("serve")
+    .description("keep mirrors under DIR/NAME/")
+    .argument("<dir>", "the folder that the mirrors are kept in; made if it is missing")
+    .option("--port <port>", "the UDP port to listen on, 0 for any free one", portParser(0), DEFAULT_PORT)
+    .option("--host <host>", "the address to listen on", "127.0.0.1")
+    .action(async (dir, options) => (await import("./serve.js")).serve(dir, options));
+
+  root
+    .command("mirror")
+    .description("keep a folder mirrored to a server, and follow its changes")
+    .argument("<folder>", "the folder to mirror")
+    .argument("<address>", "confundo://HOST:PORT/NAME")
+    .argument("[patterns...]", "more patterns for --ignore")
+    .option("--once", "end as soon as the destination equals the folder")
+    .option("--json", "print one event a line as JSON")
+    .option("--dry-run", "show what would be done, and do nothing")
+    .option("--no-delete", "leave alone what is only at the destination")
+    .option("--ignore <pattern>", "leave alone what matches, on both sides; may be given several times", gather)
+    .action(async (folder, address, patterns, options) =>
+      (await import("./mirror.js")).mirror(folder, address, patterns, options),
+    );
 
   return root;
 }

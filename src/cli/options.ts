@@ -1,6 +1,9 @@
 import { InvalidArgumentError, Option } from "commander";
 import { DEFAULT_EDITION, EDITION_NAMES, type EditionName } from "../index.js";
 
+/** Where a mirror server listens unless told otherwise. */
+export const DEFAULT_PORT = 5000;
+
 /** Parses a port argument; `lowest` is 0 where 0 means "any free one". */
 export function portParser(lowest: 0 | 1): (value: string) => number {
   return (value) => {

@@ -6,6 +6,7 @@ interface Described {
   readonly code?: string;
   readonly message?: string;
   readonly path?: string;
+  readonly failures?: readonly { readonly path: string; readonly code: string; readonly message: string }[];
 }
 
 /** A mistake on the command line: exit code 2. */
@@ -24,11 +25,20 @@ export function exitCode(error: unknown): number {
 export function printError(error: unknown): void {
   // commander has printed its own already.
   if (!(error instanceof CommanderError)) process.stderr.write(`ERROR: ${describe(error)}\n`);
+  for (const { path, code, message } of (error as Described).failures ?? []) {
+    process.stderr.write(`ERROR: ${shownPath(path)}: ${message} (${code})\n`);
+  }
   if (process.env.CONFUNDO_DEBUG && error instanceof Error) process.stderr.write(`${error.stack}\n`);
 }
 
 export function printWarning(message: string): void {
   process.stderr.write(`WARNING: ${message}\n`);
+}
+
+/** A path in one line: what would break it, or the terminal, is shown escaped. */
+export function shownPath(path: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is looked for
+  return /[\u0000-\u001f\u007f-\u009f]/.test(path) ? JSON.stringify(path) : path;
 }
 
 /** One line for people, also for what the file system says. */

@@ -1,0 +1,65 @@
+import { once } from "node:events";
+import { fromEvent, lastValueFrom, merge, takeUntil, tap } from "rxjs";
+import { type ConfundoSocket, connect } from "../index.js";
+import { type MirrorEvent, mirror as mirrorFolder } from "../sync/index.js";
+import { parseAddress } from "./address.js";
+import { Display } from "./display.js";
+import { UsageError } from "./report.js";
+
+export interface MirrorCommandOptions {
+  readonly once?: boolean;
+  readonly json?: boolean;
+  readonly dryRun?: boolean;
+  /** False with --no-delete. */
+  readonly delete: boolean;
+  readonly ignore?: readonly string[];
+}
+
+/** How long the server is given to hear that we take our leave. Without, it finds out by our silence. */
+const LEAVE_MS = 1000;
+
+/** Mirrors a folder and follows it, until a signal ends that. */
+export async function mirror(
+  folder: string,
+  address: string,
+  morePatterns: readonly string[],
+  options: MirrorCommandOptions,
+): Promise<void> {
+  if (morePatterns.length > 0 && options.ignore === undefined) {
+    throw new UsageError(`"${morePatterns[0]}" is one argument too many: give a folder and an address.`);
+  }
+  const { host, port, name } = parseAddress(address);
+  const { once = false, dryRun = false } = options;
+  const display = new Display({ once, dryRun });
+  const show = (event: MirrorEvent) => {
+    if (options.json) process.stdout.write(`${JSON.stringify(event)}\n`);
+    else display.show(event);
+  };
+  let socket: ConfundoSocket | null = null;
+  const stop = merge(...["SIGINT", "SIGTERM", "SIGQUIT"].map((signal) => fromEvent(process, signal)));
+  const events = mirrorFolder(folder, {
+    connect: (signal) => {
+      socket = connect({ host, port, signal, noDelay: true });
+      return socket;
+    },
+    name,
+    once,
+    dryRun,
+    delete: options.delete,
+    ignore: [...(options.ignore ?? []), ...morePatterns],
+  });
+  await lastValueFrom(events.pipe(tap({ next: show, finalize: () => display.end() }), takeUntil(stop)), {
+    defaultValue: null,
+  });
+  await closed(socket);
+}
+
+async function closed(socket: ConfundoSocket | null): Promise<void> {
+  if (socket === null || socket.closed) return;
+  const timeout = new AbortController();
+  const timer = setTimeout(() => timeout.abort(), LEAVE_MS);
+  // Whatever happens to it now, nobody waits for it any more.
+  socket.on("error", () => {});
+  await once(socket, "close", { signal: timeout.signal }).catch(() => {});
+  clearTimeout(timer);
+}
