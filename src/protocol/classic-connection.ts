@@ -1,5 +1,12 @@
 import { Tahoe } from "./congestion/tahoe.js";
-import { type Connection, emptyStats, type Failure, type ShortSegments, Signal } from "./connection.js";
+import {
+  type Connection,
+  type ConnectionStats,
+  emptyStats,
+  type Failure,
+  type ShortSegments,
+  Signal,
+} from "./connection.js";
 import type { Edition, EditionName } from "./editions.js";
 import { HEADER_BYTES } from "./limits.js";
 import { ACK, emptyHeader, encodeHeader, FIN, type Header, makesSense, SYN } from "./packet.js";
@@ -42,7 +49,7 @@ export class ClassicConnection implements Connection {
   keepAliveMs = 0;
   failure: Failure | null = null;
   closed = false;
-  readonly stats = emptyStats();
+  readonly stats: ConnectionStats = emptyStats();
   datagramBytes = 0;
 
   readonly #edition: Edition;

@@ -6,7 +6,7 @@ import { SendBuffer } from "./send-buffer.js";
  * them).
  */
 export class SendWindow {
-  readonly buffer = new SendBuffer();
+  readonly buffer: SendBuffer = new SendBuffer();
   /** The first position not acknowledged. */
   sndUna = 0;
   /** The next position to send; a timeout takes it back. */

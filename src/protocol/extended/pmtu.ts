@@ -21,7 +21,7 @@ export class PathMtu {
   /** Datagrams of this size are known to arrive. */
   currentBytes: number = BASE_DATAGRAM_BYTES;
   /** When there is something to do, Infinity for never. */
-  timerAt = NEVER;
+  timerAt: number = NEVER;
   #maxBytes: number;
   /** The least size that is known, or taken, not to arrive. */
   #tooLong: number;

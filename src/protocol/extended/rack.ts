@@ -8,7 +8,7 @@ const DUPLICATE_THRESHOLD = 3;
 /** RACK (RFC 8985 section 6): a segment is lost when one that was sent sufficiently later has arrived. */
 export class Rack {
   /** The latest transmission that is known to have arrived: when it was sent, where it ended, and how long it took. */
-  sentAt = Number.NEGATIVE_INFINITY;
+  sentAt: number = Number.NEGATIVE_INFINITY;
   end = 0;
   rttMs = 0;
   reorderingSeen = false;

@@ -22,7 +22,7 @@ export class Receiver {
   /** An acknowledgement is to be sent now. */
   ackDue = false;
   /** One is to be sent by then. */
-  ackAt = NEVER;
+  ackAt: number = NEVER;
   bytesReceived = 0;
   #finPosition = NEVER;
   #segments = 0;

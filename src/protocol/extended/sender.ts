@@ -32,8 +32,8 @@ type Waiting = "nothing" | "reordering" | "tail-probe" | "timeout";
  */
 export class Sender implements DeliveryListener {
   buffer: SendBuffer = new SendBuffer();
-  readonly segments = new SentSegments();
-  readonly rtt = new RttEstimator();
+  readonly segments: SentSegments = new SentSegments();
+  readonly rtt: RttEstimator = new RttEstimator();
   readonly controller: CongestionController;
   readonly isn: number;
   sndUna = 1;
@@ -47,7 +47,7 @@ export class Sender implements DeliveryListener {
   /** Timeouts since something was acknowledged. */
   timeouts = 0;
   /** Earliest time at which this side wants to be called, Infinity for never. */
-  timerAt = NEVER;
+  timerAt: number = NEVER;
 
   readonly #stats: ConnectionStats;
   readonly #rack = new Rack();
