@@ -26,11 +26,6 @@ interface Report {
   hash: string;
 }
 
-const [, , first = "1024", second = "4", third = "ucla-2017", ...rest] = process.argv;
-if (first === "receive") await receive(Number(second), Number(third), rest[0] as EditionName);
-else if (first === "send") await send(Number(second), Number(third), rest[0] as EditionName);
-else await measure(Number(first), Number(second), third as EditionName);
-
 async function measure(mebibytes: number, rate: number, edition: EditionName): Promise<void> {
   const began = performance.now();
   const receiver = start("receive", `${mebibytes}`, `${rate}`, edition);
@@ -52,7 +47,11 @@ function start(...args: string[]): ChildProcess {
 }
 
 async function reportOf(child: ChildProcess): Promise<Report> {
-  const [report] = await once(child, "message");
+  const dying = once(child, "exit").then(([code]) => {
+    throw new Error(`a process ended with ${code} before its report`);
+  });
+  const [report] = await Promise.race([once(child, "message"), dying]);
+  dying.catch(() => {});
   return report;
 }
 
@@ -109,3 +108,8 @@ async function send(mebibytes: number, port: number, edition: EditionName): Prom
   await pipeline(Readable.from(source(), { objectMode: false }), socket.resume());
   memory.tell(hash.digest("hex"));
 }
+
+const [, , first = "1024", second = "4", third = "ucla-2017", ...rest] = process.argv;
+if (first === "receive") await receive(Number(second), Number(third), rest[0] as EditionName);
+else if (first === "send") await send(Number(second), Number(third), rest[0] as EditionName);
+else await measure(Number(first), Number(second), third as EditionName);
