@@ -33,7 +33,7 @@ export class Dirty {
     if (this.#folder !== "" && this.#folder !== folder) throw new TypeError("hints of two folders in one push");
     this.#folder = folder;
     this.#hints++;
-    if (path === "") this.#everything = reason;
+    if (path === "") this.#everything ??= reason;
     else if (this.#paths.size < BURST_HINTS) this.#paths.add(path);
     else this.#everything ??= "many changes at once";
   }

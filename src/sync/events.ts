@@ -7,6 +7,8 @@ import type { Operation, PlanSummary } from "./plan.js";
 export type PushEvent =
   /** The folder is walked, and why. */
   | { readonly type: "walking"; readonly reason: string }
+  /** The watches are in place: changes are noticed from here on. */
+  | { readonly type: "watching" }
   /** What a walk found. `bytes` is the content of all files. */
   | {
       readonly type: "scanned";

@@ -7,6 +7,7 @@ import {
   buffer,
   debounceTime,
   defer,
+  distinct,
   EMPTY,
   filter,
   from,
@@ -18,6 +19,7 @@ import {
   of,
   type SchedulerLike,
   share,
+  shareReplay,
   switchMap,
   take,
 } from "rxjs";
@@ -76,11 +78,14 @@ export function mirror(folder: string, options: MirrorOptions): Observable<Mirro
   return defer(() => {
     const source = realFolder(folder);
     const ignore = typeof options.ignore === "function" ? options.ignore : ignorePatterns(options.ignore ?? []);
-    const changes = follows(options) ? watching(source, ignore, options) : EMPTY;
+    const changes = follows(options) ? watching(source, ignore, options) : { live: EMPTY, lasting: EMPTY };
     const mirrored = session(identify(source, options), options, (remote) =>
       hints(source, changes, options).pipe(pushTo(remote, pushOptions(options, ignore))),
     );
-    return mirrored.pipe(reconnecting(options.name, backoff(options), options.scheduler), whileSubscribedTo(changes));
+    return mirrored.pipe(
+      reconnecting(options.name, backoff(options), options.scheduler),
+      whileSubscribedTo(changes.lasting),
+    );
   });
 }
 
@@ -89,30 +94,42 @@ function follows(options: MirrorOptions): boolean {
 }
 
 /** One watcher, however often we reconnect. */
-function watching(folder: string, ignore: Ignore, options: MirrorOptions): Observable<Hint> {
-  return (options.watch ?? watchFolder)(folder, { ignore }).pipe(share());
+interface Watching {
+  readonly live: Observable<Hint>;
+  /** That the watches are in place, and what is wrong with them: for those too who come later. */
+  readonly lasting: Observable<Hint>;
+}
+
+function watching(folder: string, ignore: Ignore, options: MirrorOptions): Watching {
+  const live = (options.watch ?? watchFolder)(folder, { ignore }).pipe(share());
+  const lasting = live.pipe(
+    filter(({ ready, code }) => ready === true || code !== undefined),
+    distinct(({ code }) => code),
+    shareReplay({ refCount: true }),
+  );
+  return { live: live.pipe(filter(({ ready }) => ready !== true)), lasting };
 }
 
 /**
  * Where to look and when: everywhere at the start; where something changed; there once more when the changes rest,
  * because a watcher loses events, most of all in bursts; and everywhere now and then.
  */
-function hints(folder: string, changes: Observable<Hint>, options: MirrorOptions): Observable<Hint> {
+function hints(folder: string, { live, lasting }: Watching, options: MirrorOptions): Observable<Hint> {
   const start = of(everything(folder, "comparing with the destination"));
   if (!follows(options)) return start;
   const { recheckMs = RECHECK_MS, walkEveryMs = WALK_EVERY_MS, scheduler } = options;
   const walkEvery = (ms: number): Observable<Hint> =>
     interval(ms, scheduler).pipe(map(() => everything(folder, "a walk now and then")));
-  const again = changes.pipe(
-    buffer(changes.pipe(debounceTime(recheckMs, scheduler))),
+  const again = live.pipe(
+    buffer(live.pipe(debounceTime(recheckMs, scheduler))),
     mergeMap((seen) => from(lookAgain(folder, seen))),
   );
-  const unwatched = changes.pipe(
+  const unwatched = lasting.pipe(
     filter(({ code }) => code === "ENOSPC" || code === "EMFILE"),
     take(1),
     switchMap(() => walkEvery(WALK_EVERY_UNWATCHED_MS)),
   );
-  return merge(start, changes, again, walkEvery(walkEveryMs), unwatched);
+  return merge(start, live, lasting, again, walkEvery(walkEveryMs), unwatched);
 }
 
 function lookAgain(folder: string, seen: readonly Hint[]): Hint[] {

@@ -40,7 +40,13 @@ export function pushTo(remote: Remote, options: PushOptions = {}): OperatorFunct
     new Observable((subscriber) => {
       const pusher = new Pusher(remote, options, (event) => subscriber.next(event));
       const subscription = hints.subscribe({
-        next: (hint) => pusher.add(hint),
+        next: (hint) => {
+          try {
+            pusher.add(hint);
+          } catch (error) {
+            subscriber.error(error);
+          }
+        },
         error: (error) => subscriber.error(error),
         complete: () => pusher.end(),
       });
@@ -83,6 +89,7 @@ class Pusher {
 
   add(hint: Hint): void {
     if (hint.code !== undefined) this.#once({ type: "notice", code: hint.code, message: hint.reason });
+    if (hint.ready) this.#report({ type: "watching" });
     if (this.#dirty.empty) this.#since = performance.now();
     this.#dirty.add(hint);
     this.#wake();

@@ -15,6 +15,8 @@ export interface Hint {
   readonly path: string;
   /** `add`, `change`, `unlink`, `addDir`, `unlinkDir`; for the whole folder, why, in words. */
   readonly reason: string;
+  /** The watches are in place: changes are noticed from here on. */
+  readonly ready?: boolean;
   /** With an error of the watcher: the system's code. */
   readonly code?: string;
 }
@@ -42,7 +44,7 @@ export function watchFolder(folder: string, options: WatchOptions = {}): Observa
       if (inside === "") subscriber.next(everything(folder, "the folder itself has changed"));
       else if (inside !== undefined) subscriber.next({ folder, path: inside, reason: event });
     });
-    watcher.on("ready", () => subscriber.next(everything(folder, "watching begins")));
+    watcher.on("ready", () => subscriber.next({ ...everything(folder, "watching begins"), ready: true }));
     watcher.on("error", (error) => subscriber.next(watcherFailed(folder, error)));
     return () => void watcher.close().catch(() => {});
   });

@@ -136,5 +136,15 @@ export function ofType<T extends MirrorEvent["type"]>(events: readonly MirrorEve
 
 /** Resolves when `condition` holds; looks whenever the event loop has nothing else to do for 5 ms. */
 export async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
+  while (!holds(condition)) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+/** What is being looked at may vanish while we look; then it does not hold yet. */
+function holds(condition: () => boolean): boolean {
+  try {
+    return condition();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw error;
+  }
 }
