@@ -123,7 +123,7 @@ export class ConnectedSocket extends PortableSocket {
       } catch (error) {
         const { code } = error as NodeJS.ErrnoException;
         if (code === "EAGAIN") return -1;
-        if (this.#kernelSegmentBytes > 0 && (code === "EIO" || code === "EINVAL")) {
+        if (this.#kernelSegmentBytes > 0 && (code === "EIO" || code === "EINVAL") && this.#fits(segmentBytes)) {
           this.#stopSegmenting();
           return 0;
         }
@@ -136,6 +136,11 @@ export class ConnectedSocket extends PortableSocket {
         }
       }
     }
+  }
+
+  /** Older kernels say EINVAL too of a segment that is larger than the interface's MTU. */
+  #fits(segmentBytes: number): boolean {
+    return segmentBytes <= this.maxDatagramBytes(this.#address);
   }
 
   /** Some devices cannot be segmented for: those that cannot checksum, before Linux 6.2, and IPsec. */

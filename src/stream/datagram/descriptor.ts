@@ -9,15 +9,14 @@ export interface Descriptor {
   readonly waitingBytes: number;
 }
 
-interface Peer {
+/** An address with a port: one end of a pair. */
+interface End {
   readonly address: string;
   readonly port: number;
 }
 
 /** One line of the kernel's table of UDP sockets. */
 interface UdpRow {
-  /** In the kernel's notation: see {@link hexAddress}. */
-  readonly localAddress: string;
   readonly inode: string;
   readonly waitingBytes: number;
 }
@@ -30,11 +29,14 @@ const PROC = "/proc";
  * socket's inode, and the links of /proc/self/fd say which descriptor has that inode.
  * @returns null where /proc does not tell exactly one, as in some sandboxes and everywhere but on Linux
  */
-export function findDescriptor(local: DatagramAddress, remote: Peer | null, proc: string = PROC): Descriptor | null {
+export function findDescriptor(local: DatagramAddress, remote: End | null, proc: string = PROC): Descriptor | null {
   if (process.platform !== "linux") return null;
   try {
-    const address = hexAddress(local.address);
-    const rows = udpRows(local, remote, proc).filter((row) => row.localAddress === address);
+    const pair = `${hexEnd(local)} ${hexEnd(remote ?? { address: anyOf(local), port: 0 })} `;
+    // A busy server has a line for each peer: only those with the pair are taken apart.
+    const rows = linesWith(udpTable(local, proc), pair)
+      .map(toRow)
+      .filter((row) => row !== null);
     const found = rows.length === 0 ? [] : descriptorsOf(rows, proc);
     return found.length === 1 ? (found[0] as Descriptor) : null;
   } catch {
@@ -44,29 +46,33 @@ export function findDescriptor(local: DatagramAddress, remote: Peer | null, proc
 
 /** How many sockets, whoever's they are, get what anybody sends to this address. */
 export function countListeners(local: DatagramAddress, proc: string = PROC): number {
-  const address = hexAddress(local.address);
-  const any = (hex: string): boolean => /^0+$/.test(hex);
-  return udpRows(local, null, proc).filter(
-    (row) => row.localAddress === address || any(row.localAddress) || any(address),
-  ).length;
+  const end = hexEnd(local);
+  const any = hexEnd({ address: anyOf(local), port: local.port });
+  const unconnected = ` ${hexEnd({ address: anyOf(local), port: 0 })} `;
+  const table = udpTable(local, proc);
+  const ends = end === any ? [`:${hexPort(local.port)}`] : [` ${end}`, ` ${any}`];
+  return ends.reduce((count, text) => count + linesWith(table, text + unconnected).length, 0);
 }
 
-/** The UDP sockets of this network namespace with this local port and this peer, or not connected. */
-function udpRows(local: DatagramAddress, remote: Peer | null, proc: string): UdpRow[] {
-  const table = readFileSync(`${proc}/self/net/${local.family === "IPv4" ? "udp" : "udp6"}`, "latin1");
-  const localPort = hexPort(local.port);
-  const peer = remote === null ? null : `${hexAddress(remote.address)}:${hexPort(remote.port)}`;
-  const rows: UdpRow[] = [];
-  for (const line of table.split("\n")) {
-    // sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode ...
-    const fields = line.trim().split(/\s+/);
-    const [localAddress, port] = fields[1]?.split(":") ?? [];
-    if (localAddress === undefined || port !== localPort) continue;
-    const matches = peer === null ? fields[2]?.endsWith(":0000") : fields[2] === peer;
-    const waitingBytes = Number.parseInt(fields[4]?.split(":")[1] ?? "", 16);
-    if (matches && fields[9] !== undefined) rows.push({ localAddress, inode: fields[9], waitingBytes });
+/** The UDP sockets of this network namespace. */
+function udpTable({ family }: DatagramAddress, proc: string): string {
+  return readFileSync(`${proc}/self/net/${family === "IPv4" ? "udp" : "udp6"}`, "latin1");
+}
+
+function linesWith(table: string, text: string): string[] {
+  const lines: string[] = [];
+  for (let at = table.indexOf(text); at !== -1; at = table.indexOf(text, at + 1)) {
+    const end = table.indexOf("\n", at);
+    lines.push(table.slice(table.lastIndexOf("\n", at) + 1, end === -1 ? table.length : end));
   }
-  return rows;
+  return lines;
+}
+
+/** Columns: sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode ... */
+function toRow(line: string): UdpRow | null {
+  const fields = line.trim().split(/\s+/);
+  const waitingBytes = Number.parseInt(fields[4]?.split(":")[1] ?? "", 16);
+  return fields[9] === undefined || Number.isNaN(waitingBytes) ? null : { inode: fields[9], waitingBytes };
 }
 
 function descriptorsOf(rows: UdpRow[], proc: string): Descriptor[] {
@@ -90,6 +96,14 @@ function linkOf(path: string): string {
   } catch {
     return "";
   }
+}
+
+function anyOf({ family }: DatagramAddress): string {
+  return family === "IPv4" ? "0.0.0.0" : "::";
+}
+
+function hexEnd({ address, port }: End): string {
+  return `${hexAddress(address)}:${hexPort(port)}`;
 }
 
 function hexPort(port: number): string {

@@ -6,6 +6,12 @@ import { PortableSocket } from "./portable.js";
 import type { DatagramAddress, DatagramHandlers, DatagramSocket, SharedDatagramSocket, Tier } from "./types.js";
 import { addressOf, bind, bindAndConnectNow, createUdp, type UdpOptions } from "./udp.js";
 
+/**
+ * Sockets of peers beside the shared one. Before Linux 6.13 the kernel looks for a datagram's socket among all on its
+ * port, one after the other, and making one takes time in proportion everywhere.
+ */
+const MOST_PEERS = 256;
+
 /** What lets more sockets bind to the shared socket's port. */
 interface Reuse {
   readonly tier: Tier;
@@ -31,7 +37,7 @@ export class ServerSocket extends PortableSocket implements SharedDatagramSocket
   }
 
   openPeer(remoteAddress: string, remotePort: number): DatagramSocket | null {
-    if (this.closed || this.#reuse.tier === "dgram") return null;
+    if (this.closed || this.#reuse.tier === "dgram" || this.#peers.size >= MOST_PEERS) return null;
     const remote = { address: remoteAddress, port: remotePort };
     const udp = this.#bindBeside(remoteAddress, remotePort);
     if (udp === null) return null;

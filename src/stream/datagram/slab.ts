@@ -2,7 +2,7 @@ import type { readSync } from "node:fs";
 
 /** Nothing that a UDP socket gives is longer, merged or not. */
 const LARGEST_READ = 65_535;
-const SLAB_BYTES = 1024 * 1024;
+const SLAB_BYTES = 256 * 1024;
 /** Smaller datagrams move out of the slab, as the last one kept of a slab keeps all of it. */
 const SMALL_BYTES = 4096;
 const SMALL_SLAB_BYTES = 32 * 1024;

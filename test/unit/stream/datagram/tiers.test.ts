@@ -286,6 +286,17 @@ test("without anything that calls setsockopt the best tier is `descriptor`, and 
   expect(socket.enableCoalescing()).toBe(false);
 });
 
+test.skipIf(!linux)("peers beyond 256 share the server's socket, and one that closes makes room", async () => {
+  const shared = await server("auto", new Station());
+  const peers = Array.from({ length: 256 }, (_, index) => shared.openPeer("127.0.0.1", 10_000 + index));
+  expect(peers).not.toContain(null);
+  expect(shared.openPeer("127.0.0.1", 9999)).toBeNull();
+  peers[0]?.close();
+  await closings();
+  expect(shared.openPeer("127.0.0.1", 10_001)).toBeNull();
+  expect(shared.openPeer("127.0.0.1", 9999)).not.toBeNull();
+});
+
 test("an address that is not this machine's, and a peer without a route, are told", async () => {
   const handlers = new Station();
   await expect(openShared({ address: "192.0.2.77", port: 0, handlers })).rejects.toMatchObject({
