@@ -16,6 +16,7 @@ export {
 export { type PushOptions, pushTo } from "./push.js";
 export { type Admission, type ReceiveEvent, type ReceiveOptions, type ReceiveSession, receive } from "./receive.js";
 export { type Outcome, openRemote, type Remote, type RemoteOptions, type RemoteSession } from "./remote.js";
+export { fromSocket, toSocket, writeTo } from "./rx-stream.js";
 export {
   type PartialSnapshot,
   type Problem,
