@@ -17,6 +17,8 @@ const KEEP_ALIVE_MS = 3000;
 /** Written to hear of it when the window has room. */
 const NOTHING = new Uint8Array(0);
 
+type WriteCallback = (error: Error | null | undefined) => void;
+
 export interface AddressInfo {
   address: string;
   family: "IPv4" | "IPv6";
@@ -84,7 +86,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   #sawEnd: boolean;
   #finished = false;
   /** Called when the window has room for more than the chunk in hand. */
-  #writeDone: (() => void) | null = null;
+  #writeDone: ((error?: Error | null) => void) | null = null;
   /** Length of the chunk in hand: the connection holds it, and the stream counts it too. */
   #lengthInHand = 0;
   #finalDone: (() => void) | null = null;
@@ -192,8 +194,15 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     });
   }
 
-  override write(chunk: unknown, encoding?: unknown, callback?: unknown): boolean {
-    const accepted = super.write(chunk, encoding as BufferEncoding, callback as () => void);
+  override write(chunk: string | Uint8Array, callback?: WriteCallback): boolean;
+  override write(chunk: string | Uint8Array, encoding?: BufferEncoding, callback?: WriteCallback): boolean;
+  override write(
+    chunk: string | Uint8Array,
+    encoding?: BufferEncoding | WriteCallback,
+    callback?: WriteCallback,
+  ): boolean {
+    // Writable sorts the arguments out itself; its types have no signature for that.
+    const accepted = super.write(chunk, encoding as BufferEncoding, callback);
     if (this.writableLength < this.cwnd) return accepted;
     this.#needDrain = true;
     return false;
@@ -272,8 +281,13 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     const connection = this.#connection;
     const now = this.#driver.now();
     const regular = error === null && connection.connected && this.#bytesWaiting() === 0;
-    if (!regular) connection.abort(now);
-    else {
+    const writeDone = this.#writeDone;
+    this.#writeDone = null;
+    if (!regular) {
+      connection.abort(now);
+      writeDone?.(error ?? abortError(this.#parts.host, this.#parts.port, undefined));
+    } else {
+      writeDone?.();
       connection.end(now);
       if (!this.#sawEnd) connection.discardInput(now);
     }

@@ -206,6 +206,27 @@ describe("the end of a socket", () => {
     expect((await readAll(pair.accepted)).toString()).toBe("last words");
   });
 
+  it("calls back every write, with the error where it could not be delivered", async () => {
+    await using pair = await connectedPair();
+    const outcomes: unknown[] = [];
+    pair.client.on("error", () => {});
+    pair.client.write(pattern(50_000), (error) => outcomes.push(error));
+    pair.client.write("behind it", (error) => outcomes.push(error));
+    const failure = new Error("enough");
+    pair.client.destroy(failure);
+    await closed(pair.client);
+    expect(outcomes).toEqual([failure, failure]);
+    pair.accepted.write("kept", (error) => outcomes.push(error));
+    pair.accepted.destroy();
+    await closed(pair.accepted);
+    expect(outcomes.slice(2)).toEqual([null]);
+    const unconnected = connect(pair.port, "127.0.0.1");
+    unconnected.write(pattern(1000), (error) => outcomes.push(error));
+    unconnected.destroy();
+    await closed(unconnected);
+    expect(outcomes[3]).toMatchObject({ code: "ABORT_ERR" });
+  });
+
   it("destroy(error) emits error, then close with hadError, and the peer takes it for no regular end", async () => {
     const clock = new TestClock();
     await using pair = await connectedPair({ client: { clock }, server: { clock } });
