@@ -27,7 +27,7 @@ const MEBIBYTE = 1024 * 1024;
 const WINDOW_BYTES = 2 * MEBIBYTE;
 const SECONDS = Number(process.argv[2] ?? 3);
 const ROUNDS = Number(process.argv[3] ?? 3);
-const LOST_AFTER_MS = 50;
+const LOST_AFTER_MS = 200;
 const PEERS = ["net", "plain", "dgram", "descriptor", "segmented"] as const;
 const SEGMENTS = [1472, 65_507];
 

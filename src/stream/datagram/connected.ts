@@ -13,6 +13,8 @@ const BURST_SEGMENTS = 64;
 const BURST_BYTES = 65_535 - 48;
 /** Reads of one wake-up, so that timers and other sockets get their turn. */
 const BATCH_READS = 64;
+/** After so many drains that found nothing no more are tried, as EAGAIN costs as much as a datagram. */
+const VAIN_DRAINS = 4;
 /** No waiting datagram takes less of the kernel's memory than this, which is less than the struct that describes it. */
 const SMALLEST_WAITING_BYTES = 128;
 
@@ -32,6 +34,7 @@ export class ConnectedSocket extends PortableSocket {
   #kernelSegmentBytes = 0;
   /** Datagrams yet to be read that may be from anybody: see {@link openConnectedSocket}. */
   #strays: number;
+  #vainDrains = 0;
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
 
@@ -86,13 +89,25 @@ export class ConnectedSocket extends PortableSocket {
       super.receive(bytes, from);
       return;
     }
+    if (this.#vainDrains >= VAIN_DRAINS && !this.batchEnds) {
+      // Datagrams come one by one. If one more follows in this wake-up, the rest is drained.
+      super.receive(bytes, from);
+      return;
+    }
     this.handlers.onDatagram(bytes, this.#address, this.#port);
-    for (let reads = 0; reads < BATCH_READS && !this.closed; reads++) {
+    this.#vainDrains = this.#drain() > 0 ? 0 : this.#vainDrains + 1;
+    if (!this.closed) this.handlers.onBatchEnd();
+  }
+
+  #drain(): number {
+    let reads = 0;
+    while (reads < BATCH_READS && !this.closed) {
       const datagram = this.#read();
       if (datagram === null) break;
+      reads++;
       this.handlers.onDatagram(datagram, this.#address, this.#port);
     }
-    if (!this.closed) this.handlers.onBatchEnd();
+    return reads;
   }
 
   #read(): Uint8Array | null {

@@ -16,8 +16,9 @@ export class PortableSocket implements DatagramSocket {
   /** The one peer, if the socket is connected. */
   protected readonly remote: { readonly address: string; readonly port: number } | null;
   protected closed = false;
+  /** Whether `onBatchEnd` is due in this turn of the event loop. */
+  protected batchEnds = false;
   readonly #address: DatagramAddress;
-  #batchEnds = false;
 
   constructor(
     udp: Socket,
@@ -85,10 +86,10 @@ export class PortableSocket implements DatagramSocket {
   protected receive(bytes: Uint8Array, from: RemoteInfo): void {
     this.handlers.onDatagram(bytes, from.address, from.port);
     // Each datagram of a wake-up has its own event. Immediates come after the last.
-    if (this.#batchEnds) return;
-    this.#batchEnds = true;
+    if (this.batchEnds) return;
+    this.batchEnds = true;
     setImmediate(() => {
-      this.#batchEnds = false;
+      this.batchEnds = false;
       if (!this.closed) this.handlers.onBatchEnd();
     });
   }
