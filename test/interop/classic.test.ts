@@ -135,7 +135,8 @@ describe("a course's client and our server", () => {
     );
     const got = await Promise.all([...files.values()]);
     const texts = (buffers: Buffer[]) => buffers.map((buffer) => `${buffer.length} ${buffer.subarray(0, 12)}`).sort();
-    expect([...files.keys()].sort((a, b) => a - b)).toEqual(sent.map((_, i) => i + 1));
+    // Not always 1 to 30: a duplicate of a SYN that comes when its connection is over takes an ID for nothing.
+    expect(files.size).toBe(sent.length);
     expect(texts(got)).toEqual(texts(sent));
     await clock.run(server[Symbol.asyncDispose]());
   });
