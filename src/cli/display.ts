@@ -1,6 +1,6 @@
 import type { MirrorEvent, Step, SyncedSummary } from "../sync/index.js";
 import { formatBytes, ProgressLine, progressText } from "./progress.js";
-import { printWarning, shownPath } from "./report.js";
+import { printWarning, sentence, shownPath } from "./report.js";
 
 export interface DisplayOptions {
   /** One summary line and nothing else. */
@@ -29,7 +29,7 @@ export class Display {
         if (event.reconnected) this.#say("connected again, going on");
         break;
       case "retrying":
-        this.#note(`${event.reason} Trying again in ${(event.delayMs / 1000).toFixed(1)} s. (${event.code})`);
+        this.#note(`${sentence(event.reason)} Trying again in ${(event.delayMs / 1000).toFixed(1)} s. (${event.code})`);
         break;
       case "walking":
         if (this.#synced) break;
@@ -54,11 +54,13 @@ export class Display {
         break;
       case "failed":
         this.#progress.clear();
-        printWarning(`${shownPath(event.path)}: ${event.message} (${event.code}). It is tried again later.`);
+        printWarning(`${shownPath(event.path)}: ${sentence(event.message)} (${event.code}) It is tried again later.`);
         break;
       case "notice":
         this.#progress.clear();
-        printWarning(event.message);
+        printWarning(
+          event.path === undefined ? sentence(event.message) : `${shownPath(event.path)}: ${sentence(event.message)}`,
+        );
         break;
       case "synced":
         this.#finishRound(event);

@@ -29,6 +29,7 @@ function program(): Command {
     .description("A reliable transport over UDP: folders kept mirrored, files sent, streams for Node programs.")
     .version(version)
     .exitOverride()
+    .configureHelp({ subcommandTerm: (command) => `${command.name()} ${command.usage().replace("[options] ", "")}` })
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "ERROR: ")) })
     .showHelpAfterError("(add --help for what can be said)");
 
@@ -44,7 +45,7 @@ function program(): Command {
 
   root
     .command("receive")
-    .description("receive files as a classic course server, one DIR/<id>.file for each connection")
+    .description("be a classic course server, which saves each connection to DIR/<id>.file")
     .argument("<port>", "the UDP port to listen on, 0 for any free one", portParser(0))
     .argument("<dir>", "the folder for the files; made if it is missing")
     .addOption(editionOption())
@@ -65,15 +66,14 @@ function program(): Command {
     .description("keep a folder mirrored to a server, and follow its changes")
     .argument("<folder>", "the folder to mirror")
     .argument("<address>", "confundo://HOST:PORT/NAME")
-    .argument("[patterns...]", "more patterns for --ignore")
+    // What else is there are patterns for --ignore, which takes several.
+    .allowExcessArguments()
     .option("--once", "end as soon as the destination equals the folder")
     .option("--json", "print one event a line as JSON")
     .option("--dry-run", "show what would be done, and do nothing")
     .option("--no-delete", "leave alone what is only at the destination")
-    .option("--ignore <pattern>", "leave alone what matches, on both sides; may be given several times", gather)
-    .action(async (folder, address, patterns, options) =>
-      (await import("./mirror.js")).mirror(folder, address, patterns, options),
-    );
+    .option("--ignore <pattern>", "leave alone what matches, on both sides; more patterns may follow", gather)
+    .action(async (_folder, _address, options, command) => (await import("./mirror.js")).mirror(command.args, options));
 
   return root;
 }

@@ -1,10 +1,11 @@
 import { once } from "node:events";
+import { opendir } from "node:fs/promises";
 import { fromEvent, lastValueFrom, merge, takeUntil, tap } from "rxjs";
 import { type ConfundoSocket, connect } from "../index.js";
 import { type MirrorEvent, mirror as mirrorFolder } from "../sync/index.js";
 import { parseAddress } from "./address.js";
 import { Display } from "./display.js";
-import { UsageError } from "./report.js";
+import { shownPath, UsageError } from "./report.js";
 
 export interface MirrorCommandOptions {
   readonly once?: boolean;
@@ -19,16 +20,10 @@ export interface MirrorCommandOptions {
 const LEAVE_MS = 1000;
 
 /** Mirrors a folder and follows it, until a signal ends that. */
-export async function mirror(
-  folder: string,
-  address: string,
-  morePatterns: readonly string[],
-  options: MirrorCommandOptions,
-): Promise<void> {
-  if (morePatterns.length > 0 && options.ignore === undefined) {
-    throw new UsageError(`"${morePatterns[0]}" is one argument too many: give a folder and an address.`);
-  }
+export async function mirror(operands: readonly string[], options: MirrorCommandOptions): Promise<void> {
+  const { folder, address, patterns } = sortOperands(operands, options.ignore);
   const { host, port, name } = parseAddress(address);
+  await requireFolder(folder);
   const { once = false, dryRun = false } = options;
   const display = new Display({ once, dryRun });
   const show = (event: MirrorEvent) => {
@@ -46,12 +41,27 @@ export async function mirror(
     once,
     dryRun,
     delete: options.delete,
-    ignore: [...(options.ignore ?? []), ...morePatterns],
+    ignore: patterns,
   });
   await lastValueFrom(events.pipe(tap({ next: show, finalize: () => display.end() }), takeUntil(stop)), {
     defaultValue: null,
   });
   await closed(socket);
+}
+
+/** `--ignore` takes several patterns, so some may stand before the folder or behind the address, which is known by its looks. */
+function sortOperands(operands: readonly string[], ignore: readonly string[] | undefined) {
+  const at = ignore === undefined ? -1 : operands.findIndex((operand) => operand.startsWith("confundo:"));
+  const [folder = "", address = "", ...more] = operands.slice(Math.max(0, at - 1));
+  if (more.length > 0 && ignore === undefined) {
+    throw new UsageError(`${shownPath(more[0] ?? "")} is one argument too many: give a folder and an address.`);
+  }
+  return { folder, address, patterns: [...(ignore ?? []), ...operands.slice(0, Math.max(0, at - 1)), ...more] };
+}
+
+/** Fails at once, before anything is connected, with what the system says. */
+async function requireFolder(folder: string): Promise<void> {
+  await (await opendir(folder)).close();
 }
 
 async function closed(socket: ConfundoSocket | null): Promise<void> {

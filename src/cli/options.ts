@@ -1,5 +1,6 @@
-import { InvalidArgumentError, Option } from "commander";
+import { Option } from "commander";
 import { DEFAULT_EDITION, EDITION_NAMES, type EditionName } from "../index.js";
+import { shownPath, UsageError } from "./report.js";
 
 /** Where a mirror server listens unless told otherwise. */
 export const DEFAULT_PORT = 5000;
@@ -9,7 +10,7 @@ export function portParser(lowest: 0 | 1): (value: string) => number {
   return (value) => {
     const port = Number(value);
     if (!/^\d+$/.test(value) || port < lowest || port > 65_535) {
-      throw new InvalidArgumentError(`A port is a number from ${lowest} to 65535.`);
+      throw new UsageError(`${shownPath(value)} is not a port here: that is a number from ${lowest} to 65535.`);
     }
     return port;
   };
@@ -20,7 +21,9 @@ export function editionOption(): Option {
     .default(DEFAULT_EDITION)
     .argParser((value: string): EditionName => {
       if (!(EDITION_NAMES as readonly string[]).includes(value)) {
-        throw new InvalidArgumentError(`The known editions are ${EDITION_NAMES.join(", ")}.`);
+        throw new UsageError(
+          `There is no edition ${shownPath(value)}. The known ones are ${EDITION_NAMES.join(", ")}.`,
+        );
       }
       return value as EditionName;
     });

@@ -1,5 +1,4 @@
 import { clearLine, cursorTo } from "node:readline";
-import { Transform } from "node:stream";
 
 const REDRAW_MS = 100;
 const BAR_CELLS = 24;
@@ -29,14 +28,6 @@ export class ProgressLine {
     this.#draw();
   }
 
-  /** Leaves the last text standing. */
-  finish(): void {
-    if (!this.visible || this.#text === "") return;
-    this.#draw();
-    this.#output.write("\n");
-    this.#text = "";
-  }
-
   clear(): void {
     if (!this.visible || this.#text === "") return;
     clearLine(this.#output, 0);
@@ -47,7 +38,8 @@ export class ProgressLine {
   #draw(): void {
     clearLine(this.#output, 0);
     cursorTo(this.#output, 0);
-    this.#output.write(this.#text.slice(0, Math.max(10, this.#output.columns - 1)));
+    // Some terminals do not say how wide they are (0).
+    this.#output.write(this.#text.slice(0, (this.#output.columns || 80) - 1));
   }
 }
 
@@ -70,16 +62,4 @@ export function formatBytes(bytes: number): string {
     unit++;
   }
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
-}
-
-/** Passes bytes on and tells how many have passed. */
-export function meter(onBytes: (total: number) => void): Transform {
-  let total = 0;
-  return new Transform({
-    transform(chunk: Buffer, _encoding, callback) {
-      total += chunk.length;
-      onBytes(total);
-      callback(null, chunk);
-    },
-  });
 }

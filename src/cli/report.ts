@@ -43,7 +43,7 @@ export function shownPath(path: string): string {
 
 /** One line for people, also for what the file system says. */
 export function describe(error: unknown): string {
-  const { code, path, message } = (error ?? {}) as Described;
+  const { name, code, path, message } = (error ?? {}) as Described;
   switch (path === undefined ? undefined : code) {
     case "ENOENT":
       return `${path} does not exist. (ENOENT)`;
@@ -58,6 +58,11 @@ export function describe(error: unknown): string {
     case "ENOSPC":
       return `No space is left for ${path}. Free some and try again. (ENOSPC)`;
     default:
-      return message ?? String(error);
+      return name === "SyncError" ? `${sentence(message ?? "")} (${code})` : (message ?? String(error));
   }
+}
+
+/** A message that was written as a part of one, as a sentence. */
+export function sentence(message: string): string {
+  return `${message.charAt(0).toUpperCase()}${message.slice(1)}${/[.!?]$/.test(message) ? "" : "."}`;
 }

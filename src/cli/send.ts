@@ -2,13 +2,22 @@ import { once } from "node:events";
 import { open } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { connect, type EditionName } from "../index.js";
-import { formatBytes, meter, ProgressLine, progressText } from "./progress.js";
+import { type ConfundoSocket, connect, type EditionName } from "../index.js";
+import { endpointName } from "../stream/errors.js";
+import { formatBytes, ProgressLine, progressText } from "./progress.js";
 import { traceToStdout } from "./trace.js";
 
 export interface SendOptions {
   readonly edition: EditionName;
   readonly trace?: boolean;
+}
+
+const PROGRESS_EVERY_MS = 100;
+
+interface Source {
+  readonly bytes: Readable;
+  /** In bytes, where it is known. */
+  readonly size: number | null;
 }
 
 /** The course client: sends a file (`-`: stdin), then FIN, then waits the 2 s in which late FINs are answered. */
@@ -26,24 +35,32 @@ export async function send(host: string, port: number, file: string, options: Se
     keepAlive: file === "-",
     trace: options.trace ? traceToStdout() : undefined,
   });
-  const line = new ProgressLine();
-  if (options.trace || !line.visible) {
-    await pipeline(source.bytes, socket);
-  } else {
-    const startedAt = performance.now();
-    let sent = 0;
-    const show = (total: number) => {
-      sent = total;
-      line.show(progressText(total, source.size, (performance.now() - startedAt) / 1000));
-    };
-    await pipeline(source.bytes, meter(show), socket).finally(() => line.clear());
-    const seconds = (performance.now() - startedAt) / 1000;
-    process.stderr.write(`sent ${formatBytes(sent)} to ${host}:${port} in ${seconds.toFixed(1)} s\n`);
-  }
+  if (options.trace || process.stderr.isTTY !== true) await pipeline(source.bytes, socket);
+  else await sendShowing(source, socket, endpointName(host, port));
   if (!socket.closed) await once(socket, "close");
 }
 
-async function openSource(file: string): Promise<{ bytes: Readable; size: number | null }> {
+/** With a progress bar, of what has been acknowledged. */
+async function sendShowing(source: Source, socket: ConfundoSocket, peer: string): Promise<void> {
+  const line = new ProgressLine();
+  const startedAt = performance.now();
+  const seconds = () => (performance.now() - startedAt) / 1000;
+  const acknowledged = () => socket.stats.bytesAcknowledged;
+  const show = () => {
+    if (socket.connecting) line.show(`connecting to ${peer}`);
+    else line.show(progressText(acknowledged(), source.size, seconds()));
+  };
+  const timer = setInterval(show, PROGRESS_EVERY_MS);
+  try {
+    await pipeline(source.bytes, socket);
+  } finally {
+    clearInterval(timer);
+    line.clear();
+  }
+  process.stderr.write(`sent ${formatBytes(acknowledged())} to ${peer} in ${seconds().toFixed(1)} s\n`);
+}
+
+async function openSource(file: string): Promise<Source> {
   if (file === "-") return { bytes: process.stdin, size: null };
   const handle = await open(file);
   const stat = await handle.stat();

@@ -67,8 +67,9 @@ export function session(
     start().catch((error) => subscriber.error(error));
     return () => {
       working?.unsubscribe();
-      aborted.abort(lost("unsubscribed"));
-      void remote?.close(UNSUBSCRIBED_GOODBYE_MS);
+      // A connection that stands is not aborted: the server is to hear that we leave, or it keeps our place for us.
+      if (remote === undefined) aborted.abort(lost("unsubscribed"));
+      else void remote.close(UNSUBSCRIBED_GOODBYE_MS);
     };
   });
 }
