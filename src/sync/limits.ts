@@ -43,8 +43,10 @@ export const MAX_LISTED_ENTRIES = 10_000_000;
 export const MAX_UNANSWERED = 4096;
 /** Small files read ahead at once. */
 export const MAX_SMALL_READS = 16;
-/** Large files in transfer at once. */
-export const MAX_LARGE_SENDS = 2;
+/** Large files announced and not yet durable; less than the receiver's {@link MAX_OPEN_FILES}. */
+export const MAX_LARGE_SENDS = 16;
+/** … of which so many send their content at a time. */
+export const MAX_LARGE_STREAMS = 2;
 /** A large file in transfer is checked for changes every so many bytes. */
 export const CHANGE_CHECK_BYTES: number = 16 * MIB;
 /** Frames collected before they are written to the stream as one chunk. */
@@ -61,7 +63,7 @@ export const MAX_PENDING_OPERATIONS = 1024;
 /** Content accepted and not yet on disk; then the receiver stops reading. */
 export const MAX_PENDING_BYTES: number = 8 * MIB;
 /** Large files one client may have open at once. */
-export const MAX_OPEN_FILES = 8;
+export const MAX_OPEN_FILES = 64;
 /** Small files written at once. */
 export const MAX_SMALL_WRITES = 16;
 /** A large file is flushed in the background every so many bytes, so that its end does not wait for all of it. */

@@ -3,7 +3,14 @@ import type { Channel } from "./channel.js";
 import { type Deferred, deferred } from "./deferred.js";
 import type { FileEntry } from "./entry.js";
 import { SyncError, toSyncError } from "./errors.js";
-import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_LARGE_SENDS, MAX_SMALL_READS, MAX_UNANSWERED } from "./limits.js";
+import {
+  MAX_DATA_BYTES,
+  MAX_INLINE_BYTES,
+  MAX_LARGE_SENDS,
+  MAX_LARGE_STREAMS,
+  MAX_SMALL_READS,
+  MAX_UNANSWERED,
+} from "./limits.js";
 import { Slots } from "./order.js";
 import type { Operation } from "./plan.js";
 import { readWhole, VersionReader } from "./read.js";
@@ -24,6 +31,8 @@ interface Asked {
   readonly operation: Operation;
   /** For a large file: the offset to go on from. Rejects when the server refuses it or the connection is lost. */
   readonly offset?: Deferred<number>;
+  /** For a large file: resolves when the server has said what became of it, or never will. */
+  readonly answered?: Deferred;
   failed: boolean;
 }
 
@@ -33,6 +42,7 @@ export class Sender {
   readonly #window = new Slots(MAX_UNANSWERED);
   readonly #smallReads = new Slots(MAX_SMALL_READS);
   readonly #largeSends = new Slots(MAX_LARGE_SENDS);
+  readonly #largeStreams = new Slots(MAX_LARGE_STREAMS);
   readonly #stopping = new AbortController();
   readonly #finished = deferred();
   #left = 0;
@@ -70,7 +80,10 @@ export class Sender {
   lost(error: SyncError): void {
     if (this.#stopping.signal.aborted) return;
     this.#stopping.abort(error);
-    for (const { offset } of this.#asked.values()) offset?.reject(error);
+    for (const { offset, answered } of this.#asked.values()) {
+      offset?.reject(error);
+      answered?.resolve();
+    }
     this.#asked.clear();
     this.#window.release();
     this.#finished.reject(error);
@@ -82,6 +95,7 @@ export class Sender {
     const asked = this.#asked.get(id);
     if (asked === undefined) return false;
     this.#asked.delete(id);
+    asked.answered?.resolve();
     this.#conclude({ type: "done", operation: asked.operation });
     return true;
   }
@@ -92,6 +106,7 @@ export class Sender {
     this.#asked.delete(id);
     asked.failed = true;
     asked.offset?.reject(error);
+    asked.answered?.resolve();
     const { operation } = asked;
     this.#conclude(
       error.code === "ERR_CHECKSUM" ? { type: "changed", operation } : { type: "failed", operation, error },
@@ -140,15 +155,15 @@ export class Sender {
       reader = await VersionReader.open(folder, operation.entry, signal);
       if (signal.aborted) return;
       const offset = deferred<number>();
+      const answered = deferred();
       offset.promise.catch(() => {});
-      id = this.#ask(operation, offset);
+      id = this.#ask(operation, { offset, answered });
       channel.send({ type: "put", id, ...identity(operation.entry) });
       const start = await offset.promise;
       if (start > operation.entry.size) throw new SyncError("ERR_PROTOCOL", "the server has more than the file holds");
       if (start > 0) this.#options.report({ type: "resumed", operation, offset: start });
-      await reader.skipTo(start, signal);
-      await this.#stream(reader, id, operation);
-      channel.send({ type: "end", id, sha256: reader.finish() });
+      await this.#largeStreams.run(() => this.#stream(reader as VersionReader, id as number, start, operation));
+      await answered.promise;
     } catch (error) {
       if (id !== undefined) channel.send({ type: "abort", id });
       // A server that refused has had its say; the operation is concluded.
@@ -158,9 +173,10 @@ export class Sender {
     }
   }
 
-  async #stream(reader: VersionReader, id: number, operation: Put): Promise<void> {
+  async #stream(reader: VersionReader, id: number, start: number, operation: Put): Promise<void> {
     const { channel, report } = this.#options;
     const asked = this.#asked.get(id);
+    await reader.skipTo(start, this.#stopping.signal);
     while (reader.offset < operation.entry.size) {
       const { frame, content } = dataFrame(id, Math.min(MAX_DATA_BYTES, operation.entry.size - reader.offset));
       await reader.fill(content);
@@ -170,11 +186,12 @@ export class Sender {
       report({ type: "sent", operation, bytes: content.length });
       await channel.drained();
     }
+    channel.send({ type: "end", id, sha256: reader.finish() });
   }
 
-  #ask(operation: Operation, offset?: Deferred<number>): number {
+  #ask(operation: Operation, more: Pick<Asked, "offset" | "answered"> = {}): number {
     const id = this.#options.nextId();
-    this.#asked.set(id, offset === undefined ? { operation, failed: false } : { operation, offset, failed: false });
+    this.#asked.set(id, { operation, failed: false, ...more });
     return id;
   }
 

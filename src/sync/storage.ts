@@ -243,10 +243,27 @@ function modeOf(executable: boolean): number {
   return executable ? 0o777 : 0o666;
 }
 
-/** Node takes seconds as a float (about 240 ns exact today), and times before 1970 only as a Date. */
+/** Node takes times before 1970 only as a Date. */
 function setTime(fd: number, mtimeNs: bigint): void {
-  const time = mtimeNs < 0n ? new Date(Number(mtimeNs / 1_000_000n)) : Number(mtimeNs) / 1e9;
+  const time = mtimeNs < 0n ? new Date(Number(mtimeNs / 1_000_000n)) : closestSeconds(mtimeNs);
   fs.futimesSync(fd, time, time);
+}
+
+/**
+ * Node takes seconds as a float, some 240 ns apart today, and cuts what it makes of them off to nanoseconds. Of the
+ * floats around the time, this is one that keeps at least its microsecond.
+ */
+export function closestSeconds(timeNs: bigint): number {
+  const seconds = Number(timeNs) / 1e9;
+  const step = 2 ** (Math.floor(Math.log2(Math.max(seconds, 1))) - 52);
+  const microseconds = timeNs / 1000n;
+  const keepsIt = (candidate: number): boolean => becomesNs(candidate) / 1000n === microseconds;
+  return [seconds, seconds + step, seconds - step].find(keepsIt) ?? seconds;
+}
+
+function becomesNs(seconds: number): bigint {
+  const whole = Math.trunc(seconds);
+  return BigInt(whole) * 1_000_000_000n + BigInt(Math.trunc((seconds - whole) * 1e9));
 }
 
 function writeAll(fd: number, content: Uint8Array): void {

@@ -52,13 +52,7 @@ function describeEntry(full: string): string {
   if (stats.isSymbolicLink()) return `link to ${fs.readlinkSync(full)}`;
   if (!stats.isFile()) return "something else";
   const hash = createHash("sha256").update(fs.readFileSync(full)).digest("hex").slice(0, 16);
-  return `${stats.mode & 0o100n ? "executable" : "file"} of ${stats.size} ${hash} ${(stats.mtimeNs + 500n) / 1000n}`;
-}
-
-/** As {@link contents}, for comparing two folders: the last digit of a time may differ, as Node sets it as a float. */
-export function comparable(folder: string): Record<string, string> {
-  const all = Object.entries(contents(folder));
-  return Object.fromEntries(all.map(([name, what]) => [name, what.replace(/\d$/, "")]));
+  return `${stats.mode & 0o100n ? "executable" : "file"} of ${stats.size} ${hash} ${stats.mtimeNs / 1000n}`;
 }
 
 /** A mirror home in a folder of its own. */

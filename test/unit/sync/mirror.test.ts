@@ -4,16 +4,7 @@ import path from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { MirrorEvent } from "../../../src/sync/index.js";
 import { MAX_INLINE_BYTES } from "../../../src/sync/limits.js";
-import {
-  comparable,
-  contents,
-  make,
-  mirrorOnce,
-  ofType,
-  tcpHome,
-  tempFolder,
-  testHome,
-} from "../../support/sync-rig.js";
+import { contents, make, mirrorOnce, ofType, tcpHome, tempFolder, testHome } from "../../support/sync-rig.js";
 
 const MIB = 1024 * 1024;
 
@@ -70,7 +61,7 @@ describe.each(["memory", "TCP"])("mirror once, over %s", (over) => {
     setTime(folder, "run.sh", 4_102_444_800);
     fs.utimesSync(path.join(folder, "large"), 1_700_000_000.123456, 1_700_000_000.123456);
     const events = await mirrorOnce(folder, open);
-    expect(comparable(at())).toEqual(comparable(folder));
+    expect(contents(at())).toEqual(contents(folder));
     expect(staged()).toEqual([]);
     expect(synced(events)).toMatchObject({ files: 13, deleted: 0, failed: 0 });
 
@@ -104,7 +95,7 @@ describe.each(["memory", "TCP"])("mirror once, over %s", (over) => {
       "folder to link": { link: "y" },
     });
     await mirrorOnce(folder, open);
-    expect(comparable(at())).toEqual(comparable(folder));
+    expect(contents(at())).toEqual(contents(folder));
     fs.rmSync(path.join(folder), { recursive: true });
     fs.mkdirSync(folder);
     const events = await mirrorOnce(folder, open);
@@ -125,7 +116,7 @@ describe("mirror once", () => {
     fs.chmodSync(path.join(folder, "chmodded"), 0o755);
     setTime(folder, "touched", 1_500_000_000);
     const events = await mirrorOnce(folder, () => connect());
-    expect(comparable(at())).toEqual(comparable(folder));
+    expect(contents(at())).toEqual(contents(folder));
     expect(ofType(events, "pushed").map(({ path: name, bytes }) => [name, bytes])).toEqual(
       expect.arrayContaining([
         ["edited", 6],
@@ -219,7 +210,17 @@ describe("mirror once", () => {
     for (let i = 0; i < 2000; i++) make(folder, { [`d${i % 40}/f${i}`]: `content of ${i}` });
     const events = await mirrorOnce(folder, () => connect({ highWaterMark: 512 }));
     expect(synced(events)).toMatchObject({ files: 2000, failed: 0 });
-    expect(comparable(at())).toEqual(comparable(folder));
+    expect(contents(at())).toEqual(contents(folder));
+  });
+
+  test("more large files than may be on their way at once", async () => {
+    const { connect, at, staged } = testHome();
+    const folder = tempFolder();
+    for (let i = 0; i < 150; i++) make(folder, { [`f${i}`]: noise(MAX_INLINE_BYTES + 1 + i, i + 1) });
+    const events = await mirrorOnce(folder, () => connect());
+    expect(synced(events)).toMatchObject({ files: 150, failed: 0 });
+    expect(contents(at())).toEqual(contents(folder));
+    expect(staged()).toEqual([]);
   });
 
   test("a file that changes while it is read is sent again until one version has arrived", async () => {
@@ -237,7 +238,7 @@ describe("mirror once", () => {
     };
     const events = await mirrorOnce(folder, () => connect({ onClientBytes }));
     expect(changes).toBe(3);
-    expect(comparable(at())).toEqual(comparable(folder));
+    expect(contents(at())).toEqual(contents(folder));
     expect(ofType(events, "pushed").filter((event) => event.path === "large")).toHaveLength(1);
     expect(staged()).toEqual([]);
   });
@@ -287,7 +288,7 @@ describe("mirror once", () => {
     };
     await mirrorOnce(folder, () => connect({ onClientBytes }));
     expect(done).toBe(true);
-    expect(comparable(at())).toEqual(comparable(folder));
+    expect(contents(at())).toEqual(contents(folder));
   });
 });
 
@@ -311,7 +312,7 @@ describe("a connection that breaks", () => {
     expect(resumed).toMatchObject({ path: "large", size: 8 * MIB });
     expect(resumed?.offset).toBeGreaterThan(3 * MIB);
     expect(ofType(events, "pushed").filter((event) => event.path === "a small one")).toHaveLength(1);
-    expect(comparable(rig.at())).toEqual(comparable(folder));
+    expect(contents(rig.at())).toEqual(contents(folder));
     expect(rig.staged()).toEqual([]);
   });
 
@@ -320,15 +321,15 @@ describe("a connection that breaks", () => {
     const folder = tempFolder();
     for (let i = 0; i < 60; i++) make(folder, { [`d${i % 5}/f${i}`]: noise(3000 * i, i + 1) });
     const total = 60 * 59 * 1500;
-    const whole = comparable(folder);
+    const whole = contents(folder);
     for (let cutAt = 1; cutAt < 12; cutAt++) {
       const connect = () => rig.connect({ onClientBytes: (bytes, pair) => bytes > (total / 12) * 2 && pair.cut() });
       const failure = await mirrorOnce(folder, connect, { backoff: { attempts: 1 } }).catch((error) => error);
       if (Array.isArray(failure)) break;
       expect(failure).toMatchObject({ code: expect.stringMatching(/ERR_CONNECT/) });
-      for (const [name, what] of Object.entries(comparable(rig.at()))) expect(what, name).toBe(whole[name]);
+      for (const [name, what] of Object.entries(contents(rig.at()))) expect(what, name).toBe(whole[name]);
     }
-    expect(comparable(rig.at())).toEqual(whole);
+    expect(contents(rig.at())).toEqual(whole);
   });
 
   test("a partial file that rotted is noticed and sent anew", async () => {
@@ -342,7 +343,7 @@ describe("a connection that breaks", () => {
     fs.writeFileSync(path.join(rig.dir, ".confundo/staging/m", partial ?? ""), noise(MIB, 9));
     const events = await mirrorOnce(folder, () => rig.connect());
     expect(ofType(events, "resumed")).toMatchObject([{ offset: MIB }]);
-    expect(comparable(rig.at())).toEqual(comparable(folder));
+    expect(contents(rig.at())).toEqual(contents(folder));
     expect(rig.staged()).toEqual([]);
   });
 

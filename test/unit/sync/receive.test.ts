@@ -4,7 +4,7 @@ import path from "node:path";
 import type { Duplex } from "node:stream";
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { MAX_INLINE_BYTES } from "../../../src/sync/limits.js";
+import { MAX_INLINE_BYTES, MAX_OPEN_FILES } from "../../../src/sync/limits.js";
 import { Decoder, encode, type Message } from "../../../src/sync/wire.js";
 import { contents, make, tempFolder, testHome, until } from "../../support/sync-rig.js";
 
@@ -157,7 +157,7 @@ describe("a receiver and a client that means harm", () => {
 
   test("more large files at once than a client may have", async () => {
     const { say, hear } = await welcomed();
-    for (let id = 1; id <= 9; id++) {
+    for (let id = 1; id <= MAX_OPEN_FILES + 1; id++) {
       say({ type: "put", id, path: `f${id}`, size: MAX_INLINE_BYTES, mtimeNs: 1n, executable: false });
     }
     expect((await hear("error")).code).toBe("ERR_PROTOCOL");
