@@ -40,6 +40,7 @@ function program(): Command {
     .argument("<port>", "its UDP port", portParser(1))
     .argument("<file>", "the file to send, or - for standard input")
     .addOption(editionOption())
+    .option("--extended", "speak the extended edition with a peer that can, for speed")
     .option("--trace", "write the course's SEND / RECV / DROP lines to stdout")
     .action(async (host, port, file, options) => (await import("./send.js")).send(host, port, file, options));
 
@@ -49,6 +50,7 @@ function program(): Command {
     .argument("<port>", "the UDP port to listen on, 0 for any free one", portParser(0))
     .argument("<dir>", "the folder for the files; made if it is missing")
     .addOption(editionOption())
+    .option("--extended", "speak the extended edition with a peer that can, for speed")
     .option("--host <host>", "the address to listen on (default: all)")
     .option("--trace", "write the course's SEND / RECV / DROP lines to stdout")
     .action(async (port, dir, options) => (await import("./receive.js")).receive(port, dir, options));

@@ -15,6 +15,7 @@ const INCOMPLETE = "ERROR";
 export interface ReceiveOptions {
   readonly edition: EditionName;
   readonly host?: string;
+  readonly extended?: boolean;
   readonly trace?: boolean;
 }
 
@@ -25,6 +26,7 @@ export async function receive(port: number, directory: string, options: ReceiveO
   const server = createServer(
     {
       edition: options.edition,
+      extended: options.extended ?? false,
       // The file exists from the SYN on, and holds everything before the FIN is answered.
       acceptAtSyn: true,
       allowHalfOpen: true,

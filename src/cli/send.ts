@@ -9,6 +9,7 @@ import { traceToStdout } from "./trace.js";
 
 export interface SendOptions {
   readonly edition: EditionName;
+  readonly extended?: boolean;
   readonly trace?: boolean;
 }
 
@@ -27,6 +28,7 @@ export async function send(host: string, port: number, file: string, options: Se
     host,
     port,
     edition: options.edition,
+    extended: options.extended ?? false,
     // Course servers send nothing back, and some not even a FIN.
     readable: false,
     finWait: "foreground",

@@ -1,4 +1,3 @@
-import { createSocket, type Socket } from "node:dgram";
 import { lookup as dnsLookup } from "node:dns";
 import { isIP } from "node:net";
 import {
@@ -7,14 +6,14 @@ import {
   type EditionName,
   Endpoint,
   editionNamed,
-  HEADER_BYTES,
   type ShortSegments,
   type TraceSink,
 } from "../protocol/index.js";
+import { type DatagramSocket, openConnected } from "./datagram/index.js";
 import { type DatagramPort, Driver } from "./driver.js";
 import { ConfundoError, checkPort, lookupError } from "./errors.js";
+import { extendedOptions, transmissionBytes } from "./extended.js";
 import { type AddressInfo, ConfundoSocket, type SocketOptions } from "./socket.js";
-import { addressInfo, enlargeBuffers } from "./udp.js";
 
 export interface ConnectOptions extends SocketOptions {
   readonly port: number;
@@ -80,8 +79,8 @@ export function connect(
 interface Path {
   readonly address: string;
   readonly family: 4 | 6;
-  udp: Socket | null;
-  ready: boolean;
+  /** Null before it is opened, and after it has failed. */
+  udp: DatagramSocket | "opening" | null;
 }
 
 /**
@@ -91,7 +90,7 @@ interface Path {
  * The UDP socket is connected, so that the kernel tells when nothing listens there.
  */
 class ClientPort implements DatagramPort {
-  readonly datagramBytes: number;
+  readonly transmissionBytes: number;
   readonly socket: ConfundoSocket;
   readonly #options: ConnectOptions;
   readonly #host: string;
@@ -110,9 +109,11 @@ class ClientPort implements DatagramPort {
     this.#host = options.host ?? "localhost";
     this.#port = checkPort(options.port, 1);
     const edition = editionNamed(options.edition ?? DEFAULT_EDITION);
-    this.datagramBytes = HEADER_BYTES + edition.segmentBytes;
+    const extended = extendedOptions(options, () => this.#pathBytes());
+    this.transmissionBytes = transmissionBytes(edition, extended);
     const endpoint = new Endpoint({
       edition,
+      extended,
       trace: options.trace ?? null,
       ...(options.receiveBufferBytes === undefined ? {} : { receiveBufferBytes: options.receiveBufferBytes }),
     });
@@ -131,35 +132,40 @@ class ClientPort implements DatagramPort {
       port: this.#port,
       kernelHint: () => this.#kernelHint,
       localAddress: () => this.#localAddress(),
+      currentTier: () => this.#open()?.tier ?? "dgram",
     });
     if (options.signal !== undefined) this.socket.followSignal(options.signal);
     this.#resolve();
   }
 
-  send(datagram: Uint8Array): void {
+  send(bytes: Uint8Array, connection: Connection): boolean {
     const path = this.#chosen ?? this.#paths[this.#attempts++ % this.#paths.length];
-    if (path === undefined) return;
-    if (path.udp === null) this.#openPath(path, datagram);
-    else if (path.ready) path.udp.send(datagram);
+    if (path === undefined || path.udp === "opening") return true;
+    if (path.udp !== null) return path.udp.send(bytes, connection.datagramBytes, this.#port, path.address);
+    this.#openPath(path, bytes.slice()).catch((error) => this.#pathFailed(path, error));
+    return true;
   }
+
+  forget(): void {}
 
   setRef(ref: boolean): void {
     this.#ref = ref;
     for (const { udp } of this.#paths) {
-      if (ref) udp?.ref();
-      else udp?.unref();
+      if (udp === null || udp === "opening") continue;
+      if (ref) udp.ref();
+      else udp.unref();
     }
   }
 
   close(): void {
     this.#closed = true;
-    for (const { udp } of this.#paths) udp?.close();
+    this.#closePathsBut(null);
   }
 
   #resolve(): void {
     const family = isIP(this.#host);
     if (family !== 0) {
-      process.nextTick(() => this.#open([{ address: this.#host, family }]));
+      process.nextTick(() => this.#begin([{ address: this.#host, family }]));
       return;
     }
     const lookup = this.#options.lookup ?? dnsLookup;
@@ -172,11 +178,11 @@ class ClientPort implements DatagramPort {
         );
         return;
       }
-      this.#open(addresses);
+      this.#begin(addresses);
     });
   }
 
-  #open(addresses: { address: string; family: number }[]): void {
+  #begin(addresses: { address: string; family: number }[]): void {
     if (this.#connection.closed) return;
     // The courses' servers know IPv4 only.
     this.#paths = addresses
@@ -184,7 +190,6 @@ class ClientPort implements DatagramPort {
         address,
         family: family === 6 ? (6 as const) : (4 as const),
         udp: null,
-        ready: false,
       }))
       .sort((a, b) => a.family - b.family);
     this.#connection.open(this.#driver.now());
@@ -192,37 +197,46 @@ class ClientPort implements DatagramPort {
   }
 
   /** Opens the UDP socket of a path and sends its first datagram. */
-  #openPath(path: Path, first: Uint8Array): void {
-    if (this.#options.localPort) this.#closePathsBut(path);
-    const udp = createSocket({ type: path.family === 6 ? "udp6" : "udp4" });
+  async #openPath(path: Path, first: Uint8Array): Promise<void> {
+    const { localAddress, localPort = 0, tier } = this.#options;
+    if (localPort > 0) this.#closePathsBut(path);
+    path.udp = "opening";
+    const udp = await openConnected({
+      remoteAddress: path.address,
+      remotePort: this.#port,
+      localAddress,
+      localPort,
+      tier,
+      handlers: {
+        onDatagram: (bytes) => this.#receive(path, bytes),
+        onBatchEnd: () => this.#driver.endBatch(),
+        onHint: (error) => {
+          this.#kernelHint = error;
+        },
+      },
+    });
+    if (this.#closed || path.udp !== "opening") {
+      udp.close();
+      return;
+    }
     path.udp = udp;
-    udp.on("error", (error: NodeJS.ErrnoException) => this.#pathFailed(path, error));
-    udp.on("message", (datagram) => {
-      this.#choose(path);
-      this.#kernelHint = null;
-      this.#driver.receive(datagram, "", 0);
-    });
-    udp.on("connect", () => {
-      if (path.udp !== udp || this.#closed) return;
-      path.ready = true;
-      if (!this.#ref) udp.unref();
-      this.socket.setRemote(path.address, this.#port, path.family === 6 ? "IPv6" : "IPv4");
-      udp.send(first);
-    });
-    udp.bind(this.#options.localPort ?? 0, this.#options.localAddress, () => {
-      if (path.udp !== udp || this.#closed) return;
-      enlargeBuffers(udp);
-      udp.connect(this.#port, path.address);
-    });
+    if (!this.#ref) udp.unref();
+    this.socket.setRemote(path.address, this.#port, path.family === 6 ? "IPv6" : "IPv4");
+    udp.send(first, first.length, this.#port, path.address);
   }
 
-  /** Two sockets cannot have one local port. */
-  #closePathsBut(kept: Path): void {
+  #receive(path: Path, bytes: Uint8Array): void {
+    this.#choose(path);
+    this.#kernelHint = null;
+    this.#driver.receive(bytes, "", 0);
+  }
+
+  /** Two sockets cannot have one local port, and one way is enough once it is found. */
+  #closePathsBut(kept: Path | null): void {
     for (const path of this.#paths) {
       if (path === kept) continue;
-      path.udp?.close();
+      if (path.udp !== "opening") path.udp?.close();
       path.udp = null;
-      path.ready = false;
     }
   }
 
@@ -246,15 +260,24 @@ class ClientPort implements DatagramPort {
     }
     this.#kernelHint = error;
     // A socket that could not be connected (no route, no such family) is made anew at the next attempt.
-    if (!path.ready) {
-      path.udp?.close();
-      path.udp = null;
-    }
+    path.udp = null;
+  }
+
+  /** The socket in use. */
+  #open(): DatagramSocket | null {
+    const udp = this.#chosen?.udp ?? this.#paths.find((path) => path.udp !== null && path.udp !== "opening")?.udp;
+    return udp == null || udp === "opening" || this.#closed ? null : udp;
+  }
+
+  #pathBytes(): number {
+    const udp = this.#open();
+    if (udp === null || this.#chosen === null) return 0;
+    // From here on the extended edition is spoken, whose packets tell their own length.
+    udp.enableCoalescing();
+    return udp.maxDatagramBytes(this.#chosen.address);
   }
 
   #localAddress(): AddressInfo | null {
-    const udp = this.#chosen?.udp ?? this.#paths.find((path) => path.ready)?.udp;
-    if (udp == null || this.#closed) return null;
-    return addressInfo(udp);
+    return this.#open()?.address() ?? null;
   }
 }

@@ -3,10 +3,16 @@ import { type Clock, SYSTEM_CLOCK, type Timer } from "./clock.js";
 
 /** Sends datagrams for a driver: a server's one UDP socket, or a client's way to its server. */
 export interface DatagramPort {
-  /** The largest datagram that will be asked for. */
-  readonly datagramBytes: number;
-  /** Sends `datagram`, which stays as it is for ever. Failures are the network's and go unreported. */
-  send(datagram: Uint8Array, connection: Connection): void;
+  /** The room that the largest transmission needs. */
+  readonly transmissionBytes: number;
+  /**
+   * Sends `bytes`, datagrams of `connection.datagramBytes` back to back of which the last may be shorter, to the
+   * connection's `sendAddress` and `sendPort`. Failures are the network's and go unreported. True: the memory may be used
+   * again at once.
+   */
+  send(bytes: Uint8Array, connection: Connection): boolean;
+  /** The connection is closed: nothing more is sent for it. */
+  forget(connection: Connection): void;
   /** Whether the port keeps the process alive. */
   setRef(ref: boolean): void;
   close(): void;
@@ -22,7 +28,7 @@ export interface ConnectionOwner {
 }
 
 /** Datagrams are encoded into slabs, as each must stay untouched until the kernel has it. One slab holds many of any edition. */
-const SLAB_BYTES = 64 * 1024;
+const SLAB_BYTES = 128 * 1024;
 
 /**
  * The shell around one endpoint: feeds it datagrams and time, drains its connections, sends what they say and wakes
@@ -35,6 +41,8 @@ export class Driver {
   readonly #onConnection: ((connection: Connection) => void) | null;
   /** A connection whose socket is gone has the owner null, until the endpoint forgets it. */
   readonly #owners = new Map<Connection, ConnectionOwner | null>();
+  /** Connections that have received something and were not drained since. */
+  readonly #batch = new Set<Connection>();
   #timer: Timer | null = null;
   #timerAt = Number.POSITIVE_INFINITY;
   #slab = new Uint8Array(0);
@@ -66,7 +74,17 @@ export class Driver {
     const connection = this.endpoint.receive(datagram, remoteAddress, remotePort, this.now());
     if (connection === null) return;
     if (this.#onConnection !== null && !this.#owners.has(connection)) this.#onConnection(connection);
-    this.drain(connection);
+    // The classic protocol answers every datagram; the extended edition what has come together.
+    if (connection.edition === "extended" && connection.connected) this.#batch.add(connection);
+    else this.drain(connection);
+  }
+
+  /** What came together has been received: now it is answered. */
+  endBatch(): void {
+    for (const connection of this.#batch) {
+      this.#batch.delete(connection);
+      this.drain(connection);
+    }
   }
 
   /** Sends, re-arms and wakes after any input to a connection. */
@@ -76,13 +94,14 @@ export class Driver {
     for (;;) {
       const length = connection.transmit(this.#room(), now);
       if (length === 0) break;
-      this.#port.send(this.#slab.subarray(this.#slabUsed, this.#slabUsed + length), connection);
-      this.#slabUsed += length;
+      const taken = this.#port.send(this.#slab.subarray(this.#slabUsed, this.#slabUsed + length), connection);
+      if (!taken) this.#slabUsed += length;
     }
     this.endpoint.settle(connection);
     this.#arm();
     const signals = connection.signals();
     const owner = this.#owners.get(connection);
+    if (connection.closed) this.#port.forget(connection);
     if (connection.closed && owner === null) this.#owners.delete(connection);
     if (owner != null && (signals !== 0 || owner.awaitsEmpty)) owner.handleSignals(signals);
     if ((signals & Signal.closed) !== 0) this.#closeIfDone();
@@ -153,7 +172,7 @@ export class Driver {
   }
 
   #room(): Uint8Array {
-    if (this.#slab.length - this.#slabUsed < this.#port.datagramBytes) {
+    if (this.#slab.length - this.#slabUsed < this.#port.transmissionBytes) {
       this.#slab = new Uint8Array(SLAB_BYTES);
       this.#slabUsed = 0;
     }

@@ -7,8 +7,8 @@ export type ConfundoErrorCode =
   | "EADDRINUSE"
   | "EADDRNOTAVAIL"
   | "ECONNRESET"
-  | "EHOSTUNREACH"
   | "ENOTFOUND"
+  | "EPROTONOSUPPORT"
   | "ERR_INVALID_ARG_VALUE"
   | "ERR_SERVER_ALREADY_LISTEN"
   | "ERR_SERVER_NOT_RUNNING"
@@ -68,6 +68,14 @@ export function connectionError(
       ...details,
       syscall: "connect",
     });
+  }
+  if (failure === "not-extended") {
+    const message = `${peer} speaks only the classic protocol, and extended: "required" was asked for. Update the program there, or allow the fallback with extended: true.`;
+    return new ConfundoError("EPROTONOSUPPORT", message, { ...details, syscall: "connect" });
+  }
+  if (failure === "reset") {
+    const message = `${peer} has given up the connection and said so.`;
+    return new ConfundoError("ECONNRESET", message, { ...details, syscall: "read" });
   }
   if (refused) {
     const message = `${peer} is gone: the kernel reported ECONNREFUSED, and ${seconds} s passed without a packet. The program at the other end has ended.`;

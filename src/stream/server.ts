@@ -1,4 +1,3 @@
-import { createSocket, type Socket } from "node:dgram";
 import { lookup } from "node:dns/promises";
 import { EventEmitter } from "node:events";
 import { isIP, isIPv6 } from "node:net";
@@ -8,15 +7,18 @@ import {
   type EditionName,
   Endpoint,
   editionNamed,
-  HEADER_BYTES,
   MAX_CONNECTION_ID,
   Signal,
   type TraceSink,
 } from "../protocol/index.js";
+import { type DatagramSocket, openShared, type SharedDatagramSocket, type Tier } from "./datagram/index.js";
 import { type ConnectionOwner, type DatagramPort, Driver } from "./driver.js";
 import { bindError, ConfundoError, checkPort } from "./errors.js";
+import { extendedOptions, transmissionBytes } from "./extended.js";
 import { type AddressInfo, ConfundoSocket, type SocketOptions } from "./socket.js";
-import { addressInfo, enlargeBuffers } from "./udp.js";
+
+/** From this many bytes either way on, a connection of the extended edition is worth a UDP socket of its own. */
+const BULK_BYTES = 256 * 1024;
 
 export interface ServerOptions extends SocketOptions {
   /** The course edition to speak. Default `fiu-2023`. */
@@ -208,6 +210,7 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
       port: remotePort,
       kernelHint: () => null,
       localAddress: () => port.address(),
+      currentTier: () => port.tierOf(connection),
     });
     socket.setRemote(remoteAddress, remotePort, isIPv6(remoteAddress) ? "IPv6" : "IPv4");
     this.#sockets.add(socket);
@@ -259,15 +262,25 @@ class Embryo implements ConnectionOwner {
   }
 }
 
+/** A UDP socket of its own for one connection's peer; null where that is not to be had. */
+interface Peer {
+  readonly address: string;
+  readonly port: number;
+  readonly udp: DatagramSocket | null;
+}
+
 /** A server's UDP socket, which outlives the server as long as late FINs are to be answered. */
 class ServerPort implements DatagramPort {
   /** Those that stay open for the connections they still have. What only waits for late FINs gives way to a new server. */
   static readonly #late = new Set<ServerPort>();
 
-  readonly datagramBytes: number;
+  readonly transmissionBytes: number;
+  readonly #options: ServerOptions;
   readonly #driver: Driver;
   readonly #endpoint: Endpoint;
-  #udp: Socket | null = null;
+  /** The ways of connections that move much. */
+  readonly #peers = new Map<Connection, Peer>();
+  #udp: SharedDatagramSocket | null = null;
   #listening = true;
 
   /** Whether new connections are taken. */
@@ -277,9 +290,12 @@ class ServerPort implements DatagramPort {
 
   constructor(options: ServerOptions, accept: (connection: Connection, driver: Driver) => void) {
     const edition = editionNamed(options.edition ?? DEFAULT_EDITION);
-    this.datagramBytes = HEADER_BYTES + edition.segmentBytes;
+    const extended = extendedOptions(options, (address) => this.#udp?.maxDatagramBytes(address) ?? 0);
+    this.#options = options;
+    this.transmissionBytes = transmissionBytes(edition, extended);
     this.#endpoint = new Endpoint({
       edition,
+      extended,
       accept: true,
       trace: options.trace ?? null,
       ...(options.receiveBufferBytes === undefined ? {} : { receiveBufferBytes: options.receiveBufferBytes }),
@@ -307,7 +323,7 @@ class ServerPort implements DatagramPort {
   }
 
   address(): AddressInfo | null {
-    return this.#udp === null ? null : addressInfo(this.#udp);
+    return this.#udp?.address() ?? null;
   }
 
   /** Whether listening, apart from its sockets, keeps the process alive. */
@@ -322,8 +338,36 @@ class ServerPort implements DatagramPort {
     this.#driver.release();
   }
 
-  send(datagram: Uint8Array, connection: Connection): void {
-    this.#udp?.send(datagram, connection.remotePort, connection.remoteAddress);
+  send(bytes: Uint8Array, connection: Connection): boolean {
+    const { sendAddress, sendPort, remoteAddress, remotePort, datagramBytes } = connection;
+    // What checks whether a peer has moved goes to where it may be now.
+    const usual = sendPort === remotePort && sendAddress === remoteAddress;
+    const udp = (usual ? this.#peerOf(connection) : null) ?? this.#udp;
+    return udp?.send(bytes, datagramBytes, sendPort, sendAddress) ?? true;
+  }
+
+  forget(connection: Connection): void {
+    this.#peers.get(connection)?.udp?.close();
+    this.#peers.delete(connection);
+  }
+
+  tierOf(connection: Connection): Tier {
+    return this.#peers.get(connection)?.udp?.tier ?? "dgram";
+  }
+
+  #peerOf(connection: Connection): DatagramSocket | null {
+    const { remoteAddress: address, remotePort: port } = connection;
+    const known = this.#peers.get(connection);
+    if (known?.address === address && known.port === port) return known.udp;
+    // The peer has moved: the kernel would go on sending to where it was.
+    if (known !== undefined) this.forget(connection);
+    if (connection.edition !== "extended" || !connection.connected || this.#udp === null) return null;
+    const { bytesReceived, bytesAcknowledged } = connection.stats;
+    if (bytesReceived + bytesAcknowledged < BULK_BYTES) return null;
+    const udp = this.#udp.openPeer(address, port);
+    udp?.enableCoalescing();
+    this.#peers.set(connection, { address, port, udp });
+    return udp;
   }
 
   setRef(ref: boolean): void {
@@ -338,47 +382,35 @@ class ServerPort implements DatagramPort {
   }
 
   async #bindTo(port: number, host: string, ipv6Only: boolean): Promise<void> {
-    const { address, family } = await resolveLocal(host, port);
+    const address = await resolveLocal(host, port);
     for (const late of ServerPort.#late) {
       if (late.address()?.port === port) late.#driver.closeIfOnlyFinWait();
     }
-    await new Promise<void>((resolve, reject) => {
-      const udp = createSocket({
-        type: family === 6 ? "udp6" : "udp4",
-        ipv6Only,
-        // Datagrams go back to the addresses they came from: asking a resolver would cost each of them a tick.
-        lookup: (numeric, _options, callback) => callback(null, numeric, family),
-      });
-      const failed = (error: NodeJS.ErrnoException) => {
-        udp.close();
-        reject(bindError(error, host, port));
-      };
-      udp.once("error", failed);
-      udp.bind(port, address, () => {
-        udp.removeListener("error", failed);
-        if (!this.#listening) udp.close();
-        else this.#use(udp);
-        resolve();
-      });
+    const { tier } = this.#options;
+    const handlers = {
+      onDatagram: (bytes: Uint8Array, from: string, fromPort: number) => this.#driver.receive(bytes, from, fromPort),
+      onBatchEnd: () => this.#driver.endBatch(),
+      // What one datagram met on its way is no matter: what is lost is sent again.
+      onHint: () => {},
+    };
+    const udp = await openShared({ address, port, ipv6Only, tier, handlers }).catch((error) => {
+      throw bindError(error, host, port);
     });
-  }
-
-  #use(udp: Socket): void {
+    if (!this.#listening) {
+      udp.close();
+      return;
+    }
     this.#udp = udp;
-    // What one datagram met on its way is no matter: what is lost is sent again.
-    udp.on("error", () => {});
-    udp.on("message", (datagram, from) => this.#driver.receive(datagram, from.address, from.port));
-    enlargeBuffers(udp);
     this.#driver.updateRef();
   }
 }
 
 /** The address to bind; the courses' clients know IPv4 only, so a name means that first. */
-async function resolveLocal(host: string, port: number): Promise<{ address: string; family: number }> {
-  const family = isIP(host);
-  if (family !== 0) return { address: host, family };
+async function resolveLocal(host: string, port: number): Promise<string> {
+  if (isIP(host) !== 0) return host;
   try {
-    return await lookup(host, { order: "ipv4first" });
+    const { address } = await lookup(host, { order: "ipv4first" });
+    return address;
   } catch (error) {
     throw bindError(error as NodeJS.ErrnoException, host, port);
   }

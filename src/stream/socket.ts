@@ -1,13 +1,16 @@
+import { isIPv6 } from "node:net";
 import { Duplex, type DuplexOptions } from "node:stream";
 import {
   type Connection,
   type ConnectionStats,
+  type ControllerName,
   type EditionName,
   EXTENDED_SILENCE_TIMEOUT_MS,
   editionNamed,
   Signal,
 } from "../protocol/index.js";
 import type { Clock, Timer } from "./clock.js";
+import type { Tier } from "./datagram/index.js";
 import type { ConnectionOwner, Driver } from "./driver.js";
 import { abortError, connectionError } from "./errors.js";
 
@@ -35,6 +38,17 @@ export interface SocketOptions {
   readonly keepAlive?: boolean | undefined;
   /** Send small writes at once instead of gathering them while something is in flight (Nagle). Default false. */
   readonly noDelay?: boolean | undefined;
+  /**
+   * The extended edition: true offers it to, or accepts it from, whoever speaks it, and falls back to the classic edition
+   * otherwise; `required` fails instead of falling back; false speaks classic only. Default true.
+   */
+  readonly extended?: boolean | "required" | undefined;
+  /** Congestion control of the extended edition. Default `bbr`. */
+  readonly congestion?: ControllerName | undefined;
+  /** The highest way to move datagrams that may be used: see docs/architecture.md. Default `auto`. */
+  readonly tier?: Tier | "auto" | undefined;
+  /** The largest datagram to try, in bytes of UDP payload. Default: what the network interface takes. */
+  readonly maxDatagramBytes?: number | undefined;
   /** @internal Default: the system's. */
   readonly clock?: Clock | undefined;
 }
@@ -52,6 +66,12 @@ export interface SocketParts extends SocketOptions {
   /** What the kernel said of the peer, if it did. */
   readonly kernelHint: () => NodeJS.ErrnoException | null;
   readonly localAddress: () => AddressInfo | null;
+  readonly currentTier: () => Tier;
+}
+
+export interface SocketStats extends ConnectionStats {
+  /** How datagrams reach the kernel: `dgram`, `descriptor` or `segmented`. */
+  readonly tier: Tier;
 }
 
 /**
@@ -140,9 +160,9 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   get bytesInFlight(): number {
     return this.#connection.bytesInFlight;
   }
-  /** A copy of the connection's counters. */
-  get stats(): ConnectionStats {
-    return { ...this.#connection.stats };
+  /** A copy of the connection's counters, and how its datagrams travel. */
+  get stats(): SocketStats {
+    return { ...this.#connection.stats, tier: this.#parts.currentTier() };
   }
   /** Bytes given to `write()`. */
   get bytesWritten(): number {
@@ -182,7 +202,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     const getter = (name: string, get: (this: ConfundoSocket) => unknown) =>
       Object.defineProperty(ConfundoSocket.prototype, name, { get, configurable: true });
     getter("writableHighWaterMark", function () {
-      return this.cwnd;
+      return this.#connection.highWaterMark;
     });
     // Bytes accepted and not yet acknowledged.
     getter("writableLength", function () {
@@ -203,7 +223,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   ): boolean {
     // Writable sorts the arguments out itself; its types have no signature for that.
     const accepted = super.write(chunk, encoding as BufferEncoding, callback);
-    if (this.writableLength < this.cwnd) return accepted;
+    if (this.writableLength < this.writableHighWaterMark) return accepted;
     this.#needDrain = true;
     return false;
   }
@@ -215,14 +235,19 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
 
   /** The window may have shrunk under what is held, without any write: who is told of that is told of the room, too. */
   #watchWindow(): void {
-    if (this.writableLength < this.cwnd) return;
+    if (this.writableLength < this.writableHighWaterMark) return;
     this.#needDrain = true;
     this.#connection.write(NOTHING, this.#driver.now());
   }
 
   #drainIfRoom(): void {
     const length = this.writableLength;
-    if (this.#needDrain ? length >= this.cwnd || this.#writeDone !== null : !this.awaitsEmpty || length > 0) return;
+    if (
+      this.#needDrain
+        ? length >= this.writableHighWaterMark || this.#writeDone !== null
+        : !this.awaitsEmpty || length > 0
+    )
+      return;
     this.#needDrain = false;
     this.awaitsEmpty = length > 0;
     if (this.writable) this.emit("drain");
@@ -300,12 +325,15 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   }
 
   #pull(): void {
+    const before = this.bytesRead;
     while (this.#wantsData) {
       const bytes = this.#connection.read();
       if (bytes === null) break;
       this.bytesRead += bytes.length;
       this.#wantsData = this.push(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length));
     }
+    // The extended edition tells its peer of the room that reading has made.
+    if (this.bytesRead > before && this.edition === "extended") this.#driver.drain(this.#connection);
     if (this.#connection.ended && this.#connection.readableBytes === 0 && !this.#sawEnd) {
       this.#sawEnd = true;
       this.push(null);
@@ -320,6 +348,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   handleSignals(signals: number): void {
     this.#stayAwake();
     if ((signals & Signal.connected) !== 0) this.#becomeConnected();
+    if ((signals & Signal.moved) !== 0) this.#followPeer();
     if ((signals & Signal.readable) !== 0) {
       if (this.#connection.ended) this.#peerEnded();
       this.#pull();
@@ -457,6 +486,12 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     }
     signal.addEventListener("abort", abort, { once: true });
     this.once("close", () => signal.removeEventListener("abort", abort));
+  }
+
+  /** The peer's address has changed, and was proven to be its own. */
+  #followPeer(): void {
+    const { remoteAddress, remotePort } = this.#connection;
+    this.setRemote(remoteAddress, remotePort, isIPv6(remoteAddress) ? "IPv6" : "IPv4");
   }
 
   /** @internal The address that is being talked to is known. */
