@@ -1,0 +1,187 @@
+/** The built command-line program in child processes, folders of their own, and an end to both with each test. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { test as base } from "vitest";
+
+export const REPOSITORY: string = fileURLToPath(new URL("../..", import.meta.url));
+const BIN = path.join(REPOSITORY, "bin", "confundo.js");
+
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface StartOptions {
+  readonly cwd?: string;
+  readonly env?: NodeJS.ProcessEnv;
+  /** What the program reads; without it, its stdin is empty. `open` leaves it to {@link Program.child}. */
+  readonly stdin?: string | Uint8Array | "open";
+}
+
+/** One running program. */
+export class Program {
+  readonly child: ChildProcess;
+  readonly exited: Promise<Exit>;
+  stdout = "";
+  stderr = "";
+  #ended = false;
+  readonly #name: string;
+  readonly #watchers = new Set<() => void>();
+
+  constructor(file: string, args: readonly string[], options: StartOptions = {}) {
+    this.#name = [path.basename(file), ...args].join(" ");
+    const stdin = options.stdin === undefined ? "ignore" : "pipe";
+    const env = { ...process.env, NODE_OPTIONS: "", ...options.env };
+    this.child = spawn(file, args, { cwd: options.cwd, env, stdio: [stdin, "pipe", "pipe"] });
+    this.child.stdout?.setEncoding("utf8").on("data", (text) => this.#take("stdout", text));
+    this.child.stderr?.setEncoding("utf8").on("data", (text) => this.#take("stderr", text));
+    if (options.stdin !== undefined && options.stdin !== "open") this.child.stdin?.end(options.stdin);
+    this.exited = new Promise((resolve, reject) => {
+      this.child.once("error", reject);
+      this.child.once("close", (code, signal) => {
+        this.#ended = true;
+        for (const watcher of [...this.#watchers]) watcher();
+        resolve({ code, signal, stdout: this.stdout, stderr: this.stderr });
+      });
+    });
+    this.exited.catch(() => {});
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Resolves when what was printed so far, from `from` on, matches. Rejects when the program ends without. */
+  async printed(pattern: RegExp, from = 0): Promise<RegExpExecArray> {
+    for (;;) {
+      const match = pattern.exec(`${this.stdout}\n${this.stderr}`.slice(from)) ?? null;
+      if (match !== null) return match;
+      if (this.#ended) {
+        throw new Error(`${this.#name} ended without printing ${pattern}:\n${this.stdout}\n${this.stderr}`);
+      }
+      await new Promise<void>((resolve) => {
+        const watcher = (): void => {
+          this.#watchers.delete(watcher);
+          resolve();
+        };
+        this.#watchers.add(watcher);
+      });
+    }
+  }
+
+  /** Sends a signal and waits for the end. */
+  kill(signal: NodeJS.Signals): Promise<Exit> {
+    this.child.kill(signal);
+    return this.exited;
+  }
+
+  #take(stream: "stdout" | "stderr", text: string): void {
+    this[stream] += text;
+    for (const watcher of [...this.#watchers]) watcher();
+  }
+}
+
+/** What a test has at hand; all of it ends with the test. */
+export class Rig {
+  readonly #programs: Program[] = [];
+  readonly #folders: string[] = [];
+
+  /** A new folder. */
+  folder(): string {
+    const folder = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), "confundo-e2e-")));
+    this.#folders.push(folder);
+    return folder;
+  }
+
+  /** Starts any program. */
+  spawn(file: string, args: readonly string[], options?: StartOptions): Program {
+    const program = new Program(file, args, options);
+    this.#programs.push(program);
+    return program;
+  }
+
+  /** Starts `confundo`. */
+  start(args: readonly string[], options?: StartOptions): Program {
+    return this.spawn(process.execPath, [BIN, ...args], options);
+  }
+
+  /** Runs `confundo` to its end. */
+  run(args: readonly string[], options?: StartOptions): Promise<Exit> {
+    return this.start(args, options).exited;
+  }
+
+  /** Starts `confundo receive`; resolves when it listens. */
+  async receive(dir: string, ...more: string[]): Promise<{ server: Program; port: string }> {
+    const local = more.includes("--host") ? [] : ["--host", "127.0.0.1"];
+    const server = this.start(["receive", "0", dir, ...local, ...more]);
+    const [, port = ""] = await server.printed(/listening on \S+:(\d+)\n/);
+    return { server, port };
+  }
+
+  /** Starts `confundo serve`; resolves when it listens. */
+  async serve(dir: string, port = "0", ...more: string[]): Promise<{ server: Program; port: string }> {
+    const server = this.start(["serve", dir, "--port", port, ...more]);
+    const [, bound = ""] = await server.printed(/listening on \S+:(\d+)\n/);
+    return { server, port: bound };
+  }
+
+  async end(): Promise<void> {
+    for (const { child, ended } of this.#programs) if (!ended) child.kill("SIGKILL");
+    await Promise.all(this.#programs.map(({ exited }) => exited.catch(() => {})));
+    for (const folder of this.#folders) fs.rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+  }
+}
+
+/** Vitest's `test` with a {@link Rig}. */
+export const test = base.extend<{ rig: Rig }>({
+  // biome-ignore lint/correctness/noEmptyPattern: Vitest reads the names of what a fixture needs from the pattern
+  rig: async ({}, use) => {
+    const rig = new Rig();
+    await use(rig);
+    await rig.end();
+  },
+});
+
+/** The program's server log or a folder may take a moment: resolves when `condition` holds. Errors count as "not yet". */
+export async function until(condition: () => boolean, everyMs = 20): Promise<void> {
+  for (;;) {
+    try {
+      if (condition()) return;
+    } catch {
+      // What is looked at may vanish meanwhile.
+    }
+    await sleep(everyMs);
+  }
+}
+
+export function random(bytes: number): Buffer {
+  return randomBytes(bytes);
+}
+
+export function sha256(file: string): string {
+  return createHash("sha256").update(fs.readFileSync(file)).digest("hex");
+}
+
+/** Everything in a folder, by path: kind, content (hashed), executable bit and modification time in milliseconds. */
+export function contents(folder: string): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const name of fs.readdirSync(folder, { recursive: true, encoding: "utf8" }).sort()) {
+    found[name] = describeEntry(path.join(folder, name));
+  }
+  return found;
+}
+
+function describeEntry(full: string): string {
+  const stats = fs.lstatSync(full);
+  if (stats.isSymbolicLink()) return `link to ${fs.readlinkSync(full)}`;
+  if (stats.isDirectory()) return "folder";
+  const kind = stats.mode & 0o100 ? "executable" : "file";
+  return `${kind} of ${stats.size}, ${sha256(full)}, ${Math.floor(stats.mtimeMs / 1000)}`;
+}
