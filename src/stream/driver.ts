@@ -30,6 +30,9 @@ export interface ConnectionOwner {
 /** Datagrams are encoded into slabs, as each must stay untouched until the kernel has it. One slab holds many of any edition. */
 const SLAB_BYTES = 128 * 1024;
 
+/** A reader gets at least this much at once where it is there, and no more is gathered before it does. */
+const BATCH_BYTES = 48 * 1024;
+
 /**
  * The shell around one endpoint: feeds it datagrams and time, drains its connections, sends what they say and wakes
  * their owners. It lives until its last connection is forgotten: late FINs are answered while no socket is left.
@@ -75,8 +78,9 @@ export class Driver {
     if (connection === null) return;
     if (this.#onConnection !== null && !this.#owners.has(connection)) this.#onConnection(connection);
     // The classic protocol answers every datagram; the extended edition what has come together.
-    if (connection.edition === "extended" && connection.connected) this.#batch.add(connection);
-    else this.drain(connection);
+    const gathers = connection.edition === "extended" && connection.connected;
+    if (gathers) this.#batch.add(connection);
+    if (!gathers || connection.readableBytes >= BATCH_BYTES) this.drain(connection);
   }
 
   /** What came together has been received: now it is answered. */
