@@ -1,3 +1,4 @@
+import { type ClassicConnectionOptions, FIN_ACK_DELAY_MS } from "./classic-options.js";
 import { Tahoe } from "./congestion/tahoe.js";
 import {
   type Connection,
@@ -9,7 +10,7 @@ import {
 } from "./connection.js";
 import type { Edition, EditionName } from "./editions.js";
 import { HEADER_BYTES } from "./limits.js";
-import { ACK, emptyHeader, encodeHeader, FIN, type Header, makesSense, SYN } from "./packet.js";
+import { ACK, answersSyn, emptyHeader, encodeHeader, FIN, type Header, makesSense, SYN } from "./packet.js";
 import { ReceiveBuffer } from "./receive-buffer.js";
 import type { SendBuffer } from "./send-buffer.js";
 import { SendWindow } from "./send-window.js";
@@ -17,27 +18,6 @@ import { toPosition, toSequence } from "./sequence.js";
 import { type TraceSink, traceReceived, traceSent } from "./trace.js";
 
 const NEVER = Number.POSITIVE_INFINITY;
-
-/**
- * How long the acknowledgement of a FIN waits for this side's own FIN, so that both travel in the one ACK|FIN that the
- * course servers send (a delayed acknowledgement, RFC 9293 section 3.8.6.3). Well under the peer's 500 ms.
- */
-const FIN_ACK_DELAY_MS = 200;
-
-export interface ClassicConnectionOptions {
-  readonly role: "client" | "server";
-  readonly edition: Edition;
-  readonly remoteAddress: string;
-  readonly remotePort: number;
-  /** A server's connection is given its ID; a client's learns it. */
-  readonly connectionId: number;
-  readonly receiveBufferBytes: number;
-  /** The peer is not expected to send data: once our FIN is acknowledged, FIN-WAIT is all that is left. */
-  readonly sendOnly: boolean;
-  /** What a client's n-th SYN (from 0) carries in the bits that the classic protocol does not use. */
-  readonly synBits: (attempt: number) => number;
-  readonly trace: TraceSink | null;
-}
 
 /** A connection of the classic protocol: handshake, Tahoe, go-back from the cumulative acknowledgement, FIN. */
 export class ClassicConnection implements Connection {
@@ -47,7 +27,9 @@ export class ClassicConnection implements Connection {
   connectionId: number;
   shortSegments: ShortSegments = "nagle";
   keepAliveMs = 0;
+  readonly localTag = -1;
   failure: Failure | null = null;
+  readonly resetReason = null;
   closed = false;
   readonly stats: ConnectionStats = emptyStats();
   datagramBytes = 0;
@@ -139,22 +121,13 @@ export class ClassicConnection implements Connection {
   get sendPort(): number {
     return this.remotePort;
   }
-  /** Both directions are done and only late FINs are still answered. */
   get inFinWait(): boolean {
     return this.#finWaitEndsAt !== NEVER;
   }
-  /** The peer's initial sequence number, which with its address tells a duplicate SYN from a new one. */
-  get peerIsn(): number {
-    return this.#peerIsn;
-  }
-
-  /** How many SYNs have been sent. */
-  get syns(): number {
-    return this.#syns;
-  }
-  /** What has been written so far, for a connection of another edition that follows this one's handshake. */
-  get written(): { buffer: SendBuffer; ended: boolean; writerWaits: boolean } {
-    return { buffer: this.#window.buffer, ended: this.#endRequested, writerWaits: this.#writerWaits };
+  /** What has been done so far, for a connection of another edition that follows this one's handshake. */
+  get begun(): { buffer: SendBuffer; ended: boolean; writerWaits: boolean; syns: number } {
+    const { buffer } = this.#window;
+    return { buffer, ended: this.#endRequested, writerWaits: this.#writerWaits, syns: this.#syns };
   }
 
   open(now: number): void {
@@ -210,18 +183,19 @@ export class ClassicConnection implements Connection {
   }
 
   /** A SYN like the one this connection began with: its SYN|ACK is sent again. */
-  receiveDuplicateSyn(header: Header, now: number): void {
+  receiveDuplicateSyn(header: Header, now: number): boolean {
+    if (this.inFinWait) return false;
     this.#heard(header, now);
     this.#synDue = true;
+    return true;
   }
 
   /** Handles a datagram with this connection's ID from its peer. False: it made no sense here and was ignored. */
   receive(header: Header, datagram: Uint8Array, now: number): boolean {
-    const accepted = this.closed
-      ? false
-      : this.connected
-        ? this.#receive(header, datagram, now)
-        : this.#meet(header, datagram, now);
+    let accepted = false;
+    if (!this.closed) {
+      accepted = this.connected ? this.#receive(header, datagram, now) : this.#meet(header, datagram, now);
+    }
     if (!accepted) this.stats.dropped++;
     return accepted;
   }
@@ -244,9 +218,7 @@ export class ClassicConnection implements Connection {
     const { flags } = header;
     const { modulus, splitHandshake } = this.#edition;
     const ours = (flags & ACK) !== 0 && header.acknowledgement === toSequence(1, this.#isn, modulus);
-    if (this.#lastHeardAt === NEVER || (flags & FIN) !== 0 || header.sequence >= modulus) return false;
-    if (flags === (SYN | ACK) ? !ours : !splitHandshake || (flags === ACK ? !ours : flags !== SYN)) return false;
-
+    if (this.#lastHeardAt === NEVER || !answersSyn(header, ours, modulus, splitHandshake)) return false;
     this.#heard(header, now);
     if (header.connectionId !== 0) this.connectionId = header.connectionId;
     if (ours) this.#synIsAcknowledged();
@@ -407,8 +379,7 @@ export class ClassicConnection implements Connection {
       this.#retransmitAt = now + this.#edition.retransmitTimeoutMs;
       window.sentUpTo(1);
     }
-    const bits = this.role === "server" ? SYN | ACK : SYN | this.#synBits(this.#syns++);
-    return this.#send(out, 0, bits, 0, duplicate);
+    return this.#send(out, 0, SYN | (this.role === "server" ? ACK : this.#synBits(this.#syns++)), 0, duplicate);
   }
 
   #sendSegment(out: Uint8Array, length: number, flags: number, now: number): number {

@@ -29,6 +29,17 @@ export type Failure =
   /** This side called `abort()`. */
   | "aborted";
 
+/** What a peer that gives a connection up gives as its reason (extended edition only). */
+export type ResetReason =
+  /** Its program gave the connection up. */
+  | "aborted"
+  /** Data came that nobody there would read any more. */
+  | "unread"
+  /** It had heard nothing of us for the silence timeout. */
+  | "silent"
+  /** It gave none that we know. */
+  | "unknown";
+
 /** When a segment that is not full may leave. The last one of a stream always may. */
 export type ShortSegments =
   /** When nothing else is in flight (Nagle, RFC 9293 section 3.7.4). */
@@ -105,6 +116,8 @@ export interface Connection {
   readonly ended: boolean;
   readonly closed: boolean;
   readonly failure: Failure | null;
+  /** With the failure `reset`: what the peer gave as its reason. */
+  readonly resetReason: ResetReason | null;
   readonly stats: Readonly<ConnectionStats>;
   shortSegments: ShortSegments;
   /** Asks a silent peer for a sign of life after this many ms, 0 for never. */

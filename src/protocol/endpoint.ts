@@ -3,7 +3,8 @@ import type { ControllerName } from "./congestion/index.js";
 import type { Connection } from "./connection.js";
 import type { Edition } from "./editions.js";
 import { ProtocolError } from "./errors.js";
-import { ExtendedConnection, type ExtendedConnectionOptions } from "./extended/connection.js";
+import { ExtendedConnection } from "./extended/connection.js";
+import type { ExtendedConnectionOptions } from "./extended/options.js";
 import { EXTENDED, isOffer, OFFER_BITS } from "./extended/wire.js";
 import {
   BASE_DATAGRAM_BYTES,
@@ -66,7 +67,8 @@ export class Endpoint {
   #accepted = 0;
   /** The latest accepted connections by the SYN that began them. */
   readonly #bySyn = new Map<string, RoutedConnection>();
-  readonly #all = new Set<RoutedConnection>();
+  /** Every connection, and a server's by which SYN it began. */
+  readonly #all = new Map<RoutedConnection, string>();
   #lastId = 0;
 
   constructor(options: EndpointOptions) {
@@ -99,7 +101,7 @@ export class Endpoint {
       );
     }
     const connection = this.#createClient(remoteAddress, remotePort, options.sendOnly ?? false);
-    this.#all.add(connection);
+    this.#all.set(connection, server);
     this.#opening.set(server, connection);
     return connection;
   }
@@ -161,10 +163,12 @@ export class Endpoint {
     return null;
   }
 
-  /** An extended connection's peer may have changed its address: the connection itself checks whether it is its peer. */
+  /** An extended connection's peer may have changed its address: the tag tells whose it is. */
   #findMoved(header: Header): RoutedConnection | null {
     if ((header.bits & EXTENDED) === 0) return null;
-    return this.#byId.get(header.connectionId)?.find((candidate) => candidate.edition === "extended") ?? null;
+    // The tag's place is that of a classic acknowledgement.
+    const tag = header.acknowledgement;
+    return this.#byId.get(header.connectionId)?.find((candidate) => candidate.localTag === tag) ?? null;
   }
 
   #receiveSyn(header: Header, remoteAddress: string, remotePort: number, now: number): RoutedConnection | null {
@@ -172,17 +176,14 @@ export class Endpoint {
     if (header.sequence >= this.#edition.modulus || (this.#extended?.required && !extended)) return null;
     const key = synKey(remoteAddress, remotePort, header.sequence);
     const known = this.#bySyn.get(key);
-    if (known !== undefined && !known.inFinWait) {
-      known.receiveDuplicateSyn(header, now);
-      return known;
-    }
-    // A known one is left to its FIN-WAIT: the client begins another from the same port (RFC 9293 section 3.6.1).
+    // A known one may be left to its FIN-WAIT: the client begins another from the same port (RFC 9293 section 3.6.1).
+    if (known?.receiveDuplicateSyn(header, now)) return known;
     const connectionId = this.#accepted < this.maxConnections ? this.#nextId() : 0;
     if (connectionId === 0) return null;
     const connection = extended
       ? this.#createExtendedServer(header, remoteAddress, remotePort, connectionId, now)
       : this.#createClassicServer(header, remoteAddress, remotePort, connectionId, now);
-    this.#all.add(connection);
+    this.#all.set(connection, key);
     this.#accepted++;
     this.#bySyn.set(key, connection);
     this.#register(connection);
@@ -228,7 +229,6 @@ export class Endpoint {
           remoteAddress,
           remotePort,
           connectionId: header.connectionId,
-          synSequence: header.sequence,
           synAcknowledgement: 0,
           remoteTag: header.sequence,
           sendOnly,
@@ -251,7 +251,6 @@ export class Endpoint {
       remoteAddress,
       remotePort,
       connectionId,
-      synSequence: sequence,
       synAcknowledgement: (sequence + 1) % this.#edition.modulus,
       remoteTag: 0,
       sendOnly: false,
@@ -263,14 +262,7 @@ export class Endpoint {
     extended: ExtendedOptions,
     parts: Pick<
       ExtendedConnectionOptions,
-      | "role"
-      | "remoteAddress"
-      | "remotePort"
-      | "connectionId"
-      | "synSequence"
-      | "synAcknowledgement"
-      | "remoteTag"
-      | "sendOnly"
+      "role" | "remoteAddress" | "remotePort" | "connectionId" | "synAcknowledgement" | "remoteTag" | "sendOnly"
     >,
     now: number,
   ): ExtendedConnection {
@@ -335,12 +327,13 @@ export class Endpoint {
   }
 
   #forget(connection: RoutedConnection): void {
-    if (!this.#all.delete(connection)) return;
+    // Its address may be another one by now.
+    const key = this.#all.get(connection);
+    if (key === undefined) return;
+    this.#all.delete(connection);
     this.#timers.remove(connection);
     if (connection.role === "server") this.#accepted--;
-    const server = addressKey(connection.remoteAddress, connection.remotePort);
-    if (this.#opening.get(server) === connection) this.#opening.delete(server);
-    const key = synKey(connection.remoteAddress, connection.remotePort, connection.peerIsn);
+    if (this.#opening.get(key) === connection) this.#opening.delete(key);
     if (this.#bySyn.get(key) === connection) this.#bySyn.delete(key);
     this.#unregister(connection);
   }

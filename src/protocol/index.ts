@@ -5,12 +5,26 @@
  * @packageDocumentation
  */
 export { CONTROLLER_NAMES, type CongestionController, type ControllerName } from "./congestion/index.js";
-export { type Connection, type ConnectionStats, type Failure, type ShortSegments, Signal } from "./connection.js";
+export {
+  type Connection,
+  type ConnectionStats,
+  type Failure,
+  type ResetReason,
+  type ShortSegments,
+  Signal,
+} from "./connection.js";
 export { DEFAULT_EDITION, EDITION_NAMES, EDITIONS, type Edition, type EditionName, editionNamed } from "./editions.js";
 export { Endpoint, type EndpointOptions, type ExtendedOptions } from "./endpoint.js";
 export { ProtocolError, type ProtocolErrorCode } from "./errors.js";
-export { SILENCE_TIMEOUT_MS as EXTENDED_SILENCE_TIMEOUT_MS } from "./extended/connection.js";
-export { DEFAULT_RECEIVE_BUFFER_BYTES, HEADER_BYTES, MAX_CONNECTION_ID, MAX_DATAGRAM_BYTES } from "./limits.js";
+export { SILENCE_TIMEOUT_MS as EXTENDED_SILENCE_TIMEOUT_MS } from "./extended/options.js";
+export {
+  BASE_DATAGRAM_BYTES,
+  DEFAULT_RECEIVE_BUFFER_BYTES,
+  HEADER_BYTES,
+  MAX_BURST_BYTES,
+  MAX_CONNECTION_ID,
+  MAX_DATAGRAM_BYTES,
+} from "./limits.js";
 export { ACK, decodeHeader, emptyHeader, encodeHeader, FIN, type Header, SYN } from "./packet.js";
 export { toPosition, toSequence } from "./sequence.js";
 export { type TraceSink, traceDropped, traceReceived, traceSent } from "./trace.js";

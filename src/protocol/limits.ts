@@ -34,6 +34,13 @@ export const MAX_EXTENDED_GAPS = 4096;
 export const MAX_SACK_BLOCKS = 32;
 export const MAX_SACK_BLOCKS_WITH_DATA = 4;
 
+/** What may be in flight at most, whatever the controller and the peer believe; a socket holds two of these and a chunk. */
+export const MAX_WINDOW_BYTES: number = 64 * 1024 * 1024;
+export const MAX_SENT_SEGMENTS = 65_536;
+
+/** A peer's window is taken for no more than this: a quarter of the sequence space. */
+export const MAX_PEER_WINDOW_BYTES: number = 1024 * 1024 * 1024;
+
 /** The size that every path is taken to carry (RFC 8899 section 5.1.2 BASE_PLPMTU), in bytes of UDP payload. */
 export const BASE_DATAGRAM_BYTES = 1200;
 

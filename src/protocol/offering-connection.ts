@@ -1,5 +1,5 @@
 import type { ClassicConnection } from "./classic-connection.js";
-import type { Connection, ConnectionStats, Failure, ShortSegments } from "./connection.js";
+import type { Connection, ConnectionStats, Failure, ResetReason, ShortSegments } from "./connection.js";
 import type { EditionName } from "./editions.js";
 import type { ExtendedConnection } from "./extended/connection.js";
 import { isOffer } from "./extended/wire.js";
@@ -84,14 +84,17 @@ export class OfferingConnection implements Connection {
   get failure(): Failure | null {
     return this.#refused ? "not-extended" : this.#inner.failure;
   }
+  get resetReason(): ResetReason | null {
+    return this.#inner.resetReason;
+  }
   get stats(): Readonly<ConnectionStats> {
     return this.#inner.stats;
   }
   get inFinWait(): boolean {
     return this.#inner.inFinWait;
   }
-  get peerIsn(): number {
-    return this.#inner.peerIsn;
+  get localTag(): number {
+    return this.#inner.localTag;
   }
   get shortSegments(): ShortSegments {
     return this.#inner.shortSegments;
@@ -124,7 +127,9 @@ export class OfferingConnection implements Connection {
     return this.#inner.receive(header, datagram, now, address, port);
   }
 
-  receiveDuplicateSyn(): void {}
+  receiveDuplicateSyn(): boolean {
+    return false;
+  }
 
   expire(now: number): void {
     this.#inner.expire(now);
@@ -155,11 +160,11 @@ export class OfferingConnection implements Connection {
   }
 
   #becomeExtended(header: Header, now: number): boolean {
-    const { buffer, ended, writerWaits } = this.#classic.written;
+    const { buffer, ended, writerWaits, syns } = this.#classic.begun;
     const extended = this.#extend(header, now);
     extended.shortSegments = this.#classic.shortSegments;
     // With a SYN sent twice it is not known which of them was answered (Karn, RFC 6298 section 3).
-    extended.takeOver(buffer, ended, writerWaits, this.#classic.syns === 1 ? now - this.#openedAt : 0, now);
+    extended.takeOver(buffer, ended, writerWaits, syns === 1 ? now - this.#openedAt : 0, now);
     this.#inner = extended;
     return true;
   }
@@ -168,9 +173,10 @@ export class OfferingConnection implements Connection {
 /** What an endpoint needs of its connections beyond what their owners do. */
 export interface RoutedConnection extends Connection {
   readonly inFinWait: boolean;
-  /** The peer's initial sequence number, which with its address tells a duplicate SYN from a new one. */
-  readonly peerIsn: number;
+  /** What the second word of every packet for an extended connection is, wherever it comes from; -1 for a classic one. */
+  readonly localTag: number;
   /** Handles a datagram with this connection's ID. False: it made no sense here and was ignored. */
   receive(header: Header, datagram: Uint8Array, now: number, address: string, port: number): boolean;
-  receiveDuplicateSyn(header: Header, now: number): void;
+  /** A SYN like the one this connection began with. False: it begins another connection. */
+  receiveDuplicateSyn(header: Header, now: number): boolean;
 }

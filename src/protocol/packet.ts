@@ -59,6 +59,13 @@ export function makesSense(header: Header, modulus: number): boolean {
   return (header.flags & (SYN | FIN)) !== (SYN | FIN);
 }
 
+/** Whether a server's packet answers a SYN: SYN|ACK or, from some servers, an ACK and then a SYN, in either order. */
+export function answersSyn({ flags, sequence }: Header, acksOurs: boolean, modulus: number, split: boolean): boolean {
+  if (sequence >= modulus) return false;
+  if (flags === (SYN | ACK)) return acksOurs;
+  return split && (flags === ACK ? acksOurs : flags === SYN);
+}
+
 // Shifts on the bytes themselves: a DataView for each packet costs ten times as much.
 
 function byte(bytes: Uint8Array, at: number): number {

@@ -40,6 +40,13 @@ export class ReceiveBuffer {
     return this.#ahead;
   }
 
+  /** Which of the ranges ahead has the byte at `offset`, -1 for none. */
+  aheadIndex(offset: number): number {
+    const index = this.#firstReaching(offset + 1);
+    const range = this.#ahead[index];
+    return range !== undefined && range.start <= offset ? index : -1;
+  }
+
   /** Bytes that wait for the reader. */
   get readableBytes(): number {
     return this.nextOffset - this.readOffset;

@@ -8,6 +8,8 @@ const INITIAL_TIMEOUT_MS = 500;
 /** RFC 6298 section 2.4 asks for 1 s; like Linux we take less, as timestamps and Eifel detection undo what was spurious. */
 const MIN_TIMEOUT_MS = 200;
 const MAX_TIMEOUT_MS = 4000;
+/** Backing off ends here (or at the path's own timeout): a connection that has heard nothing for 10 s is given up. */
+const MAX_BACKED_OFF_MS = 1500;
 /** RFC 6298 section 2.3. */
 const ALPHA = 1 / 8;
 const BETA = 1 / 4;
@@ -61,6 +63,6 @@ export class RttEstimator {
   get timeoutMs(): number {
     const base =
       this.smoothedMs === 0 ? INITIAL_TIMEOUT_MS : Math.max(MIN_TIMEOUT_MS, this.smoothedMs + K * this.variationMs);
-    return Math.min(MAX_TIMEOUT_MS, base * this.#backoff);
+    return Math.min(MAX_TIMEOUT_MS, Math.max(base, Math.min(base * this.#backoff, MAX_BACKED_OFF_MS)));
   }
 }

@@ -1,107 +1,48 @@
-import type { ControllerName } from "../congestion/index.js";
 import {
   type Connection,
   type ConnectionStats,
   emptyStats,
   type Failure,
+  type ResetReason,
   type ShortSegments,
   Signal,
 } from "../connection.js";
-import {
-  BASE_DATAGRAM_BYTES,
-  HEADER_BYTES,
-  MAX_BURST_BYTES,
-  MAX_BURST_DATAGRAMS,
-  MAX_SACK_BLOCKS,
-  MAX_SACK_BLOCKS_WITH_DATA,
-} from "../limits.js";
-import { encodeHeader, type Header } from "../packet.js";
+import { BASE_DATAGRAM_BYTES, MAX_BURST_BYTES, MAX_BURST_DATAGRAMS, MAX_SACK_BLOCKS_WITH_DATA } from "../limits.js";
+import type { Header } from "../packet.js";
 import type { SendBuffer } from "../send-buffer.js";
-import { toSequence } from "../sequence.js";
-import { type TracedHeader, type TraceSink, traceReceived, traceSent } from "../trace.js";
-import { PathMtu } from "./pmtu.js";
+import { Encoder } from "./encoder.js";
+import {
+  type ExtendedConnectionOptions,
+  FIN_WAIT_MS,
+  KEEP_ALIVE_MS,
+  SILENCE_TIMEOUT_MS,
+  WINDOWS_HELD,
+} from "./options.js";
+import { Probes } from "./probes.js";
 import { Receiver } from "./receiver.js";
-import { BLACK_HOLE_TIMEOUTS, SEQUENCE_MODULUS, Sender } from "./sender.js";
-import type { SentSegment } from "./sent-segments.js";
+import { BLACK_HOLE_TIMEOUTS, Sender } from "./sender.js";
 import {
   ACK,
   DATA,
   DATA_HEADER_BYTES,
   decodePacket,
-  EXTENDED_HEADER_BYTES,
   emptyPacket,
   FIN,
   HELLO,
   HELLO_BYTES,
-  OFFER_BITS,
   type Packet,
-  PacketWriter,
   PING,
   PROBE,
   PROBE_ANSWER,
   RESET,
+  RESET_REASONS,
   SYN,
-  toWireTime,
 } from "./wire.js";
 
 const NEVER: number = Number.POSITIVE_INFINITY;
 
-/** A peer that says nothing for so long is given up. */
-export const SILENCE_TIMEOUT_MS = 10_000;
-/** A silent peer is asked for a sign of life this often, so that an idle connection lives on. */
-const KEEP_ALIVE_MS = 3000;
-/** How long late FINs are answered after everything is done. */
-const FIN_WAIT_MS = 2000;
-/** A path probe that is not answered is repeated; a path MTU probe waits at least this long for its answer. */
-const MIN_PROBE_TIMEOUT_MS = 100;
-/** The backpressure of a socket: one window in flight, one waiting to keep the pipe full. */
-const WINDOWS_HELD = 2;
-/** Reset codes (docs/protocol.md). */
-const RESET_ABORTED = 1;
-
-export interface ExtendedConnectionOptions {
-  readonly role: "client" | "server";
-  readonly remoteAddress: string;
-  readonly remotePort: number;
-  readonly connectionId: number;
-  /** The SYN's sequence number, which its duplicates have too. */
-  readonly synSequence: number;
-  /** What a server's SYN|ACK acknowledges the SYN with: the next number in the classic edition's space. */
-  readonly synAcknowledgement: number;
-  /** The verification tags: what is sent to us carries ours. Each is its side's initial sequence number too. */
-  readonly localTag: number;
-  /** A server learns its client's from the HELLO. */
-  readonly remoteTag: number;
-  readonly windowBytes: number;
-  readonly maxDatagramBytes: number;
-  readonly congestion: ControllerName;
-  readonly sendOnly: boolean;
-  /** In [0, 1). */
-  readonly random: () => number;
-  readonly trace: TraceSink | null;
-}
-
-/** A nonce that was sent and is to come back. */
-interface Challenge {
-  high: number;
-  low: number;
-}
-
-/** A probe that is to be answered, to where it came from. */
-interface ProbeAnswer {
-  readonly challenge: Challenge;
-  readonly bytes: number;
-  readonly address: string;
-  readonly port: number;
-}
-
-/** An address that the peer may have moved to, and the nonce that is to prove it. */
-interface NewPath {
-  readonly address: string;
-  readonly port: number;
-  readonly challenge: Challenge;
-  due: boolean;
-}
+/** Every packet of every connection is taken apart in the same place: nothing calls back in between. */
+const scratch: Packet = emptyPacket();
 
 /** A connection of the extended edition (docs/protocol.md), from the SYN|ACK on. */
 export class ExtendedConnection implements Connection {
@@ -118,15 +59,14 @@ export class ExtendedConnection implements Connection {
   connected = false;
   closed = false;
   failure: Failure | null = null;
-  readonly peerIsn: number;
+  resetReason: ResetReason | null = null;
+  readonly localTag: number;
 
   readonly #options: ExtendedConnectionOptions;
   readonly #sender: Sender;
   readonly #receiver: Receiver;
-  readonly #pmtu: PathMtu;
-  readonly #packet: Packet = emptyPacket();
-  readonly #writer = new PacketWriter();
-  #remoteTag: number;
+  readonly #encoder: Encoder;
+  readonly #probes: Probes;
   #signals = 0;
   #writerWaits = false;
   #sendOnly: boolean;
@@ -136,20 +76,18 @@ export class ExtendedConnection implements Connection {
 
   // What is to be sent at the next chance.
   #synAckDue = false;
-  #resetDue = false;
+  #resetDue: ResetReason | null = null;
   #pingDue = false;
   /** The client introduces itself in every packet until the server has answered one. */
   #introducing: boolean;
-  #answer: ProbeAnswer | null = null;
-  #pmtuNonce: Challenge | null = null;
-  #newPath: NewPath | null = null;
   /** A tail was held back at this position and the peer asked to acknowledge: once is enough. */
   #askedAt = -1;
-
   #openedAt: number;
   #synAcks = 0;
   #lastHeardAt: number;
   #lastAskedAt: number;
+  /** How often the peer has been asked since it was heard last. */
+  #asks = 0;
   #pacedAt = NEVER;
   #finWaitEndsAt = NEVER;
 
@@ -159,13 +97,11 @@ export class ExtendedConnection implements Connection {
     this.remoteAddress = this.sendAddress = options.remoteAddress;
     this.remotePort = this.sendPort = options.remotePort;
     this.connectionId = options.connectionId;
-    this.peerIsn = options.synSequence;
-    this.#remoteTag = options.remoteTag;
+    this.localTag = options.localTag;
     this.#sendOnly = options.sendOnly;
     this.#introducing = options.role === "client";
     this.#openedAt = this.#lastHeardAt = this.#lastAskedAt = now;
     this.#receiver = new Receiver(options.windowBytes);
-    this.#pmtu = new PathMtu(options.maxDatagramBytes);
     this.#sender = new Sender({
       isn: options.localTag,
       segmentBytes: BASE_DATAGRAM_BYTES - DATA_HEADER_BYTES,
@@ -173,6 +109,8 @@ export class ExtendedConnection implements Connection {
       random: options.random,
       stats: this.stats,
     });
+    this.#encoder = new Encoder(options, this.#sender, this.#receiver, this.stats);
+    this.#probes = new Probes(options, this.#encoder);
     if (options.role === "client") this.#becomeConnected();
     else this.#synAckDue = true;
   }
@@ -237,8 +175,7 @@ export class ExtendedConnection implements Connection {
 
   abort(): void {
     if (this.closed) return;
-    this.#resetDue = this.#remoteTag !== 0;
-    this.#close("aborted");
+    this.#giveUp("aborted", "aborted");
   }
 
   discardInput(now: number): void {
@@ -262,9 +199,12 @@ export class ExtendedConnection implements Connection {
   // ---- receiving -------------------------------------------------------------------------------------------------
 
   /** The SYN came again: so does the SYN|ACK. */
-  receiveDuplicateSyn(_header: Header, now: number): void {
-    if (!this.connected) this.#lastHeardAt = now;
+  receiveDuplicateSyn(_header: Header, now: number): boolean {
+    // A client that we have heard more of than its SYN has its SYN|ACK: this is another one, at the same address.
+    if (this.connected) return false;
+    this.#lastHeardAt = now;
     this.#synAckDue = true;
+    return true;
   }
 
   /** Handles a datagram with this connection's ID, from wherever it came. False: nothing in it made sense here. */
@@ -273,10 +213,10 @@ export class ExtendedConnection implements Connection {
     if ((header.flags & SYN) !== 0) return this.#receiveSynAck(header, now);
     let understood = false;
     for (let at = 0; at < datagram.length; ) {
-      const next = decodePacket(datagram, at, this.#packet);
-      if (next === 0 || !this.#accepts(this.#packet)) break;
+      const next = decodePacket(datagram, at, scratch);
+      if (next === 0 || !this.#accepts(scratch)) break;
       understood = true;
-      this.#receivePacket(this.#packet, address, port, now);
+      this.#receivePacket(scratch, address, port, now);
       if (this.closed) break;
       at = next;
     }
@@ -286,31 +226,37 @@ export class ExtendedConnection implements Connection {
 
   /** The SYN|ACK again: our introduction was lost. */
   #receiveSynAck(header: Header, now: number): boolean {
-    if (this.role !== "client" || header.sequence !== this.#remoteTag) return false;
+    if (this.role !== "client" || header.sequence !== this.#encoder.remoteTag) return false;
     this.#lastHeardAt = now;
     this.#pingDue = true;
     return true;
   }
 
   #accepts(packet: Packet): boolean {
-    if (packet.tag !== this.#options.localTag) return false;
-    return this.connected || (packet.bits & HELLO) !== 0;
+    if (packet.tag !== this.localTag) return false;
+    const { bits, helloTag } = packet;
+    // Who introduces itself anew is somebody else.
+    return (bits & HELLO) === 0
+      ? this.connected
+      : this.role === "server" && (!this.connected || helloTag === this.#encoder.remoteTag);
   }
 
   #receivePacket(packet: Packet, address: string, port: number, now: number): void {
     const { bits } = packet;
     this.stats.datagramsReceived++;
     this.#lastHeardAt = now;
+    if (!this.#sender.windowIsClosed) this.#asks = 0;
     this.#introducing = false;
     if (!this.connected) this.#meet(packet, now);
-    if (address !== this.remoteAddress || port !== this.remotePort) this.#suspectMove(address, port);
-    if (this.#options.trace !== null) this.#options.trace(this.#traceReceived(packet));
+    if (address !== this.remoteAddress || port !== this.remotePort) this.#probes.check.suspect(address, port);
+    if (this.#options.trace !== null) this.#encoder.traceReceived(packet);
     if ((bits & RESET) !== 0) {
+      this.resetReason = RESET_REASONS[packet.resetCode] ?? "unknown";
       this.#close("reset");
       return;
     }
     if ((bits & ACK) !== 0) this.#receiveAck(packet, now);
-    if ((bits & PROBE) !== 0) this.#receiveProbe(packet, address, port);
+    if ((bits & PROBE) !== 0) this.#probes.onProbe(packet, address, port);
     if ((bits & PROBE_ANSWER) !== 0) this.#receiveProbeAnswer(packet, now);
     if ((bits & DATA) !== 0) this.#receiveData(packet, now);
     if ((bits & PING) !== 0) this.#receiver.ackDue = true;
@@ -318,7 +264,7 @@ export class ExtendedConnection implements Connection {
 
   /** A server hears of its client: the handshake is done. */
   #meet(packet: Packet, now: number): void {
-    this.#remoteTag = packet.helloTag;
+    this.#encoder.remoteTag = packet.helloTag;
     if (this.#synAcks === 1) this.#sender.onHandshake(now - this.#openedAt, now);
     this.#synAckDue = false;
     this.#becomeConnected();
@@ -326,8 +272,8 @@ export class ExtendedConnection implements Connection {
 
   #becomeConnected(): void {
     this.connected = true;
-    this.#receiver.isn = this.#remoteTag;
-    this.#pmtu.start();
+    this.#receiver.isn = this.#encoder.remoteTag;
+    this.#probes.mtu.start();
     this.#signals |= Signal.connected;
     // Without data the introduction travels alone.
     this.#pingDue = this.#introducing;
@@ -346,56 +292,41 @@ export class ExtendedConnection implements Connection {
 
   #receiveData(packet: Packet, now: number): void {
     const receiver = this.#receiver;
-    const fin = (packet.bits & FIN) !== 0;
     if (this.#discardsInput && packet.data.length > 0) {
-      // Nobody will read this. The peer must not take it for read (RFC 9293 section 3.6.1 says the same of TCP).
-      if (this.#finished) this.#resetDue = true;
+      // The peer must not take it for read (RFC 9293 section 3.6.1 says the same of TCP).
+      if (this.#finished) this.#giveUp(null, "unread");
       return;
     }
     const before = receiver.finReceived;
-    if (receiver.receive(packet, fin, now)) this.#signals |= Signal.readable;
+    if (receiver.receive(packet, (packet.bits & FIN) !== 0, now)) this.#signals |= Signal.readable;
     this.stats.bytesReceived = receiver.bytesReceived;
+    this.stats.overflows = receiver.overflows;
     if (receiver.finReceived && !before) {
       this.#passiveClose = this.#sender.sndNxt <= this.#sender.dataEnd;
       if (this.#finished) this.#bothDirectionsDone(now);
     }
   }
 
-  #receiveProbe(packet: Packet, address: string, port: number): void {
-    const challenge = { high: packet.nonceHigh, low: packet.nonceLow };
-    this.#answer = { challenge, bytes: packet.probeBytes, address, port };
-  }
-
   #receiveProbeAnswer(packet: Packet, now: number): void {
-    const isAnswerTo = (challenge: Challenge | undefined | null) =>
-      challenge?.high === packet.nonceHigh && challenge.low === packet.nonceLow;
-    if (isAnswerTo(this.#newPath?.challenge)) this.#move(now);
-    else if (isAnswerTo(this.#pmtuNonce)) {
-      this.#pmtuNonce = null;
-      if (this.#pmtu.onProbeArrived(packet.probeBytes, now)) this.#resize();
-    }
+    const proof = this.#probes.onAnswer(packet, now);
+    if (proof === "moved") this.#move(now);
+    else if (proof === "longer") this.#resize();
   }
 
-  /** Something valid came from elsewhere: the peer's address may have changed, or somebody repeats what it overheard. */
-  #suspectMove(address: string, port: number): void {
-    if (this.#newPath?.address === address && this.#newPath.port === port) return;
-    this.#newPath = { address, port, challenge: this.#nonce(), due: true };
-  }
-
-  /** The peer has answered from its new address (as RFC 9000 section 9.3). What is known of the old path counts no more. */
+  /** The peer has answered from its new address. Another port of the same host is the same path (RFC 9000 section 9.4). */
   #move(now: number): void {
-    const { address, port } = this.#newPath as NewPath;
-    this.#newPath = null;
+    const { address, port } = this.#probes.check;
+    const samePath = address === this.remoteAddress;
     this.remoteAddress = address;
     this.remotePort = port;
     this.#signals |= Signal.moved;
-    this.#pmtu.onNewPath(this.#options.maxDatagramBytes);
-    this.#sender.onNewPath(now);
+    if (!samePath) this.#probes.onNewPath();
+    this.#sender.onMoved(now, samePath);
     this.#resize();
   }
 
   #resize(): void {
-    this.#sender.setSegmentBytes(this.#pmtu.currentBytes - DATA_HEADER_BYTES);
+    this.#sender.setSegmentBytes(this.#probes.mtu.currentBytes - DATA_HEADER_BYTES);
   }
 
   #wakeWriter(): void {
@@ -410,19 +341,23 @@ export class ExtendedConnection implements Connection {
   transmit(out: Uint8Array, now: number): number {
     this.sendAddress = this.remoteAddress;
     this.sendPort = this.remotePort;
-    if (this.#resetDue) return this.#sendReset(out);
+    if (this.#resetDue !== null) return this.#sendReset(out, this.#resetDue);
     if (this.closed) return 0;
     if (this.#synAckDue) return this.#sendSynAck(out);
     if (!this.connected) return 0;
-    if (this.#answer !== null) return this.#sendProbeAnswer(out);
-    if (this.#newPath?.due) return this.#sendChallenge(out);
-    if (this.#pmtu.dueBytes > 0 && this.#pmtu.dueBytes <= out.length) return this.#sendPmtuProbe(out, now);
-    return this.#sendBurst(out, now);
+    const probe = this.#probes.transmit(out, this.#sender.rtt.timeoutMs, this.#introducing, now, this.#goesTo);
+    if (probe > 0) this.datagramBytes = probe;
+    return probe > 0 ? probe : this.#sendBurst(out, now);
   }
+
+  readonly #goesTo = (address: string, port: number): void => {
+    this.sendAddress = address;
+    this.sendPort = port;
+  };
 
   /** As many equal datagrams as may leave now; only the last may be shorter. */
   #sendBurst(out: Uint8Array, now: number): number {
-    const full = this.#pmtu.currentBytes;
+    const full = this.#probes.mtu.currentBytes;
     const most = Math.max(1, Math.min(MAX_BURST_DATAGRAMS, Math.floor(Math.min(out.length, MAX_BURST_BYTES) / full)));
     let at = 0;
     for (let i = 0; i < most; i++) {
@@ -444,10 +379,15 @@ export class ExtendedConnection implements Connection {
     const sender = this.#sender;
     const receiver = this.#receiver;
     const owed = receiver.ackDue || receiver.ackAt !== NEVER;
-    let room = this.#pmtu.currentBytes - DATA_HEADER_BYTES;
+    let room = this.#probes.mtu.currentBytes - DATA_HEADER_BYTES;
     if (this.#introducing) room -= HELLO_BYTES;
-    const ackBytes = owed && first ? receiver.ackBytes(MAX_SACK_BLOCKS_WITH_DATA) : 0;
-    const segment = sender.next(room - ackBytes, now);
+    let ackBytes = owed && first ? receiver.ackBytes(MAX_SACK_BLOCKS_WITH_DATA) : 0;
+    let segment = sender.next(room - ackBytes, now);
+    if (segment === null && ackBytes > 0 && !receiver.ackDue) {
+      // A segment that is sent again may leave no room beside it.
+      ackBytes = 0;
+      segment = sender.next(room, now);
+    }
     if (segment === null && !receiver.ackDue && !this.#pingDue) {
       if (!sender.holdsBack || this.#askedAt === sender.sndNxt) return 0;
       // Something waits for an acknowledgement to be joined by more: it need not wait for the peer's timer too.
@@ -455,116 +395,31 @@ export class ExtendedConnection implements Connection {
       this.#pingDue = true;
     }
     let bits = this.#introducing ? HELLO : 0;
-    const withAck = segment === null ? receiver.ackDue : ackBytes > 0;
-    if (withAck) bits |= ACK;
+    if (segment === null ? receiver.ackDue : ackBytes > 0) bits |= ACK;
     if (segment !== null) bits |= DATA | (segment.end > sender.dataEnd ? FIN : 0);
-    if (this.#pingDue || (segment !== null && sender.windowIsFull)) bits |= PING;
-    return this.#encode(out, at, bits, segment, now);
-  }
-
-  #encode(out: Uint8Array, at: number, bits: number, segment: SentSegment | null, now: number): number {
-    const sender = this.#sender;
-    const writer = this.#writer;
-    const start = segment?.start ?? sender.sndNxt;
-    this.#begin(out, at, bits, start);
-    if ((bits & HELLO) !== 0) writer.hello(this.#options.localTag);
-    if ((bits & ACK) !== 0) {
-      const blocks = segment === null ? MAX_SACK_BLOCKS : MAX_SACK_BLOCKS_WITH_DATA;
-      this.#receiver.writeAck(writer, blocks, now);
-    }
-    if (segment !== null) {
-      writer.uint32(toWireTime(now));
-      const bytes = Math.min(segment.end, sender.dataEnd) - start;
-      if (bytes > 0) sender.buffer.copy(start - 1, bytes, out, writer.at);
-      writer.skip(bytes);
-    }
+    if (this.#pingDue || (segment !== null && sender.takeAsk())) bits |= PING;
     this.#pingDue = false;
-    const again = segment !== null && segment.transmissions > 1;
-    return this.#finish(bits, start, again);
+    return this.#encoder.packet(out, at, bits, segment, now);
   }
 
   #sendSynAck(out: Uint8Array): number {
     this.#synAckDue = false;
     this.#synAcks++;
-    const { localTag, synAcknowledgement, connectionId } = this.#options;
-    encodeHeader(out, localTag, synAcknowledgement, connectionId, SYN | ACK | OFFER_BITS);
-    this.datagramBytes = HEADER_BYTES;
-    this.stats.datagramsSent++;
-    return HEADER_BYTES;
-  }
-
-  #sendReset(out: Uint8Array): number {
-    this.#resetDue = false;
-    this.#begin(out, 0, RESET, this.#sender.sndNxt);
-    this.#writer.uint16(RESET_ABORTED);
-    const length = this.#finish(RESET, this.#sender.sndNxt, false);
-    this.datagramBytes = length;
-    if (!this.closed) this.#close(null);
-    return length;
-  }
-
-  #sendProbeAnswer(out: Uint8Array): number {
-    const { challenge, bytes, address, port } = this.#answer as ProbeAnswer;
-    this.#answer = null;
-    this.sendAddress = address;
-    this.sendPort = port;
-    this.#begin(out, 0, PROBE_ANSWER, this.#sender.sndNxt);
-    this.#writer.uint32(challenge.high);
-    this.#writer.uint32(challenge.low);
-    this.#writer.uint16(bytes);
-    this.datagramBytes = this.#finish(PROBE_ANSWER, this.#sender.sndNxt, false);
+    this.datagramBytes = this.#encoder.synAck(out);
     return this.datagramBytes;
   }
 
-  #sendChallenge(out: Uint8Array): number {
-    const path = this.#newPath as NewPath;
-    path.due = false;
-    this.sendAddress = path.address;
-    this.sendPort = path.port;
-    return this.#sendProbe(out, path.challenge, EXTENDED_HEADER_BYTES);
-  }
-
-  #sendPmtuProbe(out: Uint8Array, now: number): number {
-    const bytes = this.#pmtu.dueBytes;
-    this.#pmtu.onProbeSent(Math.max(MIN_PROBE_TIMEOUT_MS, this.#sender.rtt.timeoutMs), now);
-    this.#pmtuNonce = this.#nonce();
-    return this.#sendProbe(out, this.#pmtuNonce, bytes);
-  }
-
-  #sendProbe(out: Uint8Array, challenge: Challenge, bytes: number): number {
-    const bits = PROBE | (this.#introducing ? HELLO : 0);
-    this.#begin(out, 0, bits, this.#sender.sndNxt);
-    if (this.#introducing) this.#writer.hello(this.#options.localTag);
-    this.#writer.uint32(challenge.high);
-    this.#writer.uint32(challenge.low);
-    if (bytes > this.#writer.length) this.#writer.pad(bytes);
-    this.datagramBytes = this.#finish(bits, this.#sender.sndNxt, false);
+  #sendReset(out: Uint8Array, reason: ResetReason): number {
+    this.#resetDue = null;
+    this.datagramBytes = this.#encoder.reset(out, reason);
     return this.datagramBytes;
-  }
-
-  #begin(out: Uint8Array, at: number, bits: number, position: number): void {
-    const sequence = toSequence(position, this.#options.localTag, SEQUENCE_MODULUS);
-    this.#writer.begin(out, at, sequence, this.#remoteTag, this.connectionId, bits);
-  }
-
-  #finish(bits: number, position: number, again: boolean): number {
-    this.stats.datagramsSent++;
-    const { trace, localTag } = this.#options;
-    if (trace !== null)
-      trace(traceSent(this.#traced(position, localTag, bits, this.#receiver.next), this.cwnd, this.ssthresh, again));
-    return this.#writer.end();
-  }
-
-  #nonce(): Challenge {
-    const { random } = this.#options;
-    return { high: Math.floor(random() * SEQUENCE_MODULUS), low: Math.floor(random() * SEQUENCE_MODULUS) };
   }
 
   // ---- time ------------------------------------------------------------------------------------------------------
 
   deadline(): number {
     if (this.closed) return NEVER;
-    if (this.#finWaitEndsAt !== NEVER) return Math.min(this.#finWaitEndsAt, this.#receiver.ackAt);
+    if (this.inFinWait) return Math.min(this.#finWaitEndsAt, this.#receiver.ackAt, this.#probes.timerAt);
     const silenceAt = this.#lastHeardAt + SILENCE_TIMEOUT_MS;
     if (!this.connected) return silenceAt;
     return Math.min(
@@ -573,47 +428,61 @@ export class ExtendedConnection implements Connection {
       this.#pacedAt,
       this.#sender.timerAt,
       this.#receiver.ackAt,
-      this.#pmtu.timerAt,
+      this.#probes.timerAt,
     );
   }
 
   expire(now: number): void {
     if (this.closed) return;
     if (this.#finWaitEndsAt <= now) this.#close(null);
-    else if (this.#finWaitEndsAt === NEVER && this.#lastHeardAt + SILENCE_TIMEOUT_MS <= now) this.#giveUp();
+    else if (!this.inFinWait && this.#lastHeardAt + SILENCE_TIMEOUT_MS <= now) this.#onSilence();
     if (this.closed || !this.connected) return;
     if (this.#receiver.ackAt <= now) this.#receiver.ackDue = true;
     if (this.#pacedAt <= now) this.#pacedAt = NEVER;
-    this.#pmtu.expire(now);
+    this.#probes.expire(now);
     this.#sender.expire(now);
-    if (this.#sender.timeouts >= BLACK_HOLE_TIMEOUTS && this.#pmtu.onBlackHole(now)) this.#resize();
+    this.#watchForBlackHole(now);
     if (this.#askAt() <= now) this.#ask(now);
+  }
+
+  #watchForBlackHole(now: number): void {
+    const sender = this.#sender;
+    if (sender.timeouts < BLACK_HOLE_TIMEOUTS && !sender.suspectsBlackHole) return;
+    sender.suspectsBlackHole = false;
+    if (this.#probes.mtu.onBlackHole(now)) this.#resize();
   }
 
   /** When a silent peer is asked for a sign of life. */
   #askAt(): number {
-    if (this.#finWaitEndsAt !== NEVER) return NEVER;
+    if (this.inFinWait) return NEVER;
     const since = Math.max(this.#lastHeardAt, this.#lastAskedAt);
-    const { timeoutMs } = this.#sender.rtt;
-    // An introduction, or a reader's word that there is room again, may have been lost.
-    if (this.#introducing || this.#sender.windowIsClosed) return since + timeoutMs;
+    // An introduction may have been lost, or a reader's word that there is room again (RFC 9293 section 3.8.6.1).
+    if (this.#introducing) return since + this.#sender.rtt.timeoutMs;
+    if (this.#sender.windowIsClosed) {
+      return since + Math.min(KEEP_ALIVE_MS, this.#sender.rtt.timeoutMs * 2 ** this.#asks);
+    }
     return this.keepAliveMs > 0 ? since + this.keepAliveMs : NEVER;
   }
 
   #ask(now: number): void {
     this.#lastAskedAt = now;
+    this.#asks++;
     this.#pingDue = true;
-    if (this.#newPath !== null) this.#newPath.due = true;
     this.#receiver.buffer.trim();
   }
 
-  #giveUp(): void {
+  #onSilence(): void {
+    const bothEndsSent = this.#receiver.finReceived && this.#sender.sndNxt > this.#sender.dataEnd;
+    if (bothEndsSent && !this.#finished) this.#signals |= Signal.finished;
     if (!this.connected) this.#close("handshake-timeout");
-    else if (this.#receiver.finReceived && this.#sender.sndNxt > this.#sender.dataEnd) {
-      if (!this.#finished) this.#signals |= Signal.finished;
-      this.#finished = true;
-      this.#close(null);
-    } else this.#close("peer-silent");
+    else if (bothEndsSent) this.#close(null);
+    else this.#giveUp("peer-silent", "silent");
+  }
+
+  /** Closes, and says so to the peer, if we know how to address it. */
+  #giveUp(failure: Failure | null, reason: ResetReason): void {
+    if (this.connected) this.#resetDue = reason;
+    this.#close(failure);
   }
 
   /** TIME-WAIT for the side that closed first; nothing is left to do for the other (RFC 9293 section 3.6). */
@@ -627,26 +496,5 @@ export class ExtendedConnection implements Connection {
     this.closed = true;
     this.failure = failure;
     this.#signals |= Signal.closed;
-  }
-
-  // ---- log -------------------------------------------------------------------------------------------------------
-
-  #traceReceived(packet: Packet): string {
-    const header = {
-      sequence: packet.sequence,
-      acknowledgement: (packet.bits & ACK) === 0 ? 0 : packet.acknowledgement,
-      connectionId: this.connectionId,
-      flags: packet.bits & (ACK | FIN),
-    };
-    return traceReceived(header, this.cwnd, this.ssthresh);
-  }
-
-  #traced(position: number, isn: number, bits: number, acknowledged: number): TracedHeader {
-    return {
-      sequence: toSequence(position, isn, SEQUENCE_MODULUS),
-      acknowledgement: (bits & ACK) === 0 ? 0 : toSequence(acknowledged, this.#remoteTag, SEQUENCE_MODULUS),
-      connectionId: this.connectionId,
-      flags: bits & (ACK | FIN),
-    };
   }
 }

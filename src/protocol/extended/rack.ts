@@ -12,12 +12,18 @@ export class Rack {
   end = 0;
   rttMs = 0;
   reorderingSeen = false;
-  /** The highest position that has arrived. */
+  /** The highest position that has arrived, now and before the acknowledgement in hand: its parts have no order. */
   #forward = 0;
+  #forwardBefore = 0;
   #windowMultiple = 1;
   #windowPersists = 0;
   /** Duplicates reported before this position is acknowledged belong to one round. */
   #duplicateRoundEnd = -1;
+
+  /** Another acknowledgement; {@link onDelivered} follows for each segment that it reports. */
+  beginAck(): void {
+    this.#forwardBefore = this.#forward;
+  }
 
   /**
    * Steps 2 and 3: a segment has arrived. `echoedAt` is when the packet was sent that the acknowledgement answers: it tells a
@@ -34,7 +40,7 @@ export class Rack {
       }
     }
     if (segment.end > this.#forward) this.#forward = segment.end;
-    else if (segment.end < this.#forward && segment.transmissions === 1) this.reorderingSeen = true;
+    if (segment.end < this.#forwardBefore && segment.transmissions === 1) this.reorderingSeen = true;
   }
 
   /** Step 4: the peer got something twice, so a retransmission was not needed. */

@@ -24,6 +24,8 @@ export class Receiver {
   /** One is to be sent by then. */
   ackAt: number = NEVER;
   bytesReceived = 0;
+  /** How often there was no room for what came. */
+  overflows = 0;
   #finPosition = NEVER;
   #segments = 0;
   #unacknowledged = 0;
@@ -36,7 +38,7 @@ export class Receiver {
   #newest = 0;
   /** Ranges are reported in turns where there are more than fit. */
   #turn = 0;
-  #duplicateStart = -1;
+  #duplicateStart = 0;
   #duplicateEnd = 0;
 
   constructor(windowBytes: number) {
@@ -54,41 +56,45 @@ export class Receiver {
     const position = toPosition(packet.sequence, this.isn, SEQUENCE_MODULUS, buffer.nextOffset + 1);
     const offset = position - 1;
     const end = offset + packet.data.length;
+    if (this.#contradicts(offset, end, fin)) return this.#refuse();
     this.#echo = packet.time;
     this.#echoArrivedAt = now;
     this.#segments++;
-    if (end > this.#finPosition - 1) return this.#refuse();
     const before = buffer.nextOffset;
     const gapsBefore = buffer.ahead.length;
-    if (packet.data.length > 0) this.#insert(offset, end, packet.data);
-    if (fin && this.#finPosition === NEVER) this.#finPosition = position + packet.data.length;
+    if (packet.data.length > 0 && !this.#insert(offset, end, packet.data)) {
+      this.overflows++;
+      return this.#refuse();
+    }
+    if (fin) this.#finPosition = end + 1;
     const finished = !this.finReceived && buffer.nextOffset + 1 === this.#finPosition;
     if (finished) this.finReceived = true;
-    this.#schedule(packet.data.length, fin || gapsBefore !== buffer.ahead.length, now);
+    // RFC 5681 section 4.2: what makes, fills or shortens a gap is acknowledged at once.
+    const gaps = gapsBefore !== buffer.ahead.length || (gapsBefore > 0 && buffer.nextOffset > before);
+    this.#schedule(packet.data.length, fin || gaps, now);
     this.bytesReceived += buffer.nextOffset - before;
     return finished || buffer.nextOffset > before;
   }
 
   /** Call after reading: whether the peer should hear how much room there is now. */
   afterRead(): void {
+    // Not for a few bytes: no silly windows (RFC 9293 section 3.8.6.2.2).
     const freed = this.#windowEnd() - this.#advertisedEnd;
-    const { capacityBytes } = this.buffer;
-    const advertised = this.#advertisedEnd - this.next;
-    if (freed >= capacityBytes / WINDOW_UPDATE_SHARE || (freed > 0 && advertised < BYTES_PER_ACK)) this.ackDue = true;
+    if (freed >= this.buffer.capacityBytes / WINDOW_UPDATE_SHARE && !this.finReceived) this.ackDue = true;
   }
 
   /** Bytes that an acknowledgement takes in a packet. */
   ackBytes(maxBlocks: number): number {
-    const duplicate = this.#duplicateStart >= 0 ? 1 : 0;
-    return ACK_BYTES + SACK_BLOCK_BYTES * Math.min(maxBlocks, duplicate + this.buffer.ahead.length);
+    const others = (this.#duplicateStart > 0 ? 1 : 0) + (this.#finIsAhead() ? 1 : 0);
+    return ACK_BYTES + SACK_BLOCK_BYTES * Math.min(maxBlocks, others + this.buffer.ahead.length);
   }
 
   writeAck(writer: PacketWriter, maxBlocks: number, now: number): void {
     const { next } = this;
     const windowEnd = this.#windowEnd();
-    const duplicate = this.#duplicateStart >= 0;
+    const duplicate = this.#duplicateStart > 0;
     const count = this.#collectBlocks(maxBlocks);
-    const delayMs = this.#segments === 0 ? 0 : now - this.#echoArrivedAt;
+    const delayMs = this.#segments === 0 ? NEVER : now - this.#echoArrivedAt;
     writer.ack(
       toSequence(next, this.isn, SEQUENCE_MODULUS),
       Math.max(0, windowEnd - next),
@@ -99,30 +105,41 @@ export class Receiver {
       duplicate,
     );
     this.#advertisedEnd = windowEnd;
-    this.#duplicateStart = -1;
+    this.#duplicateStart = 0;
     this.#unacknowledged = 0;
     this.ackDue = false;
     this.ackAt = NEVER;
   }
 
-  #insert(offset: number, end: number, data: Uint8Array): void {
+  /** False: there is no room for it. */
+  #insert(offset: number, end: number, data: Uint8Array): boolean {
     const { buffer } = this;
-    if (end <= buffer.nextOffset || this.#isAhead(offset, end)) {
+    if (end <= buffer.nextOffset || end <= (buffer.ahead[buffer.aheadIndex(offset)]?.end ?? 0)) {
       this.#duplicateStart = offset + 1;
       this.#duplicateEnd = end + 1;
       this.ackDue = true;
-      return;
+      return true;
     }
     const start = Math.max(offset, buffer.nextOffset);
-    buffer.insert(start, offset < start ? data.subarray(start - offset) : data, true);
     this.#newest = start;
+    return buffer.insert(start, offset < start ? data.subarray(start - offset) : data, true);
   }
 
-  #isAhead(offset: number, end: number): boolean {
-    return this.buffer.ahead.some((range) => range.start <= offset && end <= range.end);
+  /** Before the beginning, behind the FIN, another FIN, or a FIN before what has arrived. */
+  #contradicts(offset: number, end: number, fin: boolean): boolean {
+    if (offset < 0 || end >= this.#finPosition) return true;
+    if (!fin) return false;
+    const { ahead, nextOffset } = this.buffer;
+    return this.#finPosition === NEVER ? end < (ahead.at(-1)?.end ?? nextOffset) : end + 1 !== this.#finPosition;
   }
 
-  /** Data behind the FIN: a peer that does that is confused, and gets its acknowledgement and nothing else. */
+  /** The FIN has arrived, and is missing what comes directly before it. */
+  #finIsAhead(): boolean {
+    if (this.#finPosition === NEVER || this.finReceived) return false;
+    return (this.buffer.ahead.at(-1)?.end ?? 0) + 1 !== this.#finPosition;
+  }
+
+  /** A peer that is confused, or does not keep to the window, gets its acknowledgement and nothing else. */
   #refuse(): boolean {
     this.ackDue = true;
     return false;
@@ -143,21 +160,25 @@ export class Receiver {
   #collectBlocks(maxBlocks: number): number {
     const { ahead } = this.buffer;
     let count = 0;
-    const put = (start: number, end: number) => {
-      this.#blocks[2 * count] = toSequence(start, this.isn, SEQUENCE_MODULUS);
-      this.#blocks[2 * count + 1] = toSequence(end, this.isn, SEQUENCE_MODULUS);
-      count++;
-    };
-    if (this.#duplicateStart >= 0) put(this.#duplicateStart, this.#duplicateEnd);
-    if (ahead.length === 0) return count;
-    const newest = ahead.findIndex((range) => range.start <= this.#newest && this.#newest < range.end);
-    if (newest >= 0) put((ahead[newest] as Range).start + 1, (ahead[newest] as Range).end + 1);
+    if (this.#duplicateStart > 0) this.#put(count++, this.#duplicateStart, this.#duplicateEnd);
+    if (count < maxBlocks && this.#finIsAhead()) this.#put(count++, this.#finPosition, this.#finPosition + 1);
+    if (ahead.length === 0 || count === maxBlocks) return count;
+    const newest = this.buffer.aheadIndex(this.#newest);
+    if (newest >= 0) this.#putRange(count++, ahead[newest] as Range);
     for (let tries = 0; tries < ahead.length && count < maxBlocks; tries++) {
       this.#turn = this.#turn + 1 < ahead.length ? this.#turn + 1 : 0;
-      if (this.#turn === newest) continue;
-      const range = ahead[this.#turn] as Range;
-      put(range.start + 1, range.end + 1);
+      if (this.#turn !== newest) this.#putRange(count++, ahead[this.#turn] as Range);
     }
     return count;
+  }
+
+  /** Offsets become positions; a FIN that follows directly belongs to the range. */
+  #putRange(index: number, { start, end }: Readonly<Range>): void {
+    this.#put(index, start + 1, end + (end + 1 === this.#finPosition ? 2 : 1));
+  }
+
+  #put(index: number, start: number, end: number): void {
+    this.#blocks[2 * index] = toSequence(start, this.isn, SEQUENCE_MODULUS);
+    this.#blocks[2 * index + 1] = toSequence(end, this.isn, SEQUENCE_MODULUS);
   }
 }

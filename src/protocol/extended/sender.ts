@@ -1,13 +1,15 @@
 import { type AckSample, type CongestionController, emptyAckSample } from "../congestion/controller.js";
 import { createController } from "../congestion/index.js";
 import type { ConnectionStats, ShortSegments } from "../connection.js";
+import { MAX_PEER_WINDOW_BYTES, MAX_SENT_SEGMENTS, MAX_WINDOW_BYTES } from "../limits.js";
 import { Pacer } from "../pacer.js";
 import { RttEstimator } from "../rtt.js";
 import { SendBuffer } from "../send-buffer.js";
 import { toPosition } from "../sequence.js";
 import { Rack } from "./rack.js";
 import { type DeliveryListener, type SentSegment, SentSegments } from "./sent-segments.js";
-import { type Packet, wireTimeAge } from "./wire.js";
+import { Undo } from "./undo.js";
+import { fromWireTime, type Packet } from "./wire.js";
 
 export const SEQUENCE_MODULUS = 0x1_0000_0000;
 const NEVER: number = Number.POSITIVE_INFINITY;
@@ -20,8 +22,14 @@ const INITIAL_PEER_WINDOW_BYTES: number = 64 * 1024;
 export const MAX_ACK_DELAY_MS = 25;
 /** The least time before a tail loss probe: timers fire in whole milliseconds. */
 const MIN_PROBE_TIMEOUT_MS = 4;
-/** After so many timeouts in a row with full segments in flight, the path may have become one that takes no large ones. */
+/** After so many timeouts in a row, the path may have become one that takes no large datagrams. */
 export const BLACK_HOLE_TIMEOUTS = 2;
+/** Or after sending one segment so often, while smaller ones arrive. A third of all being lost does that once in 100,000. */
+const BLACK_HOLE_TRANSMISSIONS = 10;
+/** How often a window the peer is asked to acknowledge at once; one that needs no asking does it every 24 KiB. */
+const ASKS_A_WINDOW = 4;
+/** A round trip takes some time, whatever the clock says: 0 means that there was no sample. */
+const LEAST_RTT_MS = 0.001;
 
 /** What the retransmission timer is waiting for. */
 type Waiting = "nothing" | "reordering" | "tail-probe" | "timeout";
@@ -46,6 +54,8 @@ export class Sender implements DeliveryListener {
   shortSegments: ShortSegments = "nagle";
   /** Timeouts since something was acknowledged. */
   timeouts = 0;
+  /** Some segment was sent again and again. */
+  suspectsBlackHole = false;
   /** Earliest time at which this side wants to be called, Infinity for never. */
   timerAt: number = NEVER;
 
@@ -58,12 +68,15 @@ export class Sender implements DeliveryListener {
   #echoedAt = Number.NEGATIVE_INFINITY;
   /** Loss recovery ends when everything before this position is acknowledged; 0 outside of it (RFC 6675 section 5). */
   #recoveryEnd = 0;
-  /** Segments taken for lost since recovery began, less those that had arrived after all; 0 then undoes it (RFC 4015). */
-  #trulyLost = 0;
+  readonly #undo = new Undo();
   /** A tail loss probe was sent up to this position (RFC 8985 section 7.3), 0 for none under way. */
   #probeEnd = 0;
   /** When the probe repeated something that was in flight; 0 when it was new. */
   #probeRepeatedAt = 0;
+  /** The end of the segment that a probe repeated last. */
+  #probedEnd = 0;
+  /** Position up to which the peer was last asked to acknowledge at once. */
+  #askedUpTo = 0;
   #probeDue = false;
   /** Delivery rate (draft-ietf-ccwg-bbr section 4.1). */
   #delivered = 0;
@@ -91,7 +104,7 @@ export class Sender implements DeliveryListener {
   }
 
   get cwnd(): number {
-    return this.controller.cwnd;
+    return Math.min(this.controller.cwnd, MAX_WINDOW_BYTES);
   }
   /** Position behind the last byte written, and of the FIN. */
   get dataEnd(): number {
@@ -121,9 +134,13 @@ export class Sender implements DeliveryListener {
     this.rtt.onSample(rttMs, now);
   }
 
-  /** Another path: the round trip is measured anew. */
-  onNewPath(_now: number): void {
-    this.rtt.reset();
+  /** The peer is elsewhere. What was sent to where it was has been for nothing, if nobody has answered for a while. */
+  onMoved(now: number, samePath: boolean): void {
+    if (!samePath) this.rtt.reset();
+    this.rtt.endBackOff();
+    if (this.timeouts > 0) this.#markOlderThan(now + 1);
+    this.timeouts = 0;
+    this.#arm(now);
   }
 
   // ---- what may leave --------------------------------------------------------------------------------------------
@@ -138,8 +155,8 @@ export class Sender implements DeliveryListener {
     const room = Math.min(this.cwnd - segments.inFlight, this.#pacer.budget(now));
     const lost = segments.firstLost();
     if (lost !== null) {
-      if (lost.bytes > room && segments.inFlight > 0) return null;
-      if (lost.bytes > maxBytes) return null;
+      if (this.#dataBytes(lost) > room && segments.inFlight > 0) return null;
+      if (this.#dataBytes(lost) > maxBytes) return null;
       this.#repeat(lost, now);
       return lost;
     }
@@ -148,15 +165,22 @@ export class Sender implements DeliveryListener {
     return this.#add(length, now);
   }
 
-  /** The last one that may leave for now: nobody needs to wait for more before acknowledging it. */
-  get windowIsFull(): boolean {
-    return this.segments.inFlight + this.segmentBytes > this.cwnd;
+  /**
+   * Asked after each segment: whether the peer should acknowledge it at once, as it is the last one that may leave for now,
+   * and the window so small that a peer that gathers more before it acknowledges would stall us.
+   */
+  takeAsk(): boolean {
+    if (this.segments.inFlight + this.segmentBytes <= this.cwnd) return false;
+    if (this.sndNxt - this.#askedUpTo < this.cwnd / ASKS_A_WINDOW) return false;
+    this.#askedUpTo = this.sndNxt;
+    return true;
   }
 
   /** When pacing next lets something leave that the window would allow, Infinity when that is not what it waits for. */
   pacedUntil(now: number): number {
-    const bytes = this.segments.firstLost()?.bytes ?? this.#newLength(this.segmentBytes);
-    if (bytes === 0 || (bytes + this.segments.inFlight > this.cwnd && this.segments.inFlight > 0)) return NEVER;
+    const { segments } = this;
+    const bytes = segments.firstLost()?.bytes ?? this.#newLength(this.segmentBytes);
+    if (bytes === 0 || (bytes + segments.inFlight > this.cwnd && segments.inFlight > 0)) return NEVER;
     return this.#pacer.nextReleaseAt(now, bytes);
   }
 
@@ -170,6 +194,10 @@ export class Sender implements DeliveryListener {
     return this.segments.length === 0 && this.sndNxt < this.dataEnd && this.windowEnd <= this.sndNxt;
   }
 
+  #dataBytes(segment: SentSegment): number {
+    return Math.min(segment.end, this.dataEnd) - segment.start;
+  }
+
   /** Called when nothing leaves any more: if there is nothing to send, rate samples taken now say little. */
   noteIfAppLimited(): void {
     const { segments } = this;
@@ -180,13 +208,15 @@ export class Sender implements DeliveryListener {
   /** Data bytes of the next new segment; 1 for a FIN alone; 0 when there is none to send now. */
   #newLength(maxBytes: number): number {
     const available = this.dataEnd - this.sndNxt;
+    if (this.segments.length >= MAX_SENT_SEGMENTS) return 0;
     if (available <= 0) return available === 0 && this.ended ? 1 : 0;
     const full = Math.min(this.segmentBytes, maxBytes);
     const length = Math.min(available, full, this.windowEnd - this.sndNxt);
     if (length <= 0) return 0;
     if (length === full || (length === available && (this.ended || this.shortSegments === "immediate"))) return length;
     // A little at a time only while nothing else is under way: no silly windows (RFC 9293 section 3.8.6.2.1), no Nagle.
-    return this.shortSegments !== "never" && this.segments.length === 0 ? length : 0;
+    const windowIsLimit = length < Math.min(available, full);
+    return (windowIsLimit || this.shortSegments !== "never") && this.segments.length === 0 ? length : 0;
   }
 
   /** A new segment; the FIN rides on the last data where it can. */
@@ -203,6 +233,7 @@ export class Sender implements DeliveryListener {
   #repeat(segment: SentSegment, now: number): void {
     this.segments.transmitted(segment, now);
     this.#stats.retransmissions++;
+    if (segment.transmissions > BLACK_HOLE_TRANSMISSIONS) this.suspectsBlackHole = true;
     this.#left(segment, now);
   }
 
@@ -222,7 +253,7 @@ export class Sender implements DeliveryListener {
   #nextProbe(maxBytes: number, now: number): SentSegment | null {
     const length = this.#newLength(maxBytes);
     const last = length > 0 ? null : this.segments.lastMissing();
-    if (last !== null && last.bytes > maxBytes + 1) return null;
+    if (last !== null && this.#dataBytes(last) > maxBytes) return null;
     this.#probeDue = false;
     if (length === 0 && last === null) return null;
     this.#waiting = "timeout";
@@ -231,6 +262,7 @@ export class Sender implements DeliveryListener {
     if (last !== null) this.#repeat(last, now);
     this.#probeEnd = this.sndNxt;
     this.#probeRepeatedAt = last === null ? 0 : now;
+    this.#probedEnd = last === null ? 0 : last.end;
     return probe;
   }
 
@@ -241,16 +273,17 @@ export class Sender implements DeliveryListener {
     const position = toPosition(packet.acknowledgement, this.isn, SEQUENCE_MODULUS, this.sndUna);
     if (position > this.sndNxt) return false;
     this.#now = now;
-    this.windowEnd = Math.max(this.windowEnd, position + packet.windowBytes);
+    this.windowEnd = Math.max(this.windowEnd, position + Math.min(packet.windowBytes, MAX_PEER_WINDOW_BYTES));
     const ack = this.#ack;
     ack.priorInFlight = this.segments.inFlight;
     ack.ackedBytes = ack.lostBytes = ack.rttMs = ack.deliveryRate = 0;
     ack.priorDelivered = -1;
-    const ageMs = wireTimeAge(now, packet.echo);
-    this.#echoedAt = now - ageMs;
+    this.#echoedAt = fromWireTime(now, packet.echo);
+    this.#rack.beginAck();
     this.#deliver(packet, position);
-    if (ack.ackedBytes > 0) this.#sampleRtt(Math.max(0, ageMs - packet.delayMs), now);
-    if (position > this.sndUna) this.#advance(position, now);
+    if (this.#undo.takeDue()) this.#takeBack(now);
+    if (ack.ackedBytes > 0) this.#onProgress(now - this.#echoedAt - packet.delayMs, now);
+    if (position > this.sndUna) this.#advance(position, packet.firstIsDuplicate, now);
     this.#detectLosses(now);
     this.#report(now);
     return true;
@@ -263,8 +296,8 @@ export class Sender implements DeliveryListener {
     ack.ackedBytes += segment.bytes;
     this.#delivered += segment.bytes;
     this.#deliveredAt = now;
-    if (segment.wasLost && this.#trulyLost > 0 && (segment.transmissions === 1 || this.#echoedAt < segment.sentAt)) {
-      if (--this.#trulyLost === 0) this.#takeBack(now);
+    if (segment.wasLost && (segment.transmissions === 1 || this.#echoedAt < segment.sentAt)) {
+      this.#undo.onOriginal(segment.transmissions > 1);
     }
     this.#rack.onDelivered(segment, this.#echoedAt, this.rtt.minMs, now);
     if (segment.delivered < ack.priorDelivered) return;
@@ -281,7 +314,7 @@ export class Sender implements DeliveryListener {
     let first = 0;
     if (packet.firstIsDuplicate) {
       first = 1;
-      this.#rack.onDuplicate(this.sndUna, this.sndNxt);
+      this.#onDuplicate(this.#position(packet.blocks[1] as number));
     }
     for (let i = first; i < packet.blockCount; i++) {
       const start = this.#position(packet.blocks[2 * i] as number);
@@ -290,27 +323,39 @@ export class Sender implements DeliveryListener {
     }
   }
 
+  /** What ends at `end` has arrived twice (RFC 2883). A tail loss probe is meant to do that now and then. */
+  #onDuplicate(end: number): void {
+    if (end === this.#probedEnd) {
+      this.#probedEnd = 0;
+      return;
+    }
+    this.#rack.onDuplicate(this.sndUna, this.sndNxt);
+    this.#undo.onDuplicate();
+  }
+
   #position(sequence: number): number {
     return toPosition(sequence, this.isn, SEQUENCE_MODULUS, this.sndUna);
   }
 
-  #sampleRtt(rttMs: number, now: number): void {
-    this.#ack.rttMs = rttMs;
-    this.rtt.onSample(rttMs, now);
+  #onProgress(rttMs: number, now: number): void {
     this.timeouts = 0;
+    this.rtt.endBackOff();
+    // The peer held it back for longer than can be told: no sample.
+    if (rttMs === Number.NEGATIVE_INFINITY) return;
+    this.#ack.rttMs = Math.max(LEAST_RTT_MS, rttMs);
+    this.rtt.onSample(this.#ack.rttMs, now);
   }
 
-  #advance(position: number, now: number): void {
+  #advance(position: number, tellsDuplicate: boolean, now: number): void {
     this.sndUna = position;
     this.#stats.bytesAcknowledged = Math.min(position, this.dataEnd) - 1;
     this.buffer.release(Math.min(position, this.dataEnd) - 1);
     if (position > this.dataEnd) this.finAcknowledged = true;
     if (this.#probeEnd > 0 && position >= this.#probeEnd) {
       this.#probeEnd = 0;
-      // RFC 8985 section 7.4: what answers the probe and not what it repeated tells of a loss that the probe repaired.
-      if (this.#probeRepeatedAt > 0 && this.#echoedAt >= this.#probeRepeatedAt && this.#recoveryEnd === 0) {
-        this.controller.onLoss(this.#ack.priorInFlight, now);
-      }
+      // RFC 8985 section 7.4.2: what answers the probe and not what it repeated tells of a loss that the probe repaired.
+      const repaired = this.#probeRepeatedAt > 0 && this.#echoedAt >= this.#probeRepeatedAt && !tellsDuplicate;
+      if (repaired && this.#recoveryEnd === 0) this.controller.onLoss(this.#ack.priorInFlight, now);
     }
     if (this.#recoveryEnd > 0 && position >= this.#recoveryEnd) {
       this.#recoveryEnd = 0;
@@ -328,10 +373,10 @@ export class Sender implements DeliveryListener {
       this.#ack.lostBytes += before - segments.inFlight;
       if (!inRecovery) {
         this.#recoveryEnd = this.sndNxt;
-        this.#trulyLost = 0;
+        this.#undo.begin();
         this.controller.onLoss(before, now);
       }
-      this.#trulyLost += segments.lossCount - lostBefore;
+      this.#undo.onLost(segments.lossCount - lostBefore);
     }
     if (waitMs > 0) {
       this.#waiting = "reordering";
@@ -340,7 +385,7 @@ export class Sender implements DeliveryListener {
       this.#arm(now);
   }
 
-  /** Nothing of what started the recovery was lost. */
+  /** Nothing of what was taken for lost was: the reaction is taken back (RFC 4015, RFC 3708). */
   #takeBack(now: number): void {
     this.#recoveryEnd = 0;
     this.controller.onSpurious(now);
@@ -401,21 +446,27 @@ export class Sender implements DeliveryListener {
     rtt.backOff();
     const before = segments.inFlight;
     const lostBefore = segments.lossCount;
-    const oldEnough = now - rtt.smoothedMs;
-    let first = true;
-    for (let segment = segments.earliest; segment !== null; ) {
-      const { later } = segment;
-      if (first || segment.sentAt <= oldEnough) segments.markLost(segment);
-      first = false;
-      segment = later;
-    }
+    this.#markOlderThan(now - rtt.smoothedMs);
     this.#probeEnd = 0;
     this.#recoveryEnd = this.sndNxt;
-    this.#trulyLost = segments.lossCount - lostBefore;
+    this.#undo.begin();
+    this.#undo.onLost(segments.lossCount - lostBefore);
     this.controller.onTimeout(before, now);
     this.#pacer.setRate(this.controller.pacingRate, this.segmentBytes, now);
     this.#waiting = "timeout";
     this.timerAt = now + rtt.timeoutMs;
+  }
+
+  /** The first segment is lost in any case. */
+  #markOlderThan(time: number): void {
+    const { segments } = this;
+    let first = true;
+    for (let segment = segments.earliest; segment !== null; ) {
+      const { later } = segment;
+      if (first || segment.sentAt <= time) segments.markLost(segment);
+      first = false;
+      segment = later;
+    }
   }
 
   /** RFC 8985 section 7.2: a probe after two round trips, where it comes before the timeout; once for each tail. */
@@ -427,9 +478,10 @@ export class Sender implements DeliveryListener {
       return;
     }
     const timeoutMs = rtt.timeoutMs;
-    const single = segments.length === 1 ? MAX_ACK_DELAY_MS : 0;
-    const probeMs = Math.max(MIN_PROBE_TIMEOUT_MS, 2 * rtt.smoothedMs + single);
-    const probes = rtt.smoothedMs > 0 && this.#probeEnd === 0 && this.#recoveryEnd === 0 && !segments.hasLost;
+    // Acknowledgements are thinned, so more than a single segment may wait for the peer's timer; a FIN never does.
+    const heldBackMs = this.sndNxt > this.dataEnd ? 0 : MAX_ACK_DELAY_MS;
+    const probeMs = Math.max(MIN_PROBE_TIMEOUT_MS, 2 * rtt.smoothedMs + heldBackMs);
+    const probes = rtt.smoothedMs > 0 && this.#probeEnd === 0 && !segments.hasLost;
     this.#waiting = probes && probeMs < timeoutMs ? "tail-probe" : "timeout";
     this.timerAt = now + (this.#waiting === "tail-probe" ? probeMs : timeoutMs);
   }

@@ -1,3 +1,4 @@
+import type { ResetReason } from "../connection.js";
 import { ACK, FIN, SYN } from "../packet.js";
 
 /**
@@ -37,6 +38,13 @@ export const PROBE_ANSWER_BYTES = 10;
 const TIME_MODULUS = 0x1_0000_0000;
 const DELAY_UNIT_US = 8;
 const MAX_UINT16 = 0xffff;
+/** Held back for longer than can be told, or nothing to echo: no round trip can be measured with it. */
+const NO_DELAY = MAX_UINT16;
+/** How much later than it was a wire time may look, as fractions of a microsecond do not travel. */
+const TIME_GRAIN_MS = 0.001;
+
+/** Why a connection was reset, by its code. */
+export const RESET_REASONS: readonly ResetReason[] = ["unknown", "aborted", "unread", "silent"];
 
 /** Whether the bits of a SYN or SYN|ACK offer, or accept, this version of the extended edition. */
 export function isOffer(bits: number): boolean {
@@ -50,7 +58,10 @@ export interface Packet {
   bits: number;
   /** HELLO */
   helloTag: number;
-  /** ACK: the next sequence number expected, the free receive buffer, what is echoed, and how long it was held back. */
+  /**
+   * ACK: the next sequence number expected, the free receive buffer, what is echoed, and how long it was held back, Infinity
+   * where no round trip can be measured with it.
+   */
   acknowledgement: number;
   windowBytes: number;
   echo: number;
@@ -148,7 +159,8 @@ function decodeAck(bytes: Uint8Array, at: number, end: number, packet: Packet): 
   packet.acknowledgement = uint32(bytes, at);
   packet.windowBytes = uint32(bytes, at + 4);
   packet.echo = uint32(bytes, at + 8);
-  packet.delayMs = (uint16(bytes, at + 12) * DELAY_UNIT_US) / 1000;
+  const delay = uint16(bytes, at + 12);
+  packet.delayMs = delay === NO_DELAY ? Number.POSITIVE_INFINITY : (delay * DELAY_UNIT_US) / 1000;
   packet.blockCount = bytes[at + 14] as number;
   packet.firstIsDuplicate = ((bytes[at + 15] as number) & 1) !== 0;
   at += ACK_BYTES;
@@ -198,6 +210,11 @@ export class PacketWriter {
     this.uint32(tag);
   }
 
+  nonce(high: number, low: number): void {
+    this.uint32(high);
+    this.uint32(low);
+  }
+
   /** `blocks` holds `blockCount` pairs. */
   ack(
     acknowledgement: number,
@@ -211,7 +228,7 @@ export class PacketWriter {
     this.uint32(acknowledgement);
     this.uint32(windowBytes);
     this.uint32(echo);
-    this.uint16(Math.min(MAX_UINT16, Math.round((delayMs * 1000) / DELAY_UNIT_US)));
+    this.uint16(Math.min(NO_DELAY, Math.round((delayMs * 1000) / DELAY_UNIT_US)));
     this.#out[this.#at++] = blockCount;
     this.#out[this.#at++] = firstIsDuplicate ? 1 : 0;
     for (let i = 0; i < 2 * blockCount; i++) this.uint32(blocks[i] as number);
@@ -248,6 +265,11 @@ export function toWireTime(ms: number): number {
 export function wireTimeAge(now: number, time: number): number {
   const age = toWireTime(now) - time;
   return (age < 0 ? age + TIME_MODULUS : age) / 1000;
+}
+
+/** The time that travelled, on our clock again: at or little after the one that was meant, never before it. */
+export function fromWireTime(now: number, time: number): number {
+  return now - wireTimeAge(now, time) + TIME_GRAIN_MS;
 }
 
 export { ACK, FIN, SYN };

@@ -1,0 +1,23 @@
+import type { Edition } from "./editions.js";
+import type { TraceSink } from "./trace.js";
+
+/**
+ * How long the acknowledgement of a FIN waits for this side's own FIN, so that both travel in the one ACK|FIN that the
+ * course servers send (a delayed acknowledgement, RFC 9293 section 3.8.6.3). Well under the peer's 500 ms.
+ */
+export const FIN_ACK_DELAY_MS = 200;
+
+export interface ClassicConnectionOptions {
+  readonly role: "client" | "server";
+  readonly edition: Edition;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  /** A server's connection is given its ID; a client's learns it. */
+  readonly connectionId: number;
+  readonly receiveBufferBytes: number;
+  /** The peer is not expected to send data: once our FIN is acknowledged, FIN-WAIT is all that is left. */
+  readonly sendOnly: boolean;
+  /** What a client's n-th SYN (from 0) carries in the bits that the classic protocol does not use. */
+  readonly synBits: (attempt: number) => number;
+  readonly trace: TraceSink | null;
+}

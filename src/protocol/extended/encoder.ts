@@ -1,0 +1,126 @@
+import type { ConnectionStats, ResetReason } from "../connection.js";
+import { HEADER_BYTES, MAX_SACK_BLOCKS, MAX_SACK_BLOCKS_WITH_DATA } from "../limits.js";
+import { encodeHeader } from "../packet.js";
+import { toSequence } from "../sequence.js";
+import { traceReceived, traceSent } from "../trace.js";
+import type { ExtendedConnectionOptions } from "./options.js";
+import type { Nonce } from "./path-check.js";
+import type { Receiver } from "./receiver.js";
+import { SEQUENCE_MODULUS, type Sender } from "./sender.js";
+import type { SentSegment } from "./sent-segments.js";
+import {
+  ACK,
+  FIN,
+  HELLO,
+  OFFER_BITS,
+  type Packet,
+  PacketWriter,
+  PROBE,
+  PROBE_ANSWER,
+  RESET,
+  RESET_REASONS,
+  SYN,
+  toWireTime,
+} from "./wire.js";
+
+/** Every packet of every connection is put together in the same place: nothing calls back in between. */
+const writer = new PacketWriter();
+
+/** Puts an extended connection's packets together, and logs them. Each method returns the packet's length. */
+export class Encoder {
+  /** What the peer wants to be addressed by, once it is known. */
+  remoteTag: number;
+  readonly #options: ExtendedConnectionOptions;
+  readonly #sender: Sender;
+  readonly #receiver: Receiver;
+  readonly #stats: ConnectionStats;
+
+  constructor(options: ExtendedConnectionOptions, sender: Sender, receiver: Receiver, stats: ConnectionStats) {
+    this.#options = options;
+    this.remoteTag = options.remoteTag;
+    this.#sender = sender;
+    this.#receiver = receiver;
+    this.#stats = stats;
+  }
+
+  synAck(out: Uint8Array): number {
+    const { localTag, synAcknowledgement, connectionId } = this.#options;
+    encodeHeader(out, localTag, synAcknowledgement, connectionId, SYN | ACK | OFFER_BITS);
+    this.#stats.datagramsSent++;
+    return HEADER_BYTES;
+  }
+
+  reset(out: Uint8Array, reason: ResetReason): number {
+    this.#begin(out, 0, RESET, this.#sender.sndNxt);
+    writer.uint16(RESET_REASONS.indexOf(reason));
+    return this.#finish(RESET, this.#sender.sndNxt, false);
+  }
+
+  /** Padded to `bytes`. */
+  probe(out: Uint8Array, nonce: Nonce, bytes: number, introducing: boolean): number {
+    const bits = PROBE | (introducing ? HELLO : 0);
+    this.#begin(out, 0, bits, this.#sender.sndNxt);
+    writer.nonce(nonce.high, nonce.low);
+    if (bytes > writer.length) writer.pad(bytes);
+    return this.#finish(bits, this.#sender.sndNxt, false);
+  }
+
+  probeAnswer(out: Uint8Array, nonce: Nonce, probeBytes: number): number {
+    this.#begin(out, 0, PROBE_ANSWER, this.#sender.sndNxt);
+    writer.nonce(nonce.high, nonce.low);
+    writer.uint16(probeBytes);
+    return this.#finish(PROBE_ANSWER, this.#sender.sndNxt, false);
+  }
+
+  /** What `bits` say: an introduction, an acknowledgement, data. */
+  packet(out: Uint8Array, at: number, bits: number, segment: SentSegment | null, now: number): number {
+    const sender = this.#sender;
+    const start = segment?.start ?? sender.sndNxt;
+    this.#begin(out, at, bits, start);
+    if ((bits & ACK) !== 0) {
+      this.#receiver.writeAck(writer, segment === null ? MAX_SACK_BLOCKS : MAX_SACK_BLOCKS_WITH_DATA, now);
+    }
+    if (segment !== null) {
+      writer.uint32(toWireTime(now));
+      const bytes = Math.min(segment.end, sender.dataEnd) - start;
+      if (bytes > 0) sender.buffer.copy(start - 1, bytes, out, writer.at);
+      writer.skip(bytes);
+    }
+    return this.#finish(bits, start, segment !== null && segment.transmissions > 1);
+  }
+
+  /** A line of the log for a packet that has arrived. */
+  traceReceived({ sequence, acknowledgement, bits }: Packet): void {
+    const { connectionId, trace } = this.#options;
+    const { cwnd, controller } = this.#sender;
+    const header = {
+      sequence,
+      acknowledgement: bits & ACK ? acknowledgement : 0,
+      connectionId,
+      flags: bits & (ACK | FIN),
+    };
+    trace?.(traceReceived(header, cwnd, controller.ssthresh));
+  }
+
+  #begin(out: Uint8Array, at: number, bits: number, position: number): void {
+    const { localTag, connectionId } = this.#options;
+    const sequence = toSequence(position, localTag, SEQUENCE_MODULUS);
+    writer.begin(out, at, sequence, this.remoteTag, connectionId, bits);
+    if ((bits & HELLO) !== 0) writer.uint32(localTag);
+  }
+
+  #finish(bits: number, position: number, again: boolean): number {
+    this.#stats.datagramsSent++;
+    if (this.#options.trace !== null) this.#traceSent(bits, position, again);
+    return writer.end();
+  }
+
+  #traceSent(bits: number, position: number, again: boolean): void {
+    const { connectionId, localTag, trace } = this.#options;
+    const { cwnd, controller } = this.#sender;
+    const sequence = toSequence(position, localTag, SEQUENCE_MODULUS);
+    const acknowledgement = bits & ACK ? toSequence(this.#receiver.next, this.remoteTag, SEQUENCE_MODULUS) : 0;
+    const header = { sequence, acknowledgement, connectionId, flags: bits & (ACK | FIN) };
+    trace?.(traceSent(header, cwnd, controller.ssthresh, again));
+  }
+}

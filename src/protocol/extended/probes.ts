@@ -1,0 +1,91 @@
+import type { Encoder } from "./encoder.js";
+import type { ExtendedConnectionOptions } from "./options.js";
+import { type Nonce, newNonce, PathCheck } from "./path-check.js";
+import { PathMtu } from "./pmtu.js";
+import type { Packet } from "./wire.js";
+
+/** A probe waits at least this long for its answer. */
+const MIN_TIMEOUT_MS = 100;
+
+/** A probe that is to be answered, to where it came from. */
+interface Answer {
+  readonly nonce: Nonce;
+  readonly bytes: number;
+  readonly address: string;
+  readonly port: number;
+}
+
+/** Probes and their answers: whether the peer is at another address, and how long a datagram its path takes. */
+export class Probes {
+  readonly check: PathCheck;
+  readonly mtu: PathMtu;
+  readonly #encoder: Encoder;
+  readonly #options: ExtendedConnectionOptions;
+  #answer: Answer | null = null;
+  #mtuNonce: Nonce | null = null;
+
+  constructor(options: ExtendedConnectionOptions, encoder: Encoder) {
+    this.#options = options;
+    this.#encoder = encoder;
+    this.check = new PathCheck(options.random);
+    this.mtu = new PathMtu(options.maxDatagramBytes);
+  }
+
+  get timerAt(): number {
+    return Math.min(this.check.timerAt, this.mtu.timerAt);
+  }
+
+  expire(now: number): void {
+    this.check.expire(now);
+    this.mtu.expire(now);
+  }
+
+  /** The peer's probe will be answered. */
+  onProbe(packet: Packet, address: string, port: number): void {
+    const nonce = { high: packet.nonceHigh, low: packet.nonceLow };
+    this.#answer = { nonce, bytes: packet.probeBytes, address, port };
+  }
+
+  /** What an answer proves: that the peer is where `check` says, that longer datagrams arrive, or nothing. */
+  onAnswer({ nonceHigh, nonceLow, probeBytes }: Packet, now: number): "moved" | "longer" | null {
+    if (this.check.isProvenBy(nonceHigh, nonceLow)) return "moved";
+    if (this.#mtuNonce?.high !== nonceHigh || this.#mtuNonce.low !== nonceLow) return null;
+    this.#mtuNonce = null;
+    return this.mtu.onProbeArrived(probeBytes, now) ? "longer" : null;
+  }
+
+  /** Another host's path: its MTU is not known. */
+  onNewPath(): void {
+    this.#mtuNonce = null;
+    this.mtu.onNewPath(this.#options.maxDatagramBytes);
+  }
+
+  /** Writes what is due, and tells where it goes if that is not to the peer. Returns its length, 0 for nothing. */
+  transmit(
+    out: Uint8Array,
+    timeoutMs: number,
+    introducing: boolean,
+    now: number,
+    goesTo: (address: string, port: number) => void,
+  ): number {
+    const { check, mtu } = this;
+    const waitMs = Math.max(MIN_TIMEOUT_MS, timeoutMs);
+    if (this.#answer !== null) {
+      const { nonce, bytes, address, port } = this.#answer;
+      this.#answer = null;
+      goesTo(address, port);
+      return this.#encoder.probeAnswer(out, nonce, bytes);
+    }
+    if (check.due !== null) {
+      const nonce = check.due;
+      check.onSent(waitMs, now);
+      goesTo(check.address, check.port);
+      return this.#encoder.probe(out, nonce, 0, introducing);
+    }
+    const bytes = mtu.dueBytes;
+    if (bytes === 0 || bytes > out.length) return 0;
+    mtu.onProbeSent(waitMs, now);
+    this.#mtuNonce = newNonce(this.#options.random);
+    return this.#encoder.probe(out, this.#mtuNonce, bytes, introducing);
+  }
+}
