@@ -1,5 +1,8 @@
 import { BLOCK_BYTES } from "./limits.js";
 
+/** Blocks kept for reuse: a fresh one must be cleared and collected, which costs more than filling it. */
+const MAX_FREE_BLOCKS = 16;
+
 /**
  * The bytes that were written and are not yet acknowledged, addressed by their offset in the stream.
  *
@@ -7,6 +10,8 @@ import { BLOCK_BYTES } from "./limits.js";
  * where it is, and only the last window of it is ever copied.
  */
 export class SendBuffer {
+  /** Size of the blocks that are made from now on. */
+  blockBytes: number = BLOCK_BYTES;
   /** Offset of the first byte still held. */
   start = 0;
   /** Offset behind the last byte held. */
@@ -15,7 +20,10 @@ export class SendBuffer {
   #chunks: Uint8Array[] = [];
   #skipped = 0;
   #borrowed = false;
-  /** The block that small owned chunks are gathered in, and how much of it is taken. It is always the last chunk's memory. */
+  /** For each chunk the block that it lies in; null for a borrowed one. No two chunks share a block. */
+  #blocks: (Uint8Array | null)[] = [];
+  readonly #free: Uint8Array[] = [];
+  /** The block that owned chunks are gathered in, and how much of it is taken. It is always the last chunk's memory. */
   #block: Uint8Array | null = null;
   #blockUsed = 0;
   /** Where the last copy ended, as the next one usually begins there. */
@@ -31,6 +39,7 @@ export class SendBuffer {
     if (this.#borrowed) throw new Error("append() before own(): the writer still lends the last chunk");
     if (chunk.length === 0) return;
     this.#chunks.push(chunk);
+    this.#blocks.push(null);
     this.end += chunk.length;
     this.#borrowed = true;
   }
@@ -40,6 +49,7 @@ export class SendBuffer {
     if (!this.#borrowed) return;
     this.#borrowed = false;
     let rest = this.#chunks.pop() as Uint8Array;
+    this.#blocks.pop();
     if (this.#chunks.length === 0) {
       rest = rest.subarray(this.#skipped);
       this.#skipped = 0;
@@ -60,6 +70,7 @@ export class SendBuffer {
     }
     if (whole > 0) {
       this.#chunks.splice(0, whole);
+      for (const block of this.#blocks.splice(0, whole)) this.#recycle(block);
       if (this.#chunks.length === 0) {
         this.#borrowed = false;
         this.#blockUsed = 0;
@@ -94,7 +105,7 @@ export class SendBuffer {
   /** Copies the beginning of `bytes` behind what is held and says how much of it. */
   #gather(bytes: Uint8Array): number {
     if (this.#block === null || this.#blockUsed === this.#block.length) {
-      this.#block = new Uint8Array(Math.max(BLOCK_BYTES, bytes.length));
+      this.#block = this.#free.pop() ?? new Uint8Array(this.blockBytes);
       this.#blockUsed = 0;
     }
     const from = this.#blockUsed;
@@ -106,8 +117,19 @@ export class SendBuffer {
       this.#chunks[this.#chunks.length - 1] = this.#block.subarray(last.byteOffset, this.#blockUsed);
     } else {
       this.#chunks.push(this.#block.subarray(from, this.#blockUsed));
+      this.#blocks.push(this.#block);
     }
     return taken;
+  }
+
+  #recycle(block: Uint8Array | null): void {
+    if (block !== null && block !== this.#block && this.#free.length < MAX_FREE_BLOCKS) this.#free.push(block);
+  }
+
+  /** Gives back what is kept for reuse only, as an idle connection should. */
+  trim(): void {
+    this.#free.length = 0;
+    if (this.#chunks.length === 0) this.#block = null;
   }
 
   #chunk(index: number): Uint8Array {

@@ -469,6 +469,7 @@ export class ExtendedConnection implements Connection {
     this.#asks++;
     this.#pingDue = true;
     this.#receiver.buffer.trim();
+    this.#sender.buffer.trim();
   }
 
   #onSilence(): void {

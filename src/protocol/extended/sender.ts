@@ -1,7 +1,7 @@
 import { type AckSample, type CongestionController, emptyAckSample } from "../congestion/controller.js";
 import { createController } from "../congestion/index.js";
 import type { ConnectionStats, ShortSegments } from "../connection.js";
-import { MAX_PEER_WINDOW_BYTES, MAX_SENT_SEGMENTS, MAX_WINDOW_BYTES } from "../limits.js";
+import { EXTENDED_BLOCK_BYTES, MAX_PEER_WINDOW_BYTES, MAX_SENT_SEGMENTS, MAX_WINDOW_BYTES } from "../limits.js";
 import { Pacer } from "../pacer.js";
 import { RttEstimator } from "../rtt.js";
 import { SendBuffer } from "../send-buffer.js";
@@ -18,6 +18,9 @@ const NEVER: number = Number.POSITIVE_INFINITY;
 const INITIAL_WINDOW_SEGMENTS = 32;
 /** What a peer is taken to have room for before it has said so: every receive buffer is larger than the first flight. */
 const INITIAL_PEER_WINDOW_BYTES: number = 64 * 1024;
+/** On a path of a shorter round trip than this, no more than so much is in flight. */
+const NEAR_RTT_MS = 2;
+const NEAR_WINDOW_BYTES: number = 2 * 1024 * 1024;
 /** How long the peer may hold an acknowledgement back (see receiver.ts). */
 export const MAX_ACK_DELAY_MS = 25;
 /** The least time before a tail loss probe: timers fire in whole milliseconds. */
@@ -26,7 +29,9 @@ const MIN_PROBE_TIMEOUT_MS = 4;
 export const BLACK_HOLE_TIMEOUTS = 2;
 /** Or after sending one segment so often, while smaller ones arrive. A third of all being lost does that once in 100,000. */
 const BLACK_HOLE_TRANSMISSIONS = 10;
-/** How often a window the peer is asked to acknowledge at once; one that needs no asking does it every 24 KiB. */
+/** A receiver may gather so much, or two segments, before it acknowledges; a sender that cannot wait for that asks. */
+export const BYTES_PER_ACK: number = 24 * 1024;
+/** How often in a window a peer is asked to acknowledge at once. */
 const ASKS_A_WINDOW = 4;
 /** A round trip takes some time, whatever the clock says: 0 means that there was no sample. */
 const LEAST_RTT_MS = 0.001;
@@ -94,6 +99,7 @@ export class Sender implements DeliveryListener {
     stats: ConnectionStats;
   }) {
     this.isn = options.isn;
+    this.buffer.blockBytes = EXTENDED_BLOCK_BYTES;
     this.segmentBytes = options.segmentBytes;
     this.#stats = options.stats;
     this.controller = createController(options.congestion, {
@@ -104,7 +110,13 @@ export class Sender implements DeliveryListener {
   }
 
   get cwnd(): number {
-    return Math.min(this.controller.cwnd, MAX_WINDOW_BYTES);
+    // What is on its way on so short a path waits in the peer's kernel, which has room for so much.
+    const most = this.rtt.minMs < NEAR_RTT_MS ? NEAR_WINDOW_BYTES : MAX_WINDOW_BYTES;
+    return Math.min(this.controller.cwnd, most);
+  }
+  /** Shorter than timers can tell apart, a round trip paces by its acknowledgements. */
+  get #pacingRate(): number {
+    return this.rtt.minMs < NEAR_RTT_MS ? NEVER : this.controller.pacingRate;
   }
   /** Position behind the last byte written, and of the FIN. */
   get dataEnd(): number {
@@ -127,6 +139,7 @@ export class Sender implements DeliveryListener {
   /** What was written before it was known that this edition is spoken. */
   adopt(buffer: SendBuffer): void {
     this.buffer = buffer;
+    this.buffer.blockBytes = EXTENDED_BLOCK_BYTES;
   }
 
   /** How long the handshake took is the first round trip known. The window is not known yet: the first flight may leave. */
@@ -166,12 +179,14 @@ export class Sender implements DeliveryListener {
   }
 
   /**
-   * Asked after each segment: whether the peer should acknowledge it at once, as it is the last one that may leave for now,
-   * and the window so small that a peer that gathers more before it acknowledges would stall us.
+   * Asked after each segment: whether the peer should acknowledge it at once, because the window is so small that a peer
+   * that gathers as much as it usually does before it acknowledges would stall us.
    */
   takeAsk(): boolean {
-    if (this.segments.inFlight + this.segmentBytes <= this.cwnd) return false;
-    if (this.sndNxt - this.#askedUpTo < this.cwnd / ASKS_A_WINDOW) return false;
+    const { cwnd, segmentBytes } = this;
+    if (cwnd >= ASKS_A_WINDOW * Math.max(BYTES_PER_ACK, 2 * segmentBytes)) return false;
+    const stalls = this.segments.inFlight + segmentBytes > cwnd && this.#askedUpTo <= this.sndUna;
+    if (!stalls && this.sndNxt - this.#askedUpTo < Math.max(2 * segmentBytes, cwnd / ASKS_A_WINDOW)) return false;
     this.#askedUpTo = this.sndNxt;
     return true;
   }
@@ -411,7 +426,7 @@ export class Sender implements DeliveryListener {
     ack.delivered = this.#delivered;
     ack.inRecovery = this.#recoveryEnd > 0;
     this.controller.onAck(ack);
-    this.#pacer.setRate(this.controller.pacingRate, this.segmentBytes, now);
+    this.#pacer.setRate(this.#pacingRate, this.segmentBytes, now);
     ack.ackedBytes = ack.lostBytes = 0;
   }
 
@@ -452,7 +467,7 @@ export class Sender implements DeliveryListener {
     this.#undo.begin();
     this.#undo.onLost(segments.lossCount - lostBefore);
     this.controller.onTimeout(before, now);
-    this.#pacer.setRate(this.controller.pacingRate, this.segmentBytes, now);
+    this.#pacer.setRate(this.#pacingRate, this.segmentBytes, now);
     this.#waiting = "timeout";
     this.timerAt = now + rtt.timeoutMs;
   }
