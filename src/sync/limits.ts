@@ -79,8 +79,8 @@ export const MAX_PARTIALS = 64;
 export const PING_MS = 3000;
 /** A peer that has sent nothing for this long is lost. */
 export const SILENCE_MS = 15_000;
-/** How long the first message (HELLO, WELCOME) may take. */
-export const HANDSHAKE_MS = 10_000;
+/** How long the first message (HELLO, WELCOME) may take: longer than the transport waits, whose error says more. */
+export const HANDSHAKE_MS = 12_000;
 /** How long a peer may take to answer BYE. */
 export const GOODBYE_MS = 5000;
 /** … when we were unsubscribed and nobody waits for it. */

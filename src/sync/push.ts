@@ -71,7 +71,10 @@ class Pusher {
   readonly #failures = new Map<string, Failure>();
   readonly #reported = new Set<string>();
   readonly #settleMs: number;
+  /** Files that changed while they were read, waiting to be read again. */
+  readonly #resting = new Set<string>();
   #news: Deferred = deferred();
+  #sleeping: Deferred = deferred();
   #ended = false;
   #looked = false;
   #restless = 0;
@@ -103,6 +106,7 @@ class Pusher {
   stop(): void {
     this.#stopping.abort(new SyncError("ERR_CONNECTION_LOST", "stopped"));
     for (const timer of this.#timers) clearTimeout(timer);
+    this.#sleeping.resolve();
     this.#wake();
   }
 
@@ -145,10 +149,9 @@ class Pusher {
   }
 
   async #sleep(ms: number): Promise<void> {
-    const slept = deferred();
-    this.#after(ms, slept.resolve);
-    this.#stopping.signal.addEventListener("abort", () => slept.resolve(), { once: true });
-    await slept.promise;
+    this.#sleeping = deferred();
+    this.#after(ms, this.#sleeping.resolve);
+    await this.#sleeping.promise;
   }
 
   #after(ms: number, task: () => void): void {
@@ -163,7 +166,10 @@ class Pusher {
   #later(folder: string, paths: Iterable<string>, ms: number): void {
     const again = [...paths];
     this.#after(ms, () => {
-      for (const path of again) this.#dirty.add({ folder, path, reason: "again" });
+      for (const path of again) {
+        this.#resting.delete(path);
+        this.#dirty.add({ folder, path, reason: "again" });
+      }
       this.#wake();
     });
   }
@@ -198,7 +204,7 @@ class Pusher {
     if (walked !== undefined && round.done > 0) this.#dirty.add(everything(folder, "until two walks agree"));
     else if (this.#failures.size > 0) this.#tryAgain(folder, round.done > 0);
     else this.#failing = 0;
-    if (this.#dirty.empty && round.changed.size === 0) this.#tellSynced();
+    if (this.#dirty.empty && this.#resting.size === 0) this.#tellSynced();
   }
 
   /** Takes in what failed; says of each path only what it has not said before. */
@@ -222,6 +228,7 @@ class Pusher {
   #waitForRest(folder: string, paths: ReadonlySet<string>): void {
     this.#restless++;
     if (!this.#ended || this.#restless <= MAX_CHANGED_ROUNDS) {
+      for (const path of paths) this.#resting.add(path);
       this.#later(folder, paths, Math.min(this.#settleMs * 2 ** Math.min(this.#restless, 10), 2000));
       return;
     }
@@ -239,8 +246,9 @@ class Pusher {
       if (progress) this.#dirty.add(everything(folder, "until two walks agree"));
       return;
     }
+    if (this.#timers.size > 0) return;
     const delayMs = Math.min((this.#options.retryMs ?? 5000) * 2 ** Math.min(this.#failing++, 10), WALK_EVERY_MS);
-    if (this.#timers.size === 0) this.#later(folder, this.#failures.keys(), delayMs);
+    this.#later(folder, this.#failures.keys(), delayMs);
   }
 
   #incomplete(): SyncError {

@@ -8,7 +8,7 @@ import { SyncError } from "./errors.js";
 import { GOODBYE_MS, HANDSHAKE_MS, MAX_LISTED_ENTRIES, PROTOCOL_VERSION } from "./limits.js";
 import type { Operation } from "./plan.js";
 import { Sender } from "./send.js";
-import type { Message } from "./wire.js";
+import { encode, type Message } from "./wire.js";
 
 /** What became of one operation, or how far it is. */
 export type Outcome =
@@ -70,7 +70,7 @@ export interface RemoteSession extends Remote {
  * session ends, or when this rejects (with a {@link SyncError}: what the server answered, or how the connection broke).
  */
 export async function openRemote(duplex: Duplex, options: RemoteOptions, signal?: AbortSignal): Promise<RemoteSession> {
-  const remote = new WireRemote(duplex, options);
+  const remote = greet(duplex, options);
   const abort = (): void => remote.destroy();
   signal?.addEventListener("abort", abort, { once: true });
   try {
@@ -79,6 +79,15 @@ export async function openRemote(duplex: Duplex, options: RemoteOptions, signal?
     return remote;
   } finally {
     signal?.removeEventListener("abort", abort);
+  }
+}
+
+function greet(duplex: Duplex, options: RemoteOptions): WireRemote {
+  try {
+    return new WireRemote(duplex, options);
+  } catch (error) {
+    duplex.on("error", () => {}).destroy();
+    throw error;
   }
 }
 
@@ -95,6 +104,9 @@ class WireRemote implements RemoteSession {
 
   constructor(duplex: Duplex, options: RemoteOptions) {
     this.#listing.promise.catch(() => {});
+    const { name, clientId, instanceId, label = "" } = options;
+    // What no greeting may hold is refused before anything is begun.
+    const hello = encode({ type: "hello", version: PROTOCOL_VERSION, name, clientId, instanceId, label });
     this.#handshake = setTimeout(
       () => this.#channel.destroy(new SyncError("ERR_PEER_SILENT", "the server did not answer the greeting")),
       options.handshakeMs ?? HANDSHAKE_MS,
@@ -105,8 +117,7 @@ class WireRemote implements RemoteSession {
       onMessage: (message) => this.#receive(message),
       onClose: (error) => this.#finish(error),
     });
-    const { name, clientId, instanceId, label = "" } = options;
-    this.#channel.send({ type: "hello", version: PROTOCOL_VERSION, name, clientId, instanceId, label });
+    this.#channel.sendFrame(hello);
   }
 
   get listing(): Promise<void> {

@@ -97,19 +97,17 @@ export class Round {
 
   #carryOut(folder: string, operations: readonly Operation[]): Promise<void> {
     return new Promise((resolve, reject) => {
-      const subscription = this.#remote.apply(folder, operations).subscribe({
+      const applying = this.#remote.apply(folder, operations).subscribe({
         next: (outcome) => this.#take(outcome),
         error: reject,
         complete: resolve,
       });
-      this.#signal.addEventListener(
-        "abort",
-        () => {
-          subscription.unsubscribe();
-          reject(this.#signal.reason);
-        },
-        { once: true },
-      );
+      const stop = (): void => {
+        applying.unsubscribe();
+        reject(this.#signal.reason);
+      };
+      this.#signal.addEventListener("abort", stop);
+      applying.add(() => this.#signal.removeEventListener("abort", stop));
     });
   }
 

@@ -1,4 +1,5 @@
 /** What is in a folder: walked as a whole, or looked at path by path. Symbolic links are never followed. */
+import { isUtf8 } from "node:buffer";
 import { type BigIntStats, type Dirent, lstatSync, readlinkSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { setImmediate as yieldToOthers } from "node:timers/promises";
@@ -145,8 +146,14 @@ export function readEntry(folder: string, path: string): Entry {
   const stats = lstatSync(full, { bigint: true });
   if (stats.isFile()) return fileEntry(path, stats);
   if (stats.isDirectory()) return { kind: "directory", path };
-  if (stats.isSymbolicLink()) return { kind: "symlink", path, target: readlinkSync(full) };
+  if (stats.isSymbolicLink()) return { kind: "symlink", path, target: readTarget(full, path) };
   throw new SyncError("ERR_UNSUPPORTED", "it is neither a file, a folder nor a symbolic link", { path });
+}
+
+function readTarget(full: string, path: string): string {
+  const target = readlinkSync(full, { encoding: "buffer" });
+  if (isUtf8(target)) return target.toString();
+  throw new SyncError("ERR_UNSUPPORTED", "it is a link to a name that is not valid UTF-8", { path });
 }
 
 /** A file's entry from its stats; `version` tells its contents apart on this file system. */

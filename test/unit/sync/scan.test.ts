@@ -44,13 +44,15 @@ describe("scanFolder", () => {
     await expect(scanFolder(path.join(folder, "file"))).rejects.toMatchObject({ code: "ERR_FOLDER" });
   });
 
-  test.runIf(onUnix)("a pipe is a problem that hides nothing; a name that is no UTF-8 is one too", async () => {
+  test.runIf(onUnix)("a pipe is a problem that hides nothing; names that are no UTF-8 are too", async () => {
     const folder = tempFolder();
     execFileSync("mkfifo", [path.join(folder, "pipe")]);
     fs.writeFileSync(Buffer.concat([Buffer.from(`${folder}/`), Buffer.from([0x62, 0xff])]), "x");
+    fs.symlinkSync(Buffer.from([0x62, 0xfe]), path.join(folder, "link"));
     const { entries, problems } = await scanFolder(folder);
     expect(entries.size).toBe(0);
     expect(problems.map(({ code, unreadable }) => [code, unreadable])).toEqual([
+      ["ERR_UNSUPPORTED", false],
       ["ERR_UNSUPPORTED", false],
       ["ERR_UNSUPPORTED", false],
     ]);
