@@ -23,7 +23,7 @@ export class PathCheck {
   address = "";
   port = 0;
   /** When there is something to do, Infinity for never. */
-  timerAt = NEVER;
+  timerAt: number = NEVER;
   /** The challenge that is to be sent now. */
   due: Nonce | null = null;
   #sent: Nonce | null = null;
