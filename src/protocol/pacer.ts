@@ -30,6 +30,11 @@ export class Pacer {
     this.#rate = rate;
   }
 
+  /** The segment size changed (path MTU discovery). */
+  setSegmentBytes(segmentBytes: number): void {
+    this.#segmentBytes = segmentBytes;
+  }
+
   /** How many bytes may leave now. */
   budget(now: number): number {
     if (this.#rate === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;

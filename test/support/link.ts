@@ -6,6 +6,8 @@ export interface LinkOptions {
   /** Up to so much later, still in order. */
   readonly jitterMs: number;
   readonly loss: number;
+  /** How many datagrams in a row are lost on average, 1 unless told; `loss` stays their share of all. */
+  readonly lossBurst?: number;
   readonly duplication: number;
   /** Held back, up to `holdBackMs`, while others pass. */
   readonly reordering: number;
@@ -67,8 +69,10 @@ export interface Arrival {
 
 /** One direction between two hosts: says when, and as what, a datagram arrives. */
 export class Link {
-  readonly options: LinkOptions;
+  /** May be changed in the middle of things. */
+  options: LinkOptions;
   readonly #random: Random;
+  #inLossBurst = false;
   #lineIsFreeAt = 0;
   #lastArrivalAt = 0;
 
@@ -83,7 +87,7 @@ export class Link {
     const random = this.#random;
     if (datagram.length > options.mtuBytes) return [];
     const leavesAt = this.#leavesAt(datagram.length, now);
-    if (leavesAt === null || random.chance(options.loss)) return [];
+    if (leavesAt === null || this.#loses()) return [];
     if (random.chance(options.corruption)) return [];
 
     const arrivals = [{ at: this.#arrivesAt(leavesAt), datagram: this.#garbled(datagram) }];
@@ -92,6 +96,16 @@ export class Link {
       arrivals.push({ at, datagram: this.#garbled(datagram) });
     }
     return arrivals;
+  }
+
+  /** With bursts: a link that is good or bad, and changes between the two (Gilbert). */
+  #loses(): boolean {
+    const { loss, lossBurst = 1 } = this.options;
+    if (lossBurst <= 1) return this.#random.chance(loss);
+    const leave = 1 / lossBurst;
+    const enter = (leave * loss) / (1 - loss);
+    this.#inLossBurst = this.#inLossBurst ? !this.#random.chance(leave) : this.#random.chance(enter);
+    return this.#inLossBurst;
   }
 
   /** When the line has sent it; null when the queue in front of it is full. */

@@ -1,4 +1,4 @@
-import { type Connection, type Failure, Signal } from "../../src/protocol/index.js";
+import { type Connection, type Failure, MAX_DATAGRAM_BYTES, Signal } from "../../src/protocol/index.js";
 import { Link, type LinkOptions } from "./link.js";
 import { Random } from "./random.js";
 
@@ -27,13 +27,17 @@ export interface Behaviour {
 
 export interface HostOptions {
   readonly endpoint: SimulatedEndpoint;
-  /** Data in a full segment. */
+  /** Data in a full segment; 1 where segments have no one size. */
   readonly segmentBytes: number;
+  /** Its timers fire at multiples of so many ms only, as an event loop's do. Default: exactly. */
+  readonly timerTickMs?: number;
   readonly receiveBufferBytes: number;
   /** What to do with a connection that a client, by its host's name, has opened. */
   readonly accept?: (client: string) => Behaviour;
 }
 
+/** A header, a length, a code. */
+const RESET_BYTES = 16;
 const LONGEST_RUN_MS = 4 * 3600_000;
 const MOST_DATAGRAMS_A_DRAIN = 10_000;
 const PORT = 5000;
@@ -43,11 +47,20 @@ const REMEMBERED_EVENTS = 24;
 export class Host {
   readonly name: string;
   readonly options: HostOptions;
+  /** Where its datagrams come from. */
+  address: string;
   readonly programs = new Map<Connection, Program>();
 
   constructor(name: string, options: HostOptions) {
-    this.name = name;
+    this.name = this.address = name;
     this.options = options;
+  }
+
+  /** When its timers want to be served. */
+  deadline(): number {
+    const { endpoint, timerTickMs = 0 } = this.options;
+    const at = endpoint.deadline();
+    return timerTickMs > 0 && at !== Number.POSITIVE_INFINITY ? Math.ceil(at / timerTickMs) * timerTickMs : at;
   }
 }
 
@@ -61,10 +74,10 @@ export class Simulation {
   datagrams = 0;
   readonly random: Random;
   readonly hosts = new Map<string, Host>();
-  readonly #linkFor: (from: string, to: string) => LinkOptions;
+  #linkFor: (from: string, to: string) => LinkOptions;
   readonly #links = new Map<string, Link>();
   readonly #events = new EventQueue();
-  readonly #out = new Uint8Array(2048);
+  readonly #out = new Uint8Array(MAX_DATAGRAM_BYTES + 1);
   readonly #log: LoggedDatagram[] = [];
   readonly #tolerant: boolean;
 
@@ -96,6 +109,34 @@ export class Simulation {
     return program;
   }
 
+  /** The network is another one from now on; what is on its way arrives as it would have. */
+  changeLinks(linkFor: (from: string, to: string) => LinkOptions): void {
+    this.#linkFor = linkFor;
+    for (const [key, link] of this.#links) {
+      const [from, to] = key.split(" > ") as [string, string];
+      link.options = linkFor(from, to);
+    }
+  }
+
+  /** Lets a program do something with its connection. */
+  perform(program: Program, action: (connection: Connection, now: number) => void): void {
+    action(program.connection, this.now);
+    this.#drain(program.host, program);
+  }
+
+  /** A datagram from anywhere that claims to be from somewhere. */
+  inject(from: string, to: string, datagram: Uint8Array): void {
+    this.#arrive(from, to, datagram);
+  }
+
+  /** The program at the other end. */
+  peerOf(program: Program): Program | undefined {
+    const host = this.#hostAt(program.connection.remoteAddress);
+    const id = program.connection.connectionId;
+    const others = [...(host?.programs.values() ?? [])].filter((other) => other.connection.connectionId === id);
+    return others.find((other) => other.connection.remoteAddress === program.host.address);
+  }
+
   /** Does something at a time. */
   at(time: number, action: () => void): void {
     this.#events.push(time, action);
@@ -118,35 +159,47 @@ export class Simulation {
   }
 
   /** Lets a program act and hands over what its connection has to send. */
-  #drain(host: Host, program: Program): void {
+  #drain(host: Host, program: Program, timedOut = false): void {
     const { connection } = program;
     do {
-      this.#transmit(host, program);
+      this.#transmit(host, program, timedOut);
     } while (program.act(connection.signals(), this));
     host.options.endpoint.settle(connection);
-    if (!connection.closed && connection.deadline() < this.now) this.fail("a deadline in the past", program);
+    const lateBy = this.now - connection.deadline();
+    if (!connection.closed && lateBy > (host.options.timerTickMs ?? 0)) this.fail("a deadline in the past", program);
   }
 
-  #transmit(host: Host, program: Program): void {
+  #transmit(host: Host, program: Program, timedOut: boolean): void {
     const { connection } = program;
     const wasClosed = connection.closed;
+    let mayProbe = timedOut;
     for (let count = 0; ; count++) {
       const inFlightBefore = connection.bytesInFlight;
       const resentBefore = connection.stats.retransmissions;
       const length = connection.transmit(this.#out, this.now);
       if (length === 0) return;
-      if (wasClosed) this.fail("sends after it has closed", program);
+      // The extended edition says goodbye.
+      const goodbye = connection.edition === "extended" && length === RESET_BYTES && !program.saidGoodbye;
+      if (wasClosed && !goodbye) this.fail("sends after it has closed", program);
+      program.saidGoodbye = wasClosed;
       if (count > MOST_DATAGRAMS_A_DRAIN) this.fail("sends without end", program);
       const resent = connection.stats.retransmissions > resentBefore;
-      this.#checkSegment(host, program, connection.bytesInFlight - inFlightBefore, resent);
-      this.#send(host, connection.remoteAddress, this.#out.slice(0, length));
+      const sent = connection.bytesInFlight - inFlightBefore;
+      this.#checkSegment(host, program, sent, resent || (mayProbe && length === connection.datagramBytes));
+      if (sent > 0) mayProbe = false;
+      const { datagramBytes } = connection;
+      for (let at = 0; at < length; at += datagramBytes) {
+        this.#send(host, connection.sendAddress, this.#out.slice(at, Math.min(length, at + datagramBytes)));
+      }
     }
   }
 
-  #checkSegment(host: Host, program: Program, bytes: number, resent: boolean): void {
+  /** `free`: repeated by the classic protocol's rules, or a tail loss probe; neither asks the window. */
+  #checkSegment(host: Host, program: Program, bytes: number, free: boolean): void {
     const { connection } = program;
     if (bytes <= 0) return;
-    if (!resent && connection.bytesInFlight > connection.cwnd) {
+    const alone = connection.bytesInFlight === bytes && bytes < connection.datagramBytes;
+    if (!free && !alone && connection.bytesInFlight > connection.cwnd) {
       this.fail(`${connection.bytesInFlight} bytes in flight, the window is ${connection.cwnd}`, program);
     }
     const last = program.endCalled && connection.bytesHeld === connection.bytesInFlight;
@@ -157,14 +210,21 @@ export class Simulation {
 
   #send(from: Host, to: string, datagram: Uint8Array): void {
     this.datagrams++;
-    this.#remember(from.name, to, "sent", datagram);
-    for (const arrival of this.#link(from.name, to).carry(datagram, this.now)) {
-      this.at(arrival.at, () => this.#arrive(from.name, to, arrival.datagram));
+    const { address } = from;
+    this.#remember(address, to, "sent", datagram);
+    for (const arrival of this.#link(address, to).carry(datagram, this.now)) {
+      this.at(arrival.at, () => this.#arrive(address, to, arrival.datagram));
     }
   }
 
+  #hostAt(address: string): Host | undefined {
+    const host = this.hosts.get(address);
+    if (host?.address === address) return host;
+    return [...this.hosts.values()].find((other) => other.address === address);
+  }
+
   #arrive(from: string, to: string, datagram: Uint8Array): void {
-    const host = this.hosts.get(to);
+    const host = this.#hostAt(to);
     if (host === undefined) return;
     this.#remember(from, to, "arrives", datagram);
     const connection = host.options.endpoint.receive(datagram, from, PORT, this.now);
@@ -183,10 +243,11 @@ export class Simulation {
   #expire(): void {
     for (const host of this.hosts.values()) {
       const { endpoint } = host.options;
+      if (host.deadline() > this.now) continue;
       for (let connection = endpoint.expire(this.now); connection !== null; connection = endpoint.expire(this.now)) {
         const program = host.programs.get(connection);
         if (program === undefined) this.fail("a timer of a connection that nobody knows");
-        this.#drain(host, program);
+        this.#drain(host, program, true);
         if (connection.deadline() <= this.now) this.fail("a timer that runs out again at once", program);
       }
       if (endpoint.deadline() <= this.now) this.fail(`${host.name} has a deadline that expire() does not move`);
@@ -195,7 +256,7 @@ export class Simulation {
 
   #nextDeadline(): number {
     let next = Number.POSITIVE_INFINITY;
-    for (const host of this.hosts.values()) next = Math.min(next, host.options.endpoint.deadline());
+    for (const host of this.hosts.values()) next = Math.min(next, host.deadline());
     return next;
   }
 
@@ -254,8 +315,13 @@ export class Program {
   closed = false;
   /** Bytes read so far. */
   received = 0;
-  /** Largest number of bytes that the connection held for sending. */
+  /** Largest number of bytes that the connection held for sending, and the largest high water mark. */
   mostHeldBytes = 0;
+  mostHighWaterMark = 0;
+  saidGoodbye = false;
+  /** When the peer had acknowledged everything; when everything was read here. */
+  finishedAt = Number.NaN;
+  readAt = Number.NaN;
   readonly #random: Random;
   readonly #tolerant: boolean;
   #written = 0;
@@ -285,6 +351,7 @@ export class Program {
     if (signals & Signal.connected) this.#once(this.connected, "connected", simulation);
     if (signals & Signal.finished) this.#once(this.finished, "finished", simulation);
     this.connected ||= (signals & Signal.connected) !== 0;
+    if (signals & Signal.finished) this.finishedAt = simulation.now;
     this.finished ||= (signals & Signal.finished) !== 0;
     if (signals & Signal.writable) this.#takeBack(simulation);
     this.closed = this.connection.closed;
@@ -307,6 +374,7 @@ export class Program {
       }
     }
     this.received += bytes.length;
+    if (this.received === this.behaviour.expects.length) this.readAt = simulation.now;
     return true;
   }
 
@@ -331,9 +399,13 @@ export class Program {
       const chunk = behaviour.sends.slice(this.#written, this.#written + length);
       this.#written += length;
       acted = true;
+      this.mostHighWaterMark = Math.max(this.mostHighWaterMark, connection.highWaterMark);
       if (connection.write(chunk, simulation.now)) chunk.fill(0xee);
       else this.#lent = chunk;
       this.mostHeldBytes = Math.max(this.mostHeldBytes, connection.bytesHeld);
+      if (connection.bytesHeld > this.mostHighWaterMark + length) {
+        simulation.fail(`holds ${connection.bytesHeld} bytes, the mark is ${connection.highWaterMark}`, this);
+      }
     }
     const allRead = connection.ended && connection.readableBytes === 0;
     if (this.#lent === null && this.#written === behaviour.sends.length && (allRead || !behaviour.endsLast)) {

@@ -74,7 +74,6 @@ export class ExtendedConnection implements Connection {
   #finished = false;
   #passiveClose = false;
 
-  // What is to be sent at the next chance.
   #synAckDue = false;
   #resetDue: ResetReason | null = null;
   #pingDue = false;

@@ -1,15 +1,13 @@
 import { EXTENDED_BLOCK_BYTES, MAX_EXTENDED_GAPS, MAX_SACK_BLOCKS } from "../limits.js";
 import { type Range, ReceiveBuffer } from "../receive-buffer.js";
 import { toPosition, toSequence } from "../sequence.js";
-import { MAX_ACK_DELAY_MS, SEQUENCE_MODULUS } from "./sender.js";
+import { BYTES_PER_ACK, MAX_ACK_DELAY_MS, SEQUENCE_MODULUS } from "./sender.js";
 import { ACK_BYTES, type Packet, type PacketWriter, SACK_BLOCK_BYTES } from "./wire.js";
 
 const NEVER: number = Number.POSITIVE_INFINITY;
 
 /** At the start every second segment is acknowledged, so that the peer's window opens quickly (RFC 9293 section 3.8.6.3). */
 const QUICK_SEGMENTS = 64;
-/** Later one acknowledgement for so many bytes will do; a peer whose window is full asks for one (PING). */
-const BYTES_PER_ACK: number = 24 * 1024;
 /** The share of the window that a reader must free before the peer is told without other occasion. */
 const WINDOW_UPDATE_SHARE = 8;
 

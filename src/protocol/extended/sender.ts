@@ -6,6 +6,7 @@ import { Pacer } from "../pacer.js";
 import { RttEstimator } from "../rtt.js";
 import { SendBuffer } from "../send-buffer.js";
 import { toPosition } from "../sequence.js";
+import { DeliveryRate } from "./delivery-rate.js";
 import { Rack } from "./rack.js";
 import { type DeliveryListener, type SentSegment, SentSegments } from "./sent-segments.js";
 import { Undo } from "./undo.js";
@@ -83,13 +84,7 @@ export class Sender implements DeliveryListener {
   /** Position up to which the peer was last asked to acknowledge at once. */
   #askedUpTo = 0;
   #probeDue = false;
-  /** Delivery rate (draft-ietf-ccwg-bbr section 4.1). */
-  #delivered = 0;
-  #deliveredAt = 0;
-  #firstSentAt = 0;
-  #appLimitedUntil = 0;
-  #samplePriorAt = 0;
-  #sampleSendMs = 0;
+  readonly #rate = new DeliveryRate();
 
   constructor(options: {
     isn: number;
@@ -133,6 +128,7 @@ export class Sender implements DeliveryListener {
   setSegmentBytes(bytes: number): void {
     if (bytes < this.segmentBytes) this.segments.split(bytes);
     this.segmentBytes = bytes;
+    this.#pacer.setSegmentBytes(bytes);
     this.controller.setSegmentBytes(bytes);
   }
 
@@ -217,7 +213,7 @@ export class Sender implements DeliveryListener {
   noteIfAppLimited(): void {
     const { segments } = this;
     if (segments.hasLost || segments.inFlight >= this.cwnd || this.#newLength(this.segmentBytes) > 0) return;
-    this.#appLimitedUntil = Math.max(1, this.#delivered + segments.inFlight);
+    this.#rate.onAppLimited(segments.inFlight);
   }
 
   /** Data bytes of the next new segment; 1 for a FIN alone; 0 when there is none to send now. */
@@ -254,11 +250,7 @@ export class Sender implements DeliveryListener {
 
   #left(segment: SentSegment, now: number): void {
     const { inFlight } = this.segments;
-    if (inFlight === segment.bytes) this.#firstSentAt = this.#deliveredAt = now;
-    segment.firstSentAt = this.#firstSentAt;
-    segment.deliveredAt = this.#deliveredAt;
-    segment.delivered = this.#delivered;
-    segment.appLimited = this.#appLimitedUntil > 0;
+    this.#rate.onSent(segment, inFlight, now);
     this.#pacer.onSent(segment.bytes, now);
     this.controller.onSent(segment.bytes, inFlight, now);
     if (this.#waiting === "nothing" || this.#waiting === "tail-probe") this.#arm(now);
@@ -291,8 +283,8 @@ export class Sender implements DeliveryListener {
     this.windowEnd = Math.max(this.windowEnd, position + Math.min(packet.windowBytes, MAX_PEER_WINDOW_BYTES));
     const ack = this.#ack;
     ack.priorInFlight = this.segments.inFlight;
-    ack.ackedBytes = ack.lostBytes = ack.rttMs = ack.deliveryRate = 0;
-    ack.priorDelivered = -1;
+    ack.ackedBytes = ack.lostBytes = ack.rttMs = 0;
+    this.#rate.beginAck();
     this.#echoedAt = fromWireTime(now, packet.echo);
     this.#rack.beginAck();
     this.#deliver(packet, position);
@@ -309,18 +301,11 @@ export class Sender implements DeliveryListener {
     const ack = this.#ack;
     const now = this.#now;
     ack.ackedBytes += segment.bytes;
-    this.#delivered += segment.bytes;
-    this.#deliveredAt = now;
+    this.#rate.onDelivered(segment, now);
     if (segment.wasLost && (segment.transmissions === 1 || this.#echoedAt < segment.sentAt)) {
       this.#undo.onOriginal(segment.transmissions > 1);
     }
     this.#rack.onDelivered(segment, this.#echoedAt, this.rtt.minMs, now);
-    if (segment.delivered < ack.priorDelivered) return;
-    ack.priorDelivered = segment.delivered;
-    ack.appLimited = segment.appLimited;
-    this.#samplePriorAt = segment.deliveredAt;
-    this.#sampleSendMs = segment.sentAt - segment.firstSentAt;
-    this.#firstSentAt = segment.sentAt;
   }
 
   #deliver(packet: Packet, position: number): void {
@@ -410,20 +395,11 @@ export class Sender implements DeliveryListener {
   #report(now: number): void {
     const ack = this.#ack;
     if (ack.ackedBytes === 0 && ack.lostBytes === 0) return;
-    if (this.#delivered > this.#appLimitedUntil) this.#appLimitedUntil = 0;
-    if (ack.priorDelivered >= 0) {
-      const intervalMs = Math.max(this.#sampleSendMs, this.#deliveredAt - this.#samplePriorAt);
-      // A burst that is acknowledged faster than anything can travel says nothing about the path.
-      if (intervalMs >= this.rtt.minMs && intervalMs > 0) {
-        ack.deliveryRate = (this.#delivered - ack.priorDelivered) / intervalMs;
-      }
-    }
-    ack.priorDelivered = Math.max(0, ack.priorDelivered);
+    this.#rate.report(ack, this.rtt.minMs);
     ack.now = now;
     ack.inFlight = this.segments.inFlight;
     ack.smoothedRttMs = this.rtt.smoothedMs;
     ack.minRttMs = this.rtt.minMs === NEVER ? 0 : this.rtt.minMs;
-    ack.delivered = this.#delivered;
     ack.inRecovery = this.#recoveryEnd > 0;
     this.controller.onAck(ack);
     this.#pacer.setRate(this.#pacingRate, this.segmentBytes, now);
@@ -441,8 +417,8 @@ export class Sender implements DeliveryListener {
     if (this.segments.length === 0) return;
     if (waiting === "reordering") {
       this.#ack.priorInFlight = this.segments.inFlight;
-      this.#ack.ackedBytes = this.#ack.rttMs = this.#ack.deliveryRate = 0;
-      this.#ack.priorDelivered = -1;
+      this.#ack.ackedBytes = this.#ack.rttMs = 0;
+      this.#rate.beginAck();
       this.#detectLosses(now);
       this.#report(now);
     } else if (waiting === "tail-probe") {

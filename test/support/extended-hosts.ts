@@ -1,0 +1,63 @@
+import {
+  type ControllerName,
+  DEFAULT_EDITION,
+  Endpoint,
+  type ExtendedOptions,
+  editionNamed,
+} from "../../src/protocol/index.js";
+import { Random } from "./random.js";
+import type { SimulatedKind, VariantOptions } from "./scenarios.js";
+import type { HostOptions } from "./simulation.js";
+
+/** The least window there is; a variant may ask for less and gets this. */
+const LEAST_WINDOW_BYTES = 64 * 1024;
+
+export interface ExtendedHostOptions extends VariantOptions {
+  readonly congestion?: ControllerName;
+  readonly maxDatagramBytes?: number;
+  readonly windowBytes?: number;
+  /** Falls back to the classic edition. */
+  readonly required?: boolean;
+  readonly timerTickMs?: number;
+  readonly seed?: number;
+}
+
+/** A host that speaks the extended edition, with others only unless that is all it is to speak. */
+export function extendedHost(options: ExtendedHostOptions = {}): HostOptions {
+  const { accept, congestion = "bbr", maxDatagramBytes = 1472, windowBytes = 1024 * 1024, required = true } = options;
+  const receiveBufferBytes = Math.max(LEAST_WINDOW_BYTES, options.receiveBufferBytes ?? windowBytes);
+  const random = new Random(options.seed ?? (accept === undefined ? 0xc11e47 : 0x5e17e7));
+  const extended: ExtendedOptions = {
+    random: () => random.next(),
+    required,
+    windowBytes: receiveBufferBytes,
+    maxDatagramBytes: () => maxDatagramBytes,
+    congestion,
+  };
+  return {
+    endpoint: new Endpoint({ edition: editionNamed(DEFAULT_EDITION), accept: accept !== undefined, extended }),
+    segmentBytes: 1,
+    receiveBufferBytes,
+    ...(options.timerTickMs === undefined ? {} : { timerTickMs: options.timerTickMs }),
+    ...(accept === undefined ? {} : { accept }),
+  };
+}
+
+/** The extended edition with one congestion controller: datagrams and windows of several sizes. */
+export function extendedKind(congestion: ControllerName): SimulatedKind {
+  const sizes = [
+    { maxDatagramBytes: 1200, windowBytes: LEAST_WINDOW_BYTES },
+    { maxDatagramBytes: 1472, windowBytes: 1024 * 1024 },
+    { maxDatagramBytes: 1472, windowBytes: 16 * 1024 * 1024, timerTickMs: 1 },
+    // More than the path takes.
+    { maxDatagramBytes: 65_507, windowBytes: 256 * 1024 },
+  ];
+  return {
+    name: `extended, ${congestion}`,
+    variants: sizes.map((size) => ({
+      segmentBytes: 1,
+      interestingLengths: [0, 1, 1177, 1178, 1179, 1182, 1454, 65_536, 2 * 65_536],
+      host: (options) => extendedHost({ ...size, congestion, ...options }),
+    })),
+  };
+}
