@@ -21,6 +21,8 @@ export interface ReceiveOptions {
 
 /** The course server: saves each connection to `<DIR>/<id>.file` until a signal ends it. */
 export async function receive(port: number, directory: string, options: ReceiveOptions): Promise<void> {
+  // From here on, as a signal may come as soon as somebody has read that we listen.
+  const signalled = untilSignal();
   await mkdir(directory, { recursive: true });
   const unfinished = new Set<string>();
   const server = createServer(
@@ -45,7 +47,7 @@ export async function receive(port: number, directory: string, options: ReceiveO
   const { address, port: bound } = server.address() ?? { address: "", port };
   process.stderr.write(`listening on ${endpointName(address, bound)}\n`);
 
-  await untilSignal();
+  await signalled;
   for (const file of unfinished) writeFileSync(file, INCOMPLETE);
 }
 

@@ -11,6 +11,8 @@ export interface ServeCommandOptions {
 
 /** Keeps mirrors under `directory` until a signal ends it. */
 export async function serve(directory: string, options: ServeCommandOptions): Promise<void> {
+  // From here on, as a signal may come as soon as somebody has read that we listen.
+  const signalled = untilSignal();
   const serving = await startServing({
     dir: directory,
     port: options.port,
@@ -30,7 +32,7 @@ export async function serve(directory: string, options: ServeCommandOptions): Pr
         "anybody who reaches it can read, replace and delete what is mirrored. Use it in a network that you trust.",
     );
   }
-  await untilSignal();
+  await signalled;
   await serving.close();
 }
 
