@@ -375,8 +375,8 @@ function readIdentity(reader: Reader): FileIdentity {
 }
 
 function readEntries(reader: Reader): Entry[] {
-  // An entry takes at least 4 bytes, so the count cannot make us hold more than the payload justifies.
-  const count = reader.count(reader.u32(), 4);
+  // An entry takes at least 3 bytes, so the count cannot make us hold more than the payload justifies.
+  const count = reader.count(reader.u32(), 3);
   const entries: Entry[] = [];
   for (let i = 0; i < count; i++) {
     const kind = readKind(reader);
