@@ -1,7 +1,7 @@
 // `npm start [-- FOLDER]`: a server on this machine, a folder mirrored to it, and the mirror followed, by the real commands.
 import { spawn } from "node:child_process";
 import { mkdirSync, statSync } from "node:fs";
-import { basename, dirname, join, relative, resolve } from "node:path";
+import { basename, dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
@@ -20,19 +20,15 @@ if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) {
 mkdirSync(home, { recursive: true });
 
 const children = [];
-const server = run("serve", home, "--port", "0");
-const [host, port] = await listening(server);
-const address = `confundo://${host}:${port}/${name}`;
-const mirror = run("mirror", folder, address);
-let explained = false;
-show(mirror, (line) => {
-  if (explained || !/^synced|in step/i.test(line)) return;
-  explained = true;
-  explain();
-});
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => stop(0));
+let stopping = false;
 
-for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => stop(0));
-for (const child of children) child.on("exit", (code) => stop(code ?? 1));
+const server = run("serve", home, "--port", "0");
+const port = await listening(server);
+const mirror = run("mirror", folder, `confundo://127.0.0.1:${port}/${encodeURIComponent(name)}`);
+show(mirror, (line) => {
+  if (line.startsWith("synced")) explainOnce();
+});
 
 /** A name for the mirror out of the folder's: a server takes no leading dots. */
 function mirrorName(path) {
@@ -40,38 +36,49 @@ function mirrorName(path) {
 }
 
 function run(...args) {
-  console.log(`$ confundo ${args.map((arg) => shown(arg)).join(" ")}`);
-  const child = spawn(process.execPath, [program, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  console.log(`$ confundo ${args.map(shown).join(" ")}`);
+  // In a process group of its own: Ctrl-C is for us, who end them in order.
+  const detached = process.platform !== "win32";
+  const child = spawn(process.execPath, [program, ...args], { stdio: ["ignore", "pipe", "pipe"], detached });
+  child.command = args[0];
+  child.ended = new Promise((resolve) => child.once("exit", (code) => resolve(code ?? 1)));
   children.push(child);
+  child.ended.then(stop);
   return child;
 }
 
 /** Paths as one would type them here. */
 function shown(arg) {
-  const short = arg.startsWith("/") ? relative(here, arg) || "." : arg;
-  return short.startsWith("../..") ? arg : short;
+  const short = isAbsolute(arg) ? relative(here, arg) || "." : arg;
+  const text = short.startsWith(join("..", "..")) ? arg : short;
+  if (/^[\w@%+=:,./\\-]+$/.test(text)) return text;
+  return process.platform === "win32" ? `"${text}"` : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-/** The address that the server prints. */
+/** The port that the server prints, as soon as it has said all that it has to say. */
 function listening(child) {
   return new Promise((found) => {
     show(child, (line) => {
-      const match = /listening on (?:confundo:\/\/)?(\S+):(\d+)/.exec(line);
-      if (match) found([match[1], match[2]]);
+      const match = /try: confundo mirror FOLDER confundo:\/\/127\.0\.0\.1:(\d+)\/NAME/.exec(line);
+      if (match) found(match[1]);
     });
   });
 }
 
+/** Prints its lines, and who says them. */
 function show(child, onLine) {
   for (const output of [child.stdout, child.stderr]) {
     createInterface({ input: output }).on("line", (line) => {
-      console.log(`  ${line}`);
+      console.log(`  ${child.command.padEnd(6)} | ${line}`);
       onLine(line);
     });
   }
 }
 
-function explain() {
+let explained = false;
+function explainOnce() {
+  if (explained) return;
+  explained = true;
   console.log(`
 The mirror is in ${join(home, name)}
 It follows ${folder}
@@ -85,10 +92,13 @@ Ctrl-C ends both.
 `);
 }
 
-let stopping = false;
-function stop(code) {
+/** Ends the mirror, which takes its leave of the server, then the server. */
+async function stop(code) {
   if (stopping) return;
   stopping = true;
-  for (const child of children) child.kill("SIGTERM");
   process.exitCode = code;
+  for (const child of children.toReversed()) {
+    child.kill("SIGTERM");
+    await child.ended;
+  }
 }

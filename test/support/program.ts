@@ -23,6 +23,8 @@ export interface StartOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** What the program reads; without it, its stdin is empty. `open` leaves it to {@link Program.child}. */
   readonly stdin?: string | Uint8Array | "open";
+  /** In a process group of its own, as a terminal's foreground job is. Ends as a whole. */
+  readonly group?: boolean;
 }
 
 /** One running program. */
@@ -33,13 +35,16 @@ export class Program {
   stderr = "";
   #ended = false;
   readonly #name: string;
+  readonly #group: boolean;
   readonly #watchers = new Set<() => void>();
 
   constructor(file: string, args: readonly string[], options: StartOptions = {}) {
     this.#name = [path.basename(file), ...args].join(" ");
+    this.#group = options.group ?? false;
     const stdin = options.stdin === undefined ? "ignore" : "pipe";
     const env = { ...process.env, NODE_OPTIONS: "", ...options.env };
-    this.child = spawn(file, args, { cwd: options.cwd, env, stdio: [stdin, "pipe", "pipe"] });
+    const detached = this.#group;
+    this.child = spawn(file, args, { cwd: options.cwd, env, stdio: [stdin, "pipe", "pipe"], detached });
     this.child.stdout?.setEncoding("utf8").on("data", (text) => this.#take("stdout", text));
     this.child.stderr?.setEncoding("utf8").on("data", (text) => this.#take("stderr", text));
     if (options.stdin !== undefined && options.stdin !== "open") this.child.stdin?.end(options.stdin);
@@ -78,8 +83,20 @@ export class Program {
 
   /** Sends a signal and waits for the end. */
   kill(signal: NodeJS.Signals): Promise<Exit> {
-    this.child.kill(signal);
+    if (!this.#group || this.child.pid === undefined) this.child.kill(signal);
+    else {
+      try {
+        process.kill(-this.child.pid, signal);
+      } catch {
+        // All of the group have ended.
+      }
+    }
     return this.exited;
+  }
+
+  /** As Ctrl-C does. */
+  interrupt(): Promise<Exit> {
+    return this.kill("SIGINT");
   }
 
   #take(stream: "stdout" | "stderr", text: string): void {
@@ -133,8 +150,7 @@ export class Rig {
   }
 
   async end(): Promise<void> {
-    for (const { child, ended } of this.#programs) if (!ended) child.kill("SIGKILL");
-    await Promise.all(this.#programs.map(({ exited }) => exited.catch(() => {})));
+    await Promise.all(this.#programs.map((program) => program.ended || program.kill("SIGKILL").catch(() => {})));
     for (const folder of this.#folders) fs.rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
   }
 }
