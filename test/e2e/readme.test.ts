@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import fs from "node:fs";
@@ -173,10 +174,9 @@ describe.concurrent("npm start", () => {
       await start.printed(/sent +hello\.txt/);
       expect(await type(rig, root, read).exited).toMatchObject({ code: 0, stdout: "hello\n" });
 
-      const children = fs
-        .readFileSync(`/proc/${start.child.pid}/task/${start.child.pid}/children`, "utf8")
-        .trim()
-        .split(" ");
+      const processes = spawnSync("ps", ["-A", "-o", "pid=,ppid="], { encoding: "utf8" }).stdout.trim().split("\n");
+      const pairs = processes.map((line) => line.trim().split(/\s+/));
+      const children = pairs.filter(([, parent]) => parent === `${start.child.pid}`).map(([pid]) => pid);
       expect(children).toHaveLength(2);
       expect(await start.kill(signal)).toMatchObject({ code: 0, signal: null, stderr: "" });
       for (const pid of children) expect(() => process.kill(Number(pid), 0)).toThrow("ESRCH");
