@@ -143,3 +143,13 @@ export function checkPort(port: unknown, lowest: 0 | 1): number {
   }
   return number;
 }
+
+/**
+ * Throws what a listener has thrown where nothing of ours is under way. It is the program's affair, as in `node:net`, and
+ * keeps nothing else from being done.
+ */
+export function throwLater(error: unknown): void {
+  process.nextTick(() => {
+    throw error;
+  });
+}

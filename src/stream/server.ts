@@ -13,7 +13,7 @@ import {
 } from "../protocol/index.js";
 import { type DatagramSocket, openShared, type SharedDatagramSocket, type Tier } from "./datagram/index.js";
 import { type ConnectionOwner, type DatagramPort, Driver } from "./driver.js";
-import { bindError, ConfundoError, checkPort } from "./errors.js";
+import { bindError, ConfundoError, checkPort, throwLater } from "./errors.js";
 import { extendedOptions, transmissionBytes } from "./extended.js";
 import { type AddressInfo, ConfundoSocket, type SocketOptions } from "./socket.js";
 
@@ -219,7 +219,11 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
       this.#closeIfDone();
     });
     if (this.#options.pauseOnConnect) socket.pause();
-    this.emit("connection", socket);
+    try {
+      this.emit("connection", socket);
+    } catch (error) {
+      throwLater(error);
+    }
     return socket;
   }
 

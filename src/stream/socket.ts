@@ -12,7 +12,7 @@ import {
 import type { Clock, Timer } from "./clock.js";
 import type { Tier } from "./datagram/index.js";
 import type { ConnectionOwner, Driver } from "./driver.js";
-import { abortError, connectionError } from "./errors.js";
+import { abortError, connectionError, throwLater } from "./errors.js";
 
 /** How often a silent connection with keep-alive asks for a sign of life: three tries within the 10 s of silence. */
 const KEEP_ALIVE_MS = 3000;
@@ -34,7 +34,10 @@ export interface SocketOptions {
    * Keep the writing side open when the peer has ended. Default false: the socket ends itself, as in `node:net`.
    */
   readonly allowHalfOpen?: boolean | undefined;
-  /** Ask a silent peer for a sign of life every 3 s, so that an idle connection lives on. Default false. */
+  /**
+   * Ask a silent peer for a sign of life every 3 s, so that an idle connection lives on. Default false. The extended edition
+   * always does.
+   */
   readonly keepAlive?: boolean | undefined;
   /** Send small writes at once instead of gathering them while something is in flight (Nagle). Default false. */
   readonly noDelay?: boolean | undefined;
@@ -113,6 +116,9 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   #closeDone: (() => void) | null = null;
   #closeEmitted = false;
   #needDrain = false;
+  /** What is still to be acted on, as {@link Signal} bits. */
+  #signals = 0;
+  #acting = false;
   #idleTimer: Timer | null = null;
   /** Bytes either way when the idle timer was last started. */
   #bytesMovedAtIdleStart = 0;
@@ -224,7 +230,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     // Writable sorts the arguments out itself; its types have no signature for that.
     const accepted = super.write(chunk, encoding as BufferEncoding, callback);
     if (this.writableLength < this.writableHighWaterMark) return accepted;
-    this.#needDrain = true;
+    this.#watchWindow();
     return false;
   }
 
@@ -233,21 +239,27 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     return Reflect.get(Duplex.prototype, "writableLength", this) - this.#lengthInHand;
   }
 
-  /** The window may have shrunk under what is held, without any write: who is told of that is told of the room, too. */
+  /**
+   * The window may have shrunk under what is held, without any write or behind the last one: who is told of that is told
+   * of the room, too.
+   */
   #watchWindow(): void {
     if (this.writableLength < this.writableHighWaterMark) return;
     this.#needDrain = true;
-    this.#connection.write(NOTHING, this.#driver.now());
+    // With a chunk in hand, the connection tells already.
+    if (this.#writeDone === null && this.writable) this.#connection.write(NOTHING, this.#driver.now());
   }
 
   #drainIfRoom(): void {
     const length = this.writableLength;
-    if (
-      this.#needDrain
-        ? length >= this.writableHighWaterMark || this.#writeDone !== null
-        : !this.awaitsEmpty || length > 0
-    )
-      return;
+    if (this.#needDrain) {
+      if (this.#writeDone !== null) return;
+      if (length >= this.writableHighWaterMark) {
+        // There was room, and what came together with the news of it has taken it away.
+        this.#watchWindow();
+        return;
+      }
+    } else if (!this.awaitsEmpty || length > 0) return;
     this.#needDrain = false;
     this.awaitsEmpty = length > 0;
     if (this.writable) this.emit("drain");
@@ -305,7 +317,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   #letGo(error: Error | null): boolean {
     const connection = this.#connection;
     const now = this.#driver.now();
-    const regular = error === null && connection.connected && this.#bytesWaiting() === 0;
+    const regular = (error === null || this.#isEndOfLoop(error)) && connection.connected && this.#bytesWaiting() === 0;
     const writeDone = this.#writeDone;
     this.#writeDone = null;
     if (!regular) {
@@ -322,6 +334,14 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     else if (this.#finished) this.#driver.detach(connection);
     else this.#driver.linger(connection);
     return false;
+  }
+
+  /**
+   * A `for await` that has read everything destroys a socket that may still be written with an AbortError of its own,
+   * without a cause. For the peer that is a regular end, as a kernel would give it.
+   */
+  #isEndOfLoop(error: Error): boolean {
+    return this.readableEnded && error.name === "AbortError" && error.cause === undefined && this.#writeDone === null;
   }
 
   #pull(): void {
@@ -347,16 +367,39 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   /** @internal */
   handleSignals(signals: number): void {
     this.#stayAwake();
-    if ((signals & Signal.connected) !== 0) this.#becomeConnected();
-    if ((signals & Signal.moved) !== 0) this.#followPeer();
-    if ((signals & Signal.readable) !== 0) {
+    this.#signals |= signals;
+    // Called by what a listener does: that is for afterwards.
+    if (this.#acting) return;
+    this.#acting = true;
+    do {
+      const { bytesRead } = this;
+      try {
+        this.#actOnSignals();
+      } catch (error) {
+        throwLater(error);
+        if (this.bytesRead > bytesRead) this.#signals |= Signal.readable;
+      }
+    } while (this.#signals !== 0);
+    this.#acting = false;
+  }
+
+  #actOnSignals(): void {
+    if (this.#take(Signal.connected)) this.#becomeConnected();
+    if (this.#take(Signal.moved)) this.#followPeer();
+    if (this.#take(Signal.readable)) {
       if (this.#connection.ended) this.#peerEnded();
       this.#pull();
     }
-    if ((signals & Signal.writable) !== 0) this.#finishWrite();
-    if ((signals & Signal.finished) !== 0) this.#finish();
+    if (this.#take(Signal.writable)) this.#finishWrite();
+    if (this.#take(Signal.finished)) this.#finish();
     this.#drainIfRoom();
-    if ((signals & Signal.closed) !== 0) this.#connectionClosed();
+    if (this.#take(Signal.closed)) this.#connectionClosed();
+  }
+
+  #take(signal: number): boolean {
+    const taken = (this.#signals & signal) !== 0;
+    this.#signals &= ~signal;
+    return taken;
   }
 
   #becomeConnected(): void {
@@ -437,8 +480,12 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     this.#idleTimer.refresh();
   }
 
-  /** Whether a silent peer is asked for a sign of life every 3 s. The delay that `node:net` takes is not adjustable. */
+  /**
+   * Whether a silent peer is asked for a sign of life every 3 s, as in the extended edition it always is. The delay that
+   * `node:net` takes is not adjustable.
+   */
   setKeepAlive(enable = false, _initialDelay?: number): this {
+    if (this.edition === "extended") return this;
     this.#connection.keepAliveMs = enable || this.#connection.ended ? KEEP_ALIVE_MS : 0;
     if (!this.connecting) this.#driver.drain(this.#connection);
     return this;

@@ -7,6 +7,7 @@ import {
   connect,
   createServer,
   type ServerOptions,
+  type SocketOptions,
 } from "../../src/stream/index.js";
 
 /** Options with the internal clock of tests. */
@@ -34,15 +35,23 @@ export interface Pair extends Listening, AsyncDisposable {
   readonly accepted: ConfundoSocket;
 }
 
+/** What sockets in general do, they do in both editions: for `describe.each`, a name and the options of both ends. */
+export const BOTH_EDITIONS: readonly (readonly [string, { readonly extended: false | "required" }])[] = [
+  ["classic", { extended: false }],
+  ["extended", { extended: "required" }],
+];
+
 export interface PairOptions {
+  /** Options of both ends. */
+  readonly both?: WithClock<SocketOptions>;
   readonly client?: WithClock<Partial<ConnectOptions>>;
   readonly server?: WithClock<ServerOptions>;
 }
 
 /** A connected client and its server's socket. Disposing destroys both and closes the server. */
 export async function connectedPair(options: PairOptions = {}): Promise<Pair> {
-  const { server, port } = await listening(options.server);
-  const client = connect({ host: "127.0.0.1", port, ...options.client });
+  const { server, port } = await listening({ ...options.both, ...options.server });
+  const client = connect({ host: "127.0.0.1", port, ...options.both, ...options.client });
   const accepting = once(server, "connection");
   await once(client, "connect");
   const [accepted] = (await accepting) as [ConfundoSocket];

@@ -12,17 +12,17 @@ import { extract, pack } from "tar-stream";
 import { describe, expect, it } from "vitest";
 import { type ConfundoSocket, connect } from "../../../src/stream/index.js";
 import { selfSigned } from "../../support/certificate.js";
-import { connectedPair, listening, pattern, readAll } from "../../support/sockets.js";
+import { BOTH_EDITIONS, connectedPair, listening, pattern, readAll } from "../../support/sockets.js";
 import { temporaryFolder } from "../../support/temp.js";
 
 const DATA = pattern(1_200_000);
 
-describe("a socket composes with", () => {
+describe.each(BOTH_EDITIONS)("a socket of the %s edition composes with", (_name, both) => {
   it("pipeline(), a file and gzip", async () => {
     await using folder = await temporaryFolder();
     const path = join(folder.path, "file");
     await writeFile(path, DATA);
-    await using pair = await connectedPair();
+    await using pair = await connectedPair({ both });
     const received = buffer(pair.accepted.pipe(createGunzip()));
     await pipeline(createReadStream(path), createGzip({ level: 1 }), pair.client);
     expect(pair.client.stats.bytesAcknowledged).toBe(pair.client.bytesWritten);
@@ -30,7 +30,7 @@ describe("a socket composes with", () => {
   });
 
   it("pipeline() that is aborted: the socket is destroyed", async () => {
-    await using pair = await connectedPair();
+    await using pair = await connectedPair({ both });
     pair.accepted.on("error", () => {});
     const controller = new AbortController();
     const endless = new Readable({
@@ -46,7 +46,7 @@ describe("a socket composes with", () => {
   });
 
   it("tar-stream", async () => {
-    await using pair = await connectedPair();
+    await using pair = await connectedPair({ both });
     const archive = pack();
     archive.entry({ name: "empty" }, "");
     archive.entry({ name: "large" }, DATA);
@@ -63,7 +63,7 @@ describe("a socket composes with", () => {
 
   it("node:tls in both roles, with half a megabyte each way at once", async () => {
     const { key, cert } = selfSigned("confundo.test");
-    await using pair = await connectedPair();
+    await using pair = await connectedPair({ both });
     const served = new TLSSocket(pair.accepted, { isServer: true, key, cert });
     const secure = connectTls({ socket: pair.client, ca: cert, servername: "confundo.test" });
     await once(secure, "secureConnect");
@@ -81,7 +81,7 @@ describe("a socket composes with", () => {
 
   it("node:tls, whose refusal of a certificate ends the connection", async () => {
     const { key, cert } = selfSigned("somebody.else");
-    await using pair = await connectedPair();
+    await using pair = await connectedPair({ both });
     new TLSSocket(pair.accepted, { isServer: true, key, cert }).on("error", () => {});
     const secure = connectTls({ socket: pair.client, ca: cert, servername: "confundo.test" });
     const [error] = await new Promise<[Error]>((resolve) => secure.once("error", (reason) => resolve([reason])));
@@ -94,11 +94,11 @@ describe("a socket composes with", () => {
       response.setHeader("x-method", request.method ?? "");
       request.pipe(response);
     });
-    const { server, port } = await listening({}, (socket) => web.emit("connection", socket));
+    const { server, port } = await listening(both, (socket) => web.emit("connection", socket));
     const opened: ConfundoSocket[] = [];
     const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
     const createConnection = () => {
-      const socket = connect({ port, host: "127.0.0.1" });
+      const socket = connect({ ...both, port, host: "127.0.0.1" });
       opened.push(socket);
       return socket;
     };
@@ -121,15 +121,15 @@ describe("a socket composes with", () => {
 
   it("http.request({ createConnection }) without an agent", async () => {
     const web = http.createServer((_request, response) => response.end("hello"));
-    const { server, port } = await listening({}, (socket) => web.emit("connection", socket));
-    const request = http.get({ createConnection: () => connect({ port, host: "127.0.0.1" }), path: "/" });
+    const { server, port } = await listening(both, (socket) => web.emit("connection", socket));
+    const request = http.get({ createConnection: () => connect({ ...both, port, host: "127.0.0.1" }), path: "/" });
     const [response] = (await once(request, "response")) as [http.IncomingMessage];
     expect((await buffer(response)).toString()).toBe("hello");
     await server[Symbol.asyncDispose]();
   });
 
   it("Duplex.toWeb()", async () => {
-    await using pair = await connectedPair();
+    await using pair = await connectedPair({ both });
     const { readable, writable } = Duplex.toWeb(pair.client);
     const echoing = pipeline(
       pair.accepted,
@@ -146,7 +146,7 @@ describe("a socket composes with", () => {
   });
 
   it("for await, which may be left", async () => {
-    await using pair = await connectedPair();
+    await using pair = await connectedPair({ both });
     pair.accepted.on("error", () => {});
     pair.client.write(DATA);
     pair.client.on("error", () => {});
@@ -162,12 +162,12 @@ describe("a socket composes with", () => {
 
   it("another socket: a relay of two piped into each other", async () => {
     const allowHalfOpen = true;
-    const { server: far, port: farPort } = await listening({ allowHalfOpen }, (socket) => socket.pipe(socket));
-    const { server: relay, port } = await listening({ edition: "ucla-2017", allowHalfOpen }, (near) => {
-      const onward = connect({ port: farPort, host: "127.0.0.1", allowHalfOpen });
+    const { server: far, port: farPort } = await listening({ ...both, allowHalfOpen }, (socket) => socket.pipe(socket));
+    const { server: relay, port } = await listening({ ...both, edition: "ucla-2017", allowHalfOpen }, (near) => {
+      const onward = connect({ ...both, port: farPort, host: "127.0.0.1", allowHalfOpen });
       near.pipe(onward).pipe(near);
     });
-    const client = connect({ port, host: "127.0.0.1", edition: "ucla-2017", allowHalfOpen });
+    const client = connect({ ...both, port, host: "127.0.0.1", edition: "ucla-2017", allowHalfOpen });
     client.end(DATA);
     expect((await readAll(client)).equals(DATA)).toBe(true);
     await Promise.all([relay[Symbol.asyncDispose](), far[Symbol.asyncDispose]()]);

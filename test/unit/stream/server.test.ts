@@ -166,6 +166,7 @@ describe("connections of a server", () => {
       await once(client, "connect");
       ids.push(client.connectionId);
       client.end();
+      await once(client, "close");
     }
     expect(ids).toEqual([1, 2, 3]);
     await server[Symbol.asyncDispose]();

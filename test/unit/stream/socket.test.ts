@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { EDITION_NAMES } from "../../../src/protocol/index.js";
 import { type ConfundoSocket, connect } from "../../../src/stream/index.js";
 import { LossyProxy } from "../../support/lossy-proxy.js";
-import { connectedPair, listening, pattern, readAll } from "../../support/sockets.js";
+import { BOTH_EDITIONS, connectedPair, listening, pattern, readAll } from "../../support/sockets.js";
 import { TestClock } from "../../support/test-clock.js";
 
 /** Waits for `close` and says whether it had an error. */
@@ -51,7 +51,7 @@ describe("connect()", () => {
   });
 
   it("has the properties of net.Socket and those of a connection", async () => {
-    const { server, port } = await listening({ edition: "ucla-2019" });
+    const { server, port } = await listening({ edition: "ucla-2019", extended: false });
     const client = connect({ port, host: "127.0.0.1", edition: "ucla-2019" });
     expect(client).toMatchObject({ connecting: true, pending: true, connectionId: 0, remoteAddress: undefined });
     const [accepted] = (await once(server, "connection")) as [ConfundoSocket];
@@ -96,7 +96,7 @@ describe("connect()", () => {
   });
 
   it.each(EDITION_NAMES)("speaks %s in both directions at once", async (edition) => {
-    await using pair = await connectedPair({ client: { edition }, server: { edition } });
+    await using pair = await connectedPair({ both: { extended: false }, client: { edition }, server: { edition } });
     const up = pattern(70_000);
     const down = pattern(120_000).reverse();
     pair.client.end(up);
@@ -146,9 +146,9 @@ describe("connect()", () => {
   });
 });
 
-describe("the end of a socket", () => {
+describe.each(BOTH_EDITIONS)("the end of a socket (%s)", (_name, both) => {
   it("ends itself when the peer has ended, unless half-open connections are allowed", async () => {
-    await using pair = await connectedPair();
+    await using pair = await connectedPair({ both });
     pair.accepted.end();
     pair.client.resume();
     await Promise.all([once(pair.client, "finish"), once(pair.client, "end")]);
@@ -156,7 +156,7 @@ describe("the end of a socket", () => {
   });
 
   it("goes on writing after the peer's end with allowHalfOpen", async () => {
-    await using pair = await connectedPair({ client: { allowHalfOpen: true } });
+    await using pair = await connectedPair({ both, client: { allowHalfOpen: true } });
     pair.accepted.end();
     pair.client.resume();
     await once(pair.client, "end");
@@ -166,7 +166,7 @@ describe("the end of a socket", () => {
   });
 
   it("emits end and close even where nobody reads, if there is nothing to read", async () => {
-    await using pair = await connectedPair();
+    await using pair = await connectedPair({ both });
     pair.client.end();
     pair.accepted.end();
     await Promise.all([once(pair.client, "close"), once(pair.accepted, "close")]);
@@ -175,7 +175,7 @@ describe("the end of a socket", () => {
 
   it("finishes when the peer has acknowledged every byte and the FIN, not before", async () => {
     const clock = new TestClock();
-    await using pair = await connectedPair({ client: { clock }, server: { clock, allowHalfOpen: true } });
+    await using pair = await connectedPair({ both, client: { clock }, server: { clock, allowHalfOpen: true } });
     const data = pattern(5000);
     pair.client.end(data);
     await clock.run(once(pair.client, "finish"));
@@ -188,7 +188,7 @@ describe("the end of a socket", () => {
   });
 
   it("destroySoon() delivers what was written", async () => {
-    await using pair = await connectedPair();
+    await using pair = await connectedPair({ both });
     const data = pattern(20_000);
     pair.client.write(data);
     pair.client.destroySoon();
@@ -198,7 +198,7 @@ describe("the end of a socket", () => {
   });
 
   it("destroy() delivers what the window took, as a kernel would", async () => {
-    await using pair = await connectedPair();
+    await using pair = await connectedPair({ both });
     pair.client.write("last words");
     pair.client.destroy();
     const [hadError] = await once(pair.client, "close");
@@ -207,10 +207,11 @@ describe("the end of a socket", () => {
   });
 
   it("calls back every write, with the error where it could not be delivered", async () => {
-    await using pair = await connectedPair();
+    await using pair = await connectedPair({ both });
     const outcomes: unknown[] = [];
     pair.client.on("error", () => {});
-    pair.client.write(pattern(50_000), (error) => outcomes.push(error));
+    pair.accepted.on("error", () => {});
+    pair.client.write(pattern(400_000), (error) => outcomes.push(error));
     pair.client.write("behind it", (error) => outcomes.push(error));
     const failure = new Error("enough");
     pair.client.destroy(failure);
@@ -220,7 +221,7 @@ describe("the end of a socket", () => {
     pair.accepted.destroy();
     await closed(pair.accepted);
     expect(outcomes.slice(2)).toEqual([null]);
-    const unconnected = connect(pair.port, "127.0.0.1");
+    const unconnected = connect({ ...both, port: pair.port, host: "127.0.0.1" });
     unconnected.write(pattern(1000), (error) => outcomes.push(error));
     unconnected.destroy();
     await closed(unconnected);
@@ -229,7 +230,7 @@ describe("the end of a socket", () => {
 
   it("destroy(error) emits error, then close with hadError, and the peer takes it for no regular end", async () => {
     const clock = new TestClock();
-    await using pair = await connectedPair({ client: { clock }, server: { clock } });
+    await using pair = await connectedPair({ both: { ...both, clock } });
     const seen = eventsOf(pair.client);
     pair.accepted.on("error", () => {});
     pair.client.destroy(new Error("enough"));
@@ -237,14 +238,14 @@ describe("the end of a socket", () => {
     expect(seen).toEqual(["error", "close"]);
     expect(await clock.run(closed(pair.accepted))).toBe(true);
     expect(pair.accepted.readableEnded).toBe(false);
-    expect(pair.accepted.errored).toMatchObject({ code: "ETIMEDOUT" });
+    expect(pair.accepted.errored).toMatchObject({ code: both.extended ? "ECONNRESET" : "ETIMEDOUT" });
   });
 
   it("is disposed with `await using`: what was written arrives, and nothing is thrown", async () => {
-    const { server, port } = await listening();
+    const { server, port } = await listening(both);
     let disposed: ConfundoSocket;
     {
-      await using client = connect(port, "127.0.0.1");
+      await using client = connect({ ...both, port, host: "127.0.0.1" });
       disposed = client;
       client.write("kept");
       await once(client, "connect");
@@ -260,7 +261,7 @@ describe("the end of a socket", () => {
 describe("FIN-WAIT", () => {
   it("does not delay close, and late FINs are answered in the background for 2 s", async () => {
     const clock = new TestClock();
-    const { server, port } = await listening({ clock }, (socket) => socket.resume());
+    const { server, port } = await listening({ clock, extended: false }, (socket) => socket.resume());
     let finSeen = false;
     let answersLost = 0;
     await using proxy = await LossyProxy.start({
@@ -274,7 +275,7 @@ describe("FIN-WAIT", () => {
         return !lost;
       },
     });
-    const client = connect({ host: "127.0.0.1", port: proxy.port, clock });
+    const client = connect({ host: "127.0.0.1", port: proxy.port, clock, extended: false });
     client.resume().end("x");
     const accepting = once(server, "connection");
     const began = clock.now();
@@ -289,9 +290,9 @@ describe("FIN-WAIT", () => {
     await server[Symbol.asyncDispose]();
   });
 
-  it("is waited for with finWait: foreground", async () => {
+  it.each(BOTH_EDITIONS)("is waited for with finWait: foreground (%s)", async (_name, both) => {
     const clock = new TestClock();
-    await using pair = await connectedPair({ client: { clock, finWait: "foreground" }, server: { clock } });
+    await using pair = await connectedPair({ both, client: { clock, finWait: "foreground" }, server: { clock } });
     pair.accepted.resume();
     pair.client.resume().end("x");
     await clock.run(once(pair.client, "finish"));
@@ -301,10 +302,10 @@ describe("FIN-WAIT", () => {
   });
 });
 
-describe("setTimeout()", () => {
+describe.each(BOTH_EDITIONS)("setTimeout() (%s)", (_name, both) => {
   it("emits timeout after inactivity, once, and leaves the socket open", async () => {
     const clock = new TestClock();
-    await using pair = await connectedPair({ client: { clock, keepAlive: true }, server: { clock } });
+    await using pair = await connectedPair({ both, client: { clock, keepAlive: true }, server: { clock } });
     let timeouts = 0;
     pair.client.setTimeout(1000, () => timeouts++);
     expect(pair.client.timeout).toBe(1000);
@@ -319,7 +320,7 @@ describe("setTimeout()", () => {
 
   it("begins anew with every activity, and 0 turns it off", async () => {
     const clock = new TestClock();
-    await using pair = await connectedPair({ client: { clock }, server: { clock } });
+    await using pair = await connectedPair({ both: { ...both, clock } });
     const seen = eventsOf(pair.client);
     pair.accepted.resume();
     pair.client.setTimeout(1000);
@@ -333,10 +334,14 @@ describe("setTimeout()", () => {
   });
 });
 
-describe("keepAlive", () => {
+describe("keepAlive of the classic edition", () => {
   it("keeps an idle connection alive beyond the 10 s of silence", async () => {
     const clock = new TestClock();
-    await using pair = await connectedPair({ client: { clock, keepAlive: true }, server: { clock } });
+    await using pair = await connectedPair({
+      both: { extended: false },
+      client: { clock, keepAlive: true },
+      server: { clock },
+    });
     await clock.pass(60_000);
     pair.client.end("still there");
     expect((await readAll(pair.accepted)).toString()).toBe("still there");
@@ -344,7 +349,11 @@ describe("keepAlive", () => {
 
   it("is on by itself while the peer has ended and this side has not", async () => {
     const clock = new TestClock();
-    await using pair = await connectedPair({ client: { clock }, server: { clock, allowHalfOpen: true } });
+    await using pair = await connectedPair({
+      both: { extended: false },
+      client: { clock },
+      server: { clock, allowHalfOpen: true },
+    });
     pair.client.end("a question");
     // A plain `for await` would destroy the socket after the last chunk.
     const question = readAll(pair.accepted.iterator({ destroyOnReturn: false }));
@@ -356,7 +365,7 @@ describe("keepAlive", () => {
 
   it("is off unless asked for: an idle connection is given up", async () => {
     const clock = new TestClock();
-    await using pair = await connectedPair({ client: { clock }, server: { clock } });
+    await using pair = await connectedPair({ both: { extended: false }, client: { clock }, server: { clock } });
     const failed = Promise.all([once(pair.client, "error"), once(pair.accepted, "error")]);
     await clock.pass(10_000);
     const [[error]] = await failed;
