@@ -26,7 +26,7 @@ export interface ExtendedHostOptions extends VariantOptions {
 export function extendedHost(options: ExtendedHostOptions = {}): HostOptions {
   const { accept, congestion = "bbr", maxDatagramBytes = 1472, windowBytes = 1024 * 1024, required = true } = options;
   const receiveBufferBytes = Math.max(LEAST_WINDOW_BYTES, options.receiveBufferBytes ?? windowBytes);
-  const random = new Random(options.seed ?? (accept === undefined ? 0xc11e47 : 0x5e17e7));
+  const random = new Random((options.seed ?? 0) + (accept === undefined ? 0xc11e47 : 0x5e17e7));
   const extended: ExtendedOptions = {
     random: () => random.next(),
     required,

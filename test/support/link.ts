@@ -6,8 +6,8 @@ export interface LinkOptions {
   /** Up to so much later, still in order. */
   readonly jitterMs: number;
   readonly loss: number;
-  /** How many datagrams in a row are lost on average, 1 unless told; `loss` stays their share of all. */
-  readonly lossBurst?: number;
+  /** How long everything is lost at a time, on average; `loss` stays the share of the time. 0 unless told: each by itself. */
+  readonly lossBurstMs?: number;
   readonly duplication: number;
   /** Held back, up to `holdBackMs`, while others pass. */
   readonly reordering: number;
@@ -72,7 +72,8 @@ export class Link {
   /** May be changed in the middle of things. */
   options: LinkOptions;
   readonly #random: Random;
-  #inLossBurst = false;
+  #isBad = false;
+  #changesAt = 0;
   #lineIsFreeAt = 0;
   #lastArrivalAt = 0;
 
@@ -87,7 +88,7 @@ export class Link {
     const random = this.#random;
     if (datagram.length > options.mtuBytes) return [];
     const leavesAt = this.#leavesAt(datagram.length, now);
-    if (leavesAt === null || this.#loses()) return [];
+    if (leavesAt === null || this.#loses(now)) return [];
     if (random.chance(options.corruption)) return [];
 
     const arrivals = [{ at: this.#arrivesAt(leavesAt), datagram: this.#garbled(datagram) }];
@@ -99,13 +100,15 @@ export class Link {
   }
 
   /** With bursts: a link that is good or bad, and changes between the two (Gilbert). */
-  #loses(): boolean {
-    const { loss, lossBurst = 1 } = this.options;
-    if (lossBurst <= 1) return this.#random.chance(loss);
-    const leave = 1 / lossBurst;
-    const enter = (leave * loss) / (1 - loss);
-    this.#inLossBurst = this.#inLossBurst ? !this.#random.chance(leave) : this.#random.chance(enter);
-    return this.#inLossBurst;
+  #loses(now: number): boolean {
+    const { loss, lossBurstMs = 0 } = this.options;
+    if (lossBurstMs === 0) return this.#random.chance(loss);
+    while (this.#changesAt <= now) {
+      this.#isBad = !this.#isBad && this.#changesAt > 0;
+      const meanMs = this.#isBad ? lossBurstMs : (lossBurstMs * (1 - loss)) / loss;
+      this.#changesAt += -Math.log(1 - this.#random.next()) * meanMs;
+    }
+    return this.#isBad;
   }
 
   /** When the line has sent it; null when the queue in front of it is full. */

@@ -41,7 +41,7 @@ import {
 
 const NEVER: number = Number.POSITIVE_INFINITY;
 
-/** Every packet of every connection is taken apart in the same place: nothing calls back in between. */
+/** One for all connections: nothing calls back in between. */
 const scratch: Packet = emptyPacket();
 
 /** A connection of the extended edition (docs/protocol.md), from the SYN|ACK on. */
@@ -199,8 +199,7 @@ export class ExtendedConnection implements Connection {
 
   /** The SYN came again: so does the SYN|ACK. */
   receiveDuplicateSyn(_header: Header, now: number): boolean {
-    // A client that we have heard more of than its SYN has its SYN|ACK: this is another one, at the same address.
-    if (this.connected) return false;
+    if (this.connected) return false; // It had its SYN|ACK: this is another client, at the same address.
     this.#lastHeardAt = now;
     this.#synAckDue = true;
     return true;
@@ -362,7 +361,7 @@ export class ExtendedConnection implements Connection {
     for (let i = 0; i < most; i++) {
       const length = this.#sendPacket(out, at, now, i === 0);
       at += length;
-      if (i === 0) this.datagramBytes = length;
+      if (i === 0 && length > 0) this.datagramBytes = length;
       if (length < full) break;
     }
     this.#pacedAt = NEVER;
@@ -377,10 +376,12 @@ export class ExtendedConnection implements Connection {
   #sendPacket(out: Uint8Array, at: number, now: number, first: boolean): number {
     const sender = this.#sender;
     const receiver = this.#receiver;
-    const owed = receiver.ackDue || receiver.ackAt !== NEVER;
+    // Once our FIN is acknowledged we may be gone: so what carries it acknowledges the peer's as well.
+    const last = receiver.finReceived && sender.ended;
+    const owed = last || (first && (receiver.ackDue || receiver.ackAt !== NEVER));
     let room = this.#probes.mtu.currentBytes - DATA_HEADER_BYTES;
     if (this.#introducing) room -= HELLO_BYTES;
-    let ackBytes = owed && first ? receiver.ackBytes(MAX_SACK_BLOCKS_WITH_DATA) : 0;
+    let ackBytes = owed ? receiver.ackBytes(MAX_SACK_BLOCKS_WITH_DATA) : 0;
     let segment = sender.next(room - ackBytes, now);
     if (segment === null && ackBytes > 0 && !receiver.ackDue) {
       // A segment that is sent again may leave no room beside it.
@@ -389,13 +390,14 @@ export class ExtendedConnection implements Connection {
     }
     if (segment === null && !receiver.ackDue && !this.#pingDue) {
       if (!sender.holdsBack || this.#askedAt === sender.sndNxt) return 0;
-      // Something waits for an acknowledgement to be joined by more: it need not wait for the peer's timer too.
+      // What waits for an acknowledgement to be joined by more need not wait for the peer's timer too.
       this.#askedAt = sender.sndNxt;
       this.#pingDue = true;
     }
     let bits = this.#introducing ? HELLO : 0;
     if (segment === null ? receiver.ackDue : ackBytes > 0) bits |= ACK;
     if (segment !== null) bits |= DATA | (segment.end > sender.dataEnd ? FIN : 0);
+    if ((bits & (FIN | ACK)) === FIN) this.#passiveClose = false;
     if (this.#pingDue || (segment !== null && sender.takeAsk())) bits |= PING;
     this.#pingDue = false;
     return this.#encoder.packet(out, at, bits, segment, now);

@@ -1,0 +1,44 @@
+import { KEEP_ALIVE_MS, SILENCE_TIMEOUT_MS } from "./options.js";
+
+const NEVER: number = Number.POSITIVE_INFINITY;
+
+/** When the peer was heard last, and when it is to be asked for a sign of life. */
+export class Liveness {
+  /** Asks a silent peer after so many ms, 0 for never. */
+  keepAliveMs: number = KEEP_ALIVE_MS;
+  #heardAt: number;
+  #askedAt: number;
+  /** How often it has been asked in vain. */
+  #asks = 0;
+
+  constructor(now: number) {
+    this.#heardAt = this.#askedAt = now;
+  }
+
+  /** When the peer is given up. */
+  get silentAt(): number {
+    return this.#heardAt + SILENCE_TIMEOUT_MS;
+  }
+
+  /** `inVain`: it was heard, but what is being asked for is still missing. */
+  onHeard(inVain: boolean, now: number): void {
+    this.#heardAt = now;
+    if (!inVain) this.#asks = 0;
+  }
+
+  onAsked(now: number): void {
+    this.#askedAt = now;
+    this.#asks++;
+  }
+
+  /**
+   * When to ask next. An introduction may have been lost, and is repeated; so may be a reader's word that there is room
+   * again, and is asked for ever less often (RFC 9293 section 3.8.6.1).
+   */
+  askAt(introducing: boolean, windowIsClosed: boolean, timeoutMs: number): number {
+    const since = Math.max(this.#heardAt, this.#askedAt);
+    if (introducing) return since + timeoutMs;
+    if (windowIsClosed) return since + Math.min(KEEP_ALIVE_MS, timeoutMs * 2 ** this.#asks);
+    return this.keepAliveMs > 0 ? since + this.keepAliveMs : NEVER;
+  }
+}
