@@ -55,11 +55,11 @@ function shown(arg) {
   return process.platform === "win32" ? `"${text}"` : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-/** The port that the server prints, as soon as it has said all that it has to say. */
+/** The port that the server prints, as soon as it has said where it listens and what it keeps. */
 function listening(child) {
   return new Promise((found) => {
     show(child, (line) => {
-      const match = /try: confundo mirror FOLDER confundo:\/\/127\.0\.0\.1:(\d+)\/NAME/.exec(line);
+      const match = /^try: .*:(\d+)\/NAME$/.exec(line);
       if (match) found(match[1]);
     });
   });
@@ -69,7 +69,8 @@ function listening(child) {
 function show(child, onLine) {
   for (const output of [child.stdout, child.stderr]) {
     createInterface({ input: output }).on("line", (line) => {
-      console.log(`  ${child.command.padEnd(6)} | ${line}`);
+      // What we try ourselves need not be said.
+      if (!line.startsWith("try: ")) console.log(`  ${child.command.padEnd(6)} | ${line}`);
       onLine(line);
     });
   }

@@ -1,6 +1,6 @@
 import type { MirrorEvent, Step, SyncedSummary } from "../sync/index.js";
 import { formatBytes, ProgressLine, progressText } from "./progress.js";
-import { printWarning, sentence, shownPath } from "./report.js";
+import { escaped, printWarning, sentence, shownPath } from "./report.js";
 
 export interface DisplayOptions {
   /** One summary line and nothing else. */
@@ -107,7 +107,7 @@ export class Display {
 
   #note(line: string): void {
     this.#progress.clear();
-    process.stderr.write(`${line}\n`);
+    process.stderr.write(`${escaped(line)}\n`);
   }
 }
 

@@ -24,21 +24,29 @@ export function exitCode(error: unknown): number {
 /** Prints `ERROR: …` to stderr; a stack trace only where CONFUNDO_DEBUG asks for one. */
 export function printError(error: unknown): void {
   // commander has printed its own already.
-  if (!(error instanceof CommanderError)) process.stderr.write(`ERROR: ${describe(error)}\n`);
+  if (!(error instanceof CommanderError)) process.stderr.write(`ERROR: ${escaped(describe(error))}\n`);
   for (const { path, code, message } of (error as Described).failures ?? []) {
-    process.stderr.write(`ERROR: ${shownPath(path)}: ${message} (${code})\n`);
+    process.stderr.write(`ERROR: ${shownPath(path)}: ${escaped(`${sentence(message)} (${code})`)}\n`);
   }
   if (process.env.CONFUNDO_DEBUG && error instanceof Error) process.stderr.write(`${error.stack}\n`);
 }
 
 export function printWarning(message: string): void {
-  process.stderr.write(`WARNING: ${message}\n`);
+  process.stderr.write(`WARNING: ${escaped(message)}\n`);
 }
 
-/** A path in one line: what would break it, or the terminal, is shown escaped. */
+/** What would break a line, move about on a terminal, or turn around what is read. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is looked for
+const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/** A path in one line; quoted and escaped where it has something unprintable. */
 export function shownPath(path: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is looked for
-  return /[\u0000-\u001f\u007f-\u009f]/.test(path) ? JSON.stringify(path) : path;
+  return path.search(UNPRINTABLE) === -1 ? path : escaped(JSON.stringify(path));
+}
+
+/** Whatever others had a say in, in one line. */
+export function escaped(text: string): string {
+  return text.replace(UNPRINTABLE, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** One line for people, also for what the file system says. */

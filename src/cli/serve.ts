@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { type HomeEvent, serve as startServing } from "../server/index.js";
 import { endpointName } from "../stream/errors.js";
-import { printError, printWarning } from "./report.js";
+import { escaped, printError, printWarning, sentence, shownPath } from "./report.js";
 import { untilSignal } from "./signals.js";
 
 export interface ServeCommandOptions {
@@ -23,9 +23,8 @@ export async function serve(directory: string, options: ServeCommandOptions): Pr
   const { address, port } = serving.address;
   const where = endpointName(address, port);
   process.stdout.write(`listening on ${where}\n`);
-  process.stdout.write(
-    `mirrors are kept in ${serving.home.dir}; try: confundo mirror FOLDER confundo://${where}/NAME\n`,
-  );
+  process.stdout.write(`mirrors are kept in ${shownPath(serving.home.dir)}\n`);
+  process.stdout.write(`try: confundo mirror FOLDER confundo://${where}/NAME\n`);
   if (!isLoopback(address)) {
     printWarning(
       `${where} can be reached from other machines, and there is neither authentication nor encryption yet: ` +
@@ -42,7 +41,7 @@ function isLoopback(address: string): boolean {
 
 function report(event: HomeEvent): void {
   const line = describe(event);
-  if (line !== null) process.stdout.write(`${line}\n`);
+  if (line !== null) process.stdout.write(`${escaped(line)}\n`);
 }
 
 /** Sessions and trouble, not every file: a server's log is read by people. */
@@ -53,10 +52,12 @@ function describe(event: HomeEvent): string | null {
     case "settled":
       return `${event.name}: in step, ${event.entries} entries`;
     case "failed":
-      return `${event.name}: ${event.path} failed (${event.code})`;
+      return `${event.name}: ${shownPath(event.path)} failed (${event.code})`;
     case "closed": {
       const who = event.name === "" ? event.peer : `${event.name}: ${event.peer}`;
-      return event.code === undefined ? `${who} took its leave` : `${who} is gone: ${event.message} (${event.code})`;
+      return event.code === undefined
+        ? `${who} took its leave`
+        : `${who} is gone: ${sentence(event.message ?? "")} (${event.code})`;
     }
     default:
       return null;

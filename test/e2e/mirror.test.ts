@@ -5,6 +5,8 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { describe, expect } from "vitest";
+import { type ConfundoSocket, connect as connectTo } from "../../src/stream/index.js";
+import { mirror } from "../../src/sync/index.js";
 import { contents, type Program, type Rig, random, sha256, test, until } from "../support/program.js";
 
 const MEBIBYTE = 1024 * 1024;
@@ -481,6 +483,20 @@ describe.concurrent("what goes wrong", () => {
     await open.printed(/^WARNING: 0\.0\.0\.0:\d+ can be reached from other machines/m);
     expect(await server.kill("SIGTERM")).toMatchObject({ code: 0, stderr: "" });
     expect(await open.kill("SIGQUIT")).toMatchObject({ code: 0 });
+  });
+
+  test("what a client says of itself does nothing to the terminals that it is shown on", async ({ rig }) => {
+    const setup = await setUp(rig);
+    const label = "\u001b]0;title\u0007\nlistening on evil\u202e";
+    const connect = (): ConfundoSocket => connectTo(Number(setup.port), "127.0.0.1");
+    const first = mirror(setup.folder, { connect, name: "m", label }).subscribe();
+    await setup.server.printed(/^m: \\u001b\]0;title\\u0007\\u000alistening on evil\\u202e \(/m);
+    const second = await rig.run(["mirror", rig.folder(), setup.address]);
+    expect(second.stderr).toBe(
+      'ERROR: The mirror "m" is in use by \\u001b]0;title\\u0007\\u000alistening on evil\\u202e. (ERR_MIRROR_BUSY)\n',
+    );
+    first.unsubscribe();
+    await setup.server.printed(/took its leave/);
   });
 
   test("hostile datagrams and hostile streams to the server's port stop nobody", async ({ rig }) => {
