@@ -11,13 +11,8 @@ import { BASE_DATAGRAM_BYTES, MAX_BURST_BYTES, MAX_BURST_DATAGRAMS, MAX_SACK_BLO
 import type { Header } from "../packet.js";
 import type { SendBuffer } from "../send-buffer.js";
 import { Encoder } from "./encoder.js";
-import {
-  type ExtendedConnectionOptions,
-  FIN_WAIT_MS,
-  KEEP_ALIVE_MS,
-  SILENCE_TIMEOUT_MS,
-  WINDOWS_HELD,
-} from "./options.js";
+import { Liveness } from "./liveness.js";
+import { type ExtendedConnectionOptions, FIN_WAIT_MS, WINDOWS_HELD } from "./options.js";
 import { Probes } from "./probes.js";
 import { Receiver } from "./receiver.js";
 import { BLACK_HOLE_TIMEOUTS, Sender } from "./sender.js";
@@ -55,7 +50,6 @@ export class ExtendedConnection implements Connection {
   readonly connectionId: number;
   readonly stats: ConnectionStats = emptyStats();
   datagramBytes = 0;
-  keepAliveMs: number = KEEP_ALIVE_MS;
   connected = false;
   closed = false;
   failure: Failure | null = null;
@@ -83,10 +77,7 @@ export class ExtendedConnection implements Connection {
   #askedAt = -1;
   #openedAt: number;
   #synAcks = 0;
-  #lastHeardAt: number;
-  #lastAskedAt: number;
-  /** How often the peer has been asked since it was heard last. */
-  #asks = 0;
+  readonly #liveness: Liveness;
   #pacedAt = NEVER;
   #finWaitEndsAt = NEVER;
 
@@ -99,7 +90,8 @@ export class ExtendedConnection implements Connection {
     this.localTag = options.localTag;
     this.#sendOnly = options.sendOnly;
     this.#introducing = options.role === "client";
-    this.#openedAt = this.#lastHeardAt = this.#lastAskedAt = now;
+    this.#openedAt = now;
+    this.#liveness = new Liveness(now);
     this.#receiver = new Receiver(options.windowBytes);
     this.#sender = new Sender({
       isn: options.localTag,
@@ -137,6 +129,12 @@ export class ExtendedConnection implements Connection {
   }
   get inFinWait(): boolean {
     return this.#finWaitEndsAt !== NEVER;
+  }
+  get keepAliveMs(): number {
+    return this.#liveness.keepAliveMs;
+  }
+  set keepAliveMs(value: number) {
+    this.#liveness.keepAliveMs = value;
   }
   get shortSegments(): ShortSegments {
     return this.#sender.shortSegments;
@@ -200,7 +198,7 @@ export class ExtendedConnection implements Connection {
   /** The SYN came again: so does the SYN|ACK. */
   receiveDuplicateSyn(_header: Header, now: number): boolean {
     if (this.connected) return false; // It had its SYN|ACK: this is another client, at the same address.
-    this.#lastHeardAt = now;
+    this.#liveness.onHeard(false, now);
     this.#synAckDue = true;
     return true;
   }
@@ -225,7 +223,7 @@ export class ExtendedConnection implements Connection {
   /** The SYN|ACK again: our introduction was lost. */
   #receiveSynAck(header: Header, now: number): boolean {
     if (this.role !== "client" || header.sequence !== this.#encoder.remoteTag) return false;
-    this.#lastHeardAt = now;
+    this.#liveness.onHeard(false, now);
     this.#pingDue = true;
     return true;
   }
@@ -242,8 +240,7 @@ export class ExtendedConnection implements Connection {
   #receivePacket(packet: Packet, address: string, port: number, now: number): void {
     const { bits } = packet;
     this.stats.datagramsReceived++;
-    this.#lastHeardAt = now;
-    if (!this.#sender.windowIsClosed) this.#asks = 0;
+    this.#liveness.onHeard(this.#sender.windowIsClosed, now);
     this.#introducing = false;
     if (!this.connected) this.#meet(packet, now);
     if (address !== this.remoteAddress || port !== this.remotePort) this.#probes.check.suspect(address, port);
@@ -421,10 +418,10 @@ export class ExtendedConnection implements Connection {
   deadline(): number {
     if (this.closed) return NEVER;
     if (this.inFinWait) return Math.min(this.#finWaitEndsAt, this.#receiver.ackAt, this.#probes.timerAt);
-    const silenceAt = this.#lastHeardAt + SILENCE_TIMEOUT_MS;
-    if (!this.connected) return silenceAt;
+    const { silentAt } = this.#liveness;
+    if (!this.connected) return silentAt;
     return Math.min(
-      silenceAt,
+      silentAt,
       this.#askAt(),
       this.#pacedAt,
       this.#sender.timerAt,
@@ -436,7 +433,7 @@ export class ExtendedConnection implements Connection {
   expire(now: number): void {
     if (this.closed) return;
     if (this.#finWaitEndsAt <= now) this.#close(null);
-    else if (!this.inFinWait && this.#lastHeardAt + SILENCE_TIMEOUT_MS <= now) this.#onSilence();
+    else if (!this.inFinWait && this.#liveness.silentAt <= now) this.#onSilence();
     if (this.closed || !this.connected) return;
     if (this.#receiver.ackAt <= now) this.#receiver.ackDue = true;
     if (this.#pacedAt <= now) this.#pacedAt = NEVER;
@@ -456,18 +453,12 @@ export class ExtendedConnection implements Connection {
   /** When a silent peer is asked for a sign of life. */
   #askAt(): number {
     if (this.inFinWait) return NEVER;
-    const since = Math.max(this.#lastHeardAt, this.#lastAskedAt);
-    // An introduction may have been lost, or a reader's word that there is room again (RFC 9293 section 3.8.6.1).
-    if (this.#introducing) return since + this.#sender.rtt.timeoutMs;
-    if (this.#sender.windowIsClosed) {
-      return since + Math.min(KEEP_ALIVE_MS, this.#sender.rtt.timeoutMs * 2 ** this.#asks);
-    }
-    return this.keepAliveMs > 0 ? since + this.keepAliveMs : NEVER;
+    const { windowIsClosed, rtt } = this.#sender;
+    return this.#liveness.askAt(this.#introducing, windowIsClosed, rtt.timeoutMs);
   }
 
   #ask(now: number): void {
-    this.#lastAskedAt = now;
-    this.#asks++;
+    this.#liveness.onAsked(now);
     this.#pingDue = true;
     this.#receiver.buffer.trim();
     this.#sender.buffer.trim();
