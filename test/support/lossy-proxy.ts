@@ -63,6 +63,15 @@ export class LossyProxy {
     }
   }
 
+  /** From now on the server sees every client at another port, as behind a NAT that has forgotten them. */
+  async rebind(): Promise<void> {
+    for (const [clientPort, opening] of this.#backs) {
+      this.#backs.set(clientPort, this.#openBack(clientPort));
+      (await opening).close();
+    }
+    await Promise.all(this.#backs.values());
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     this.#front.close();
@@ -79,8 +88,14 @@ export class LossyProxy {
       opening = this.#openBack(clientPort);
       this.#backs.set(clientPort, opening);
     }
-    const back = await opening;
-    this.#pass(datagram, "toServer", (passed) => back.send(passed, this.#options.targetPort, "127.0.0.1"));
+    await opening;
+    this.#pass(datagram, "toServer", (passed) => void this.#sendOn(passed, clientPort));
+  }
+
+  /** What was held back leaves from the port of its time. */
+  async #sendOn(datagram: Buffer, clientPort: number): Promise<void> {
+    const back = await this.#backs.get(clientPort);
+    if (!this.#closed) back?.send(datagram, this.#options.targetPort, "127.0.0.1");
   }
 
   /** The server must see each client at an address of its own. */

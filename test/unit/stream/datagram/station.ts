@@ -1,4 +1,13 @@
-import type { DatagramHandlers } from "../../../../src/stream/datagram/index.js";
+import type { DatagramHandlers, Tier } from "../../../../src/stream/datagram/index.js";
+import { socketOptions } from "../../../../src/stream/datagram/options.js";
+
+/** What there is on this machine. */
+export const TIERS: Tier[] =
+  process.platform !== "linux"
+    ? ["dgram"]
+    : socketOptions() === null
+      ? ["dgram", "descriptor"]
+      : ["dgram", "descriptor", "segmented"];
 
 /** A test packet says its own length, so that packets merged into one buffer come apart again. */
 const HEADER_BYTES = 8;

@@ -9,15 +9,10 @@ import {
   type SharedDatagramSocket,
   type Tier,
 } from "../../../../src/stream/datagram/index.js";
-import { replaceSocketOptions, socketOptions } from "../../../../src/stream/datagram/options.js";
-import { burst, packet, Station } from "./station.js";
+import { replaceSocketOptions } from "../../../../src/stream/datagram/options.js";
+import { burst, packet, Station, TIERS } from "./station.js";
 
 const linux = process.platform === "linux";
-const TIERS: Tier[] = !linux
-  ? ["dgram"]
-  : socketOptions()
-    ? ["dgram", "descriptor", "segmented"]
-    : ["dgram", "descriptor"];
 /** Small, odd, one Ethernet packet and one more byte, several IP fragments of one, and the most that loopback takes. */
 const SIZES = [8, 9, 100, 1200, 1472, 1473, 4096, 4097, 9000, 32_768, 65_507];
 
