@@ -1,5 +1,6 @@
 import { once } from "node:events";
-import { finished } from "node:stream/promises";
+import { Readable } from "node:stream";
+import { finished, pipeline } from "node:stream/promises";
 import { describe, expect, it } from "vitest";
 import { EDITION_NAMES } from "../../../src/protocol/index.js";
 import { type ConfundoSocket, connect } from "../../../src/stream/index.js";
@@ -239,6 +240,40 @@ describe.each(BOTH_EDITIONS)("the end of a socket (%s)", (_name, both) => {
     expect(await clock.run(closed(pair.accepted))).toBe(true);
     expect(pair.accepted.readableEnded).toBe(false);
     expect(pair.accepted.errored).toMatchObject({ code: both.extended ? "ECONNRESET" : "ETIMEDOUT" });
+  });
+
+  it("ends regularly for the peer when a `for await` has read everything, although half open", async () => {
+    const clock = new TestClock();
+    await using pair = await connectedPair({ both: { ...both, clock }, server: { allowHalfOpen: true } });
+    const aborting = new Promise<Error>((resolve) => pair.accepted.once("error", resolve));
+    pair.client.end("a question");
+    const echoing = (async () => {
+      for await (const chunk of pair.accepted) pair.accepted.write(chunk);
+    })();
+    const began = clock.now();
+    expect((await clock.run(readAll(pair.client))).toString()).toBe("a question");
+    await clock.run(echoing);
+    // As in node:net, the stream itself calls that aborted.
+    expect(await aborting).toMatchObject({ name: "AbortError" });
+    expect(clock.now() - began).toBeLessThan(1000);
+    expect(pair.client.errored).toBeNull();
+  });
+
+  it("is no regular one for the peer when a signal aborts what is still being written", async () => {
+    const clock = new TestClock();
+    await using pair = await connectedPair({ both: { ...both, clock }, server: { allowHalfOpen: true } });
+    const controller = new AbortController();
+    pair.client.end("a question");
+    await clock.run(once(pair.accepted.resume(), "end"));
+    const answering = pipeline(Readable.from(["half an ", new Promise(() => {})]), pair.accepted, {
+      signal: controller.signal,
+    });
+    await clock.settle();
+    controller.abort();
+    await expect(answering).rejects.toMatchObject({ name: "AbortError" });
+    const failing = new Promise<Error>((resolve) => pair.client.once("error", resolve));
+    expect(await clock.run(failing)).toMatchObject({ code: both.extended ? "ECONNRESET" : "ETIMEDOUT" });
+    expect(pair.client.readableEnded).toBe(false);
   });
 
   it("is disposed with `await using`: what was written arrives, and nothing is thrown", async () => {
