@@ -74,6 +74,7 @@ function program(): Command {
     .option("--json", "print one event a line as JSON")
     .option("--dry-run", "show what would be done, and do nothing")
     .option("--no-delete", "leave alone what is only at the destination")
+    .option("--allow-mass-delete", "do not ask before most of the destination is deleted")
     .option("--ignore <pattern>", "leave alone what matches, on both sides; more patterns may follow", gather)
     .action(async (_folder, _address, options, command) => (await import("./mirror.js")).mirror(command.args, options));
 

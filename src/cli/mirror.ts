@@ -13,6 +13,7 @@ export interface MirrorCommandOptions {
   readonly dryRun?: boolean;
   /** False with --no-delete. */
   readonly delete: boolean;
+  readonly allowMassDelete?: boolean;
   readonly ignore?: readonly string[];
 }
 
@@ -41,6 +42,7 @@ export async function mirror(operands: readonly string[], options: MirrorCommand
     once,
     dryRun,
     delete: options.delete,
+    allowMassDelete: options.allowMassDelete ?? false,
     ignore: patterns,
   });
   await lastValueFrom(events.pipe(tap({ next: show, finalize: () => display.end() }), takeUntil(stop)), {

@@ -24,6 +24,7 @@ export type SyncErrorCode =
   | "ERR_CHANGED"
   | "ERR_UNREADABLE"
   | "ERR_NO_DELETE"
+  | "ERR_MASS_DELETE"
   | "ERR_UNSUPPORTED"
   | "ERR_PATTERN"
   | "ERR_INCOMPLETE"
@@ -45,12 +46,20 @@ export interface Failure {
   readonly message: string;
 }
 
+/** With `ERR_MASS_DELETE`: how many files the mirror would lose, of how many. */
+export interface Losses {
+  readonly files: number;
+  readonly of: number;
+}
+
 export interface SyncErrorOptions {
   readonly cause?: unknown;
   /** The path inside the folder that the error is about, with `/` between its parts. */
   readonly path?: string;
   /** With `ERR_INCOMPLETE`: what could not be mirrored. */
   readonly failures?: readonly Failure[];
+  /** With `ERR_MASS_DELETE`. */
+  readonly losses?: Losses;
 }
 
 /** The one error class of folder mirroring. `code` is stable; `message` is for people. */
@@ -59,12 +68,14 @@ export class SyncError extends Error {
   readonly code: SyncErrorCode;
   readonly path: string | undefined;
   readonly failures: readonly Failure[];
+  readonly losses: Losses | undefined;
 
   constructor(code: SyncErrorCode, message: string, options: SyncErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.path = options.path;
     this.failures = options.failures ?? [];
+    this.losses = options.losses;
   }
 
   /** Whether connecting again later can help. */

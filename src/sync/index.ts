@@ -1,6 +1,7 @@
 /** Folder mirroring as RxJS, over any Node Duplex. */
+export { Caution, type Intent, type Judgement } from "./careful.js";
 export type { Comparison, DirectoryEntry, Entry, FileEntry, Kind, SymlinkEntry } from "./entry.js";
-export { type Failure, SyncError, type SyncErrorCode } from "./errors.js";
+export { type Failure, type Losses, SyncError, type SyncErrorCode } from "./errors.js";
 export type { MirrorEvent, PushEvent, Step, SyncedSummary } from "./events.js";
 export { type Ignore, ignoreNothing, ignorePatterns } from "./ignore.js";
 export { type MirrorOptions, mirror } from "./mirror.js";

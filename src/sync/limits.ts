@@ -10,6 +10,9 @@ const MIB = 1024 * KIB;
 
 /** The version of the protocol this package speaks. */
 export const PROTOCOL_VERSION = 1;
+/** What a peer of this version may be able to do besides (bits of HELLO and WELCOME): {@link FEATURES} is all of it. */
+export const FEATURE_MOVES = 1;
+export const FEATURES: number = FEATURE_MOVES;
 /** `CNFS`, the first four bytes of a HELLO's payload. */
 export const HELLO_MAGIC = 0x434e_4653;
 /** Type (1 byte) and payload length (4 bytes). */
@@ -53,6 +56,10 @@ export const CHANGE_CHECK_BYTES: number = 16 * MIB;
 export const COALESCE_BYTES: number = 32 * KIB;
 /** A file is read only when its last change is this old: below it, time stamps cannot tell two changes apart. */
 export const REST_MS = 20;
+/** A file this small is not looked for among those that vanished unless its inode says that it is one of them. */
+export const LEAST_GUESSED_MOVE_BYTES = 1024;
+/** So much new content makes it worth asking whether it was moved here from somewhere that was not looked at. */
+export const LEAST_SOUGHT_MOVE_BYTES: number = 256 * KIB;
 /** Times a file that keeps changing is sent anew before a one-time mirror gives it up. */
 export const MAX_CHANGED_ROUNDS = 20;
 
@@ -68,6 +75,8 @@ export const MAX_OPEN_FILES = 64;
 export const MAX_SMALL_WRITES = 16;
 /** A large file is flushed in the background every so many bytes, so that its end does not wait for all of it. */
 export const FLUSH_EVERY_BYTES: number = 32 * MIB;
+/** Contents held for later moves, per session. */
+export const MAX_HELD = 65_536;
 /** Interrupted large files are kept this long for their client to come back. */
 export const PARTIAL_KEEP_MS: number = 7 * 24 * 3600 * 1000;
 /** Interrupted large files kept per mirror. */
@@ -102,6 +111,15 @@ export const RECHECK_MS = 1000;
 export const WALK_EVERY_MS = 60_000;
 /** … and this often when the system has no watches left. */
 export const WALK_EVERY_UNWATCHED_MS = 5000;
+
+// Being careful.
+
+/** Losing up to this many files is never asked about; more is when they are more than half. */
+export const MASS_DELETE_FILES = 100;
+/** Losses count together until there was none for this long … */
+export const LOSS_REST_MS = 10_000;
+/** … and for at most this long. */
+export const LOSS_WINDOW_MS = 60_000;
 
 /** The first pause before connecting again; each later one is twice as long. */
 export const BACKOFF_FIRST_MS = 250;

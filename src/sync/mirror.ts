@@ -23,6 +23,7 @@ import {
   switchMap,
   take,
 } from "rxjs";
+import { Caution } from "./careful.js";
 import { SyncError } from "./errors.js";
 import type { MirrorEvent } from "./events.js";
 import { type Ignore, ignorePatterns } from "./ignore.js";
@@ -42,6 +43,11 @@ export interface MirrorOptions {
   readonly dryRun?: boolean;
   /** Delete at the destination what is not in the folder. Default true. */
   readonly delete?: boolean;
+  /**
+   * Do not ask (`ERR_MASS_DELETE`) before the destination loses more than half of its files and more than 100, or
+   * everything because the folder is empty at the start. Default false.
+   */
+  readonly allowMassDelete?: boolean;
   /** What to leave alone on both sides: patterns (see {@link ignorePatterns}) or a predicate. */
   readonly ignore?: readonly string[] | Ignore;
   /** Changes are sent when they rest for this long, or after ten times as long. Milliseconds, default 50. */
@@ -70,17 +76,19 @@ export interface MirrorOptions {
  * Mirrors `folder` and, unless `once`, follows its changes until unsubscribed.
  *
  * Emits what happens. Completes (with `once` or `dryRun`) when done and the server has been taken leave of. Errors with
- * a {@link SyncError}: `ERR_FOLDER` (the folder cannot be read), `ERR_INCOMPLETE` (`once`: some paths failed; they are
- * in its `failures`), `ERR_MIRROR_BUSY`, `ERR_MIRROR_NAME`, `ERR_REPLACED` and others the server answers, or the
- * connection's error when `backoff.attempts` are used up. Lost connections are retried otherwise.
+ * a {@link SyncError}: `ERR_FOLDER` (the folder cannot be read), `ERR_MASS_DELETE` (most of the destination would be
+ * deleted), `ERR_INCOMPLETE` (`once`: some paths failed; they are in its `failures`), `ERR_MIRROR_BUSY`,
+ * `ERR_MIRROR_NAME`, `ERR_REPLACED` and others the server answers, or the connection's error when `backoff.attempts`
+ * are used up. Lost connections are retried otherwise.
  */
 export function mirror(folder: string, options: MirrorOptions): Observable<MirrorEvent> {
   return defer(() => {
     const source = realFolder(folder);
     const ignore = typeof options.ignore === "function" ? options.ignore : ignorePatterns(options.ignore ?? []);
     const changes = follows(options) ? watching(source, ignore, options) : { live: EMPTY, lasting: EMPTY };
+    const caution = new Caution(options.allowMassDelete);
     const mirrored = session(identify(source, options), options, (remote) =>
-      hints(source, changes, options).pipe(pushTo(remote, pushOptions(options, ignore))),
+      hints(source, changes, options).pipe(pushTo(remote, { ...pushOptions(options, ignore), caution })),
     );
     return mirrored.pipe(
       reconnecting(options.name, backoff(options), options.scheduler),

@@ -1,5 +1,6 @@
 /** The sending end as an operator: hints in, what became of them out. */
 import { Observable, type OperatorFunction } from "rxjs";
+import { Caution } from "./careful.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { Dirty, type Work } from "./dirty.js";
 import { type Failure, SyncError } from "./errors.js";
@@ -15,6 +16,10 @@ export interface PushOptions {
   readonly ignore?: Ignore;
   /** Whether to delete at the destination what is not in the folder. Default true. */
   readonly delete?: boolean;
+  /** Do not ask before most files at the destination are deleted. Default false: `ERR_MASS_DELETE`. */
+  readonly allowMassDelete?: boolean;
+  /** Remembers what was deleted lately; give the same one to pushes that follow each other. */
+  readonly caution?: Caution;
   /** Hints are acted upon when they rest for this long, or after ten times as long. Milliseconds, default 50. */
   readonly settleMs?: number;
   /** What failed is tried again after this long, then twice as long, up to a minute. Milliseconds, default 5000. */
@@ -75,8 +80,8 @@ class Pusher {
   readonly #resting = new Set<string>();
   #news: Deferred = deferred();
   #sleeping: Deferred = deferred();
+  readonly #caution: Caution;
   #ended = false;
-  #looked = false;
   #restless = 0;
   #failing = 0;
   #total = { files: 0, bytesSent: 0, deleted: 0 };
@@ -88,6 +93,7 @@ class Pusher {
     this.#options = options;
     this.#report = report;
     this.#settleMs = options.settleMs ?? 50;
+    this.#caution = options.caution ?? new Caution(options.allowMassDelete);
   }
 
   add(hint: Hint): void {
@@ -180,13 +186,14 @@ class Pusher {
       ignore: this.#options.ignore ?? ignoreNothing,
       delete: this.#options.delete ?? true,
       dryRun: this.#options.dryRun ?? false,
+      caution: this.#caution,
     });
     try {
       await round.run(work);
-      this.#looked = true;
       return round;
     } catch (error) {
-      const comesBack = error instanceof SyncError && error.code === "ERR_FOLDER" && this.#looked && !this.#ended;
+      const comesBack =
+        error instanceof SyncError && error.code === "ERR_FOLDER" && this.#caution.hasSeenFolder && !this.#ended;
       if (!comesBack) throw error;
       this.#once({ type: "notice", code: error.code, message: error.message });
       this.#later(work.folder, [""], this.#options.retryMs ?? 5000);
@@ -195,6 +202,10 @@ class Pusher {
   }
 
   #evaluate({ folder, everything: walked }: Work, round: Round): void {
+    if (round.unsure) {
+      this.#dirty.add(everything(folder, "before so much is deleted"));
+      return;
+    }
     this.#total.files += round.files;
     this.#total.bytesSent += round.bytesSent;
     this.#total.deleted += round.deleted;

@@ -1,9 +1,10 @@
 /** One round of a push: look, plan, carry out. */
 
+import { type Caution, massDelete } from "./careful.js";
 import type { Work } from "./dirty.js";
 import type { Entry, Kind } from "./entry.js";
 import { compareFiles } from "./entry.js";
-import type { Failure } from "./errors.js";
+import { type Failure, SyncError } from "./errors.js";
 import type { PushEvent } from "./events.js";
 import type { Ignore } from "./ignore.js";
 import { ancestorsOf, isWithin } from "./path.js";
@@ -15,6 +16,7 @@ export interface RoundOptions {
   readonly ignore: Ignore;
   readonly delete: boolean;
   readonly dryRun: boolean;
+  readonly caution: Caution;
 }
 
 const PROGRESS_EVERY_MS = 100;
@@ -31,6 +33,8 @@ export class Round {
   readonly failures: Failure[] = [];
   /** What cannot be mirrored and is not a failure, such as sockets. */
   readonly skipped: Failure[] = [];
+  /** Nothing was done, because only a look at everything can tell whether so much may be deleted. */
+  unsure = false;
 
   readonly #remote: Remote;
   readonly #report: (event: PushEvent) => void;
@@ -56,10 +60,11 @@ export class Round {
 
   /** Rejects when the folder is missing or the remote is lost. */
   async run(work: Work): Promise<void> {
-    const { local, remote, problems } = await this.#look(work);
+    const { local, remote, problems, folderId } = await this.#look(work);
     this.#takeProblems(problems);
     adopt(local, this.#remote);
     const { operations, blocked } = this.#plan(local, remote, problems);
+    if (!this.#mayDelete(work, operations, local, folderId)) return;
     this.failures.push(...blocked);
     const summary = summarize(operations);
     this.#stepsTotal = operations.length;
@@ -69,17 +74,50 @@ export class Round {
     if (operations.length > 0 && !this.#options.dryRun) await this.#carryOut(work.folder, operations);
   }
 
+  /** Throws `ERR_MASS_DELETE` where somebody has to be asked, `ERR_FOLDER` where waiting is the answer. */
+  #mayDelete(
+    { folder, everything }: Work,
+    operations: readonly Operation[],
+    local: ReadonlyMap<string, Entry>,
+    folderId: string,
+  ): boolean {
+    const judgement = this.#options.caution.judge({
+      operations,
+      local,
+      remote: this.#remote.entries,
+      comparison: this.#remote.comparison,
+      whole: everything !== undefined,
+      folderId,
+      nowMs: performance.now(),
+    });
+    if (judgement.verdict === "ask") {
+      const error = massDelete(folder, judgement.losses, judgement.empty);
+      if (!this.#options.dryRun) throw error;
+      this.#report({ type: "notice", code: error.code, message: error.message });
+    } else if (judgement.verdict === "wait") {
+      const reason = "it is empty and not the folder it was, as when a disk is unmounted";
+      throw new SyncError("ERR_FOLDER", `nothing of ${folder} is deleted at the destination: ${reason}`);
+    }
+    this.unsure = judgement.verdict === "look";
+    return !this.unsure;
+  }
+
   async #look({ folder, everything, paths }: Work) {
     const options = { ignore: this.#options.ignore, signal: this.#signal };
     if (everything === undefined) {
       const part = await scanPaths(folder, paths, options);
       this.#roots = part.roots;
-      return { local: part.entries, remote: samePart(this.#remote.entries, part), problems: part.problems };
+      return {
+        local: part.entries,
+        remote: samePart(this.#remote.entries, part),
+        problems: part.problems,
+        folderId: part.folderId,
+      };
     }
     this.#report({ type: "walking", reason: everything });
-    const { entries, problems } = await scanFolder(folder, options);
+    const { entries, problems, folderId } = await scanFolder(folder, options);
     this.#report({ type: "scanned", ...count(entries.values()) });
-    return { local: entries, remote: this.#remote.entries, problems };
+    return { local: entries, remote: this.#remote.entries, problems, folderId };
   }
 
   #takeProblems(problems: readonly Problem[]): void {

@@ -18,6 +18,8 @@ export interface Snapshot {
   /** By path. */
   readonly entries: Map<string, Entry>;
   readonly problems: Problem[];
+  /** Tells the folder from another one at the same place. */
+  readonly folderId: string;
 }
 
 /** A snapshot of parts of a folder: complete at and below each of `roots`, with the folders above them. */
@@ -39,8 +41,7 @@ const SLICE = 256;
  * Rejects with a {@link SyncError} `ERR_FOLDER` when the folder itself is missing or cannot be read.
  */
 export async function scanFolder(folder: string, options: ScanOptions = {}): Promise<Snapshot> {
-  const snapshot: Snapshot = { entries: new Map(), problems: [] };
-  await requireFolder(folder);
+  const snapshot: Snapshot = { entries: new Map(), problems: [], folderId: await requireFolder(folder) };
   await walk(folder, "", snapshot, options);
   return snapshot;
 }
@@ -54,9 +55,8 @@ export async function scanPaths(
   paths: Iterable<string>,
   options: ScanOptions = {},
 ): Promise<PartialSnapshot> {
-  const snapshot: Snapshot = { entries: new Map(), problems: [] };
+  const snapshot: Snapshot = { entries: new Map(), problems: [], folderId: await requireFolder(folder) };
   const roots: string[] = [];
-  await requireFolder(folder);
   for (const path of [...new Set(paths)].sort()) {
     const root = firstNonFolder(folder, path, snapshot, options) ?? path;
     const last = roots.at(-1);
@@ -76,9 +76,10 @@ function firstNonFolder(folder: string, path: string, snapshot: Snapshot, option
   });
 }
 
-async function requireFolder(folder: string): Promise<void> {
+async function requireFolder(folder: string): Promise<string> {
   try {
-    if ((await stat(folder)).isDirectory()) return;
+    const stats = await stat(folder, { bigint: true });
+    if (stats.isDirectory()) return `${stats.dev.toString(36)}.${stats.ino.toString(36)}`;
   } catch (error) {
     throw new SyncError("ERR_FOLDER", `the folder ${folder} cannot be read: ${toSyncError(error).message}`, {
       cause: error,

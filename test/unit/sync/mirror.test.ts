@@ -98,7 +98,7 @@ describe.each(["memory", "TCP"])("mirror once, over %s", (over) => {
     expect(contents(at())).toEqual(contents(folder));
     fs.rmSync(path.join(folder), { recursive: true });
     fs.mkdirSync(folder);
-    const events = await mirrorOnce(folder, open);
+    const events = await mirrorOnce(folder, open, { allowMassDelete: true });
     expect(contents(at())).toEqual({});
     expect(synced(events)).toMatchObject({ deleted: 9, entries: 0 });
   });
