@@ -10,7 +10,9 @@ import {
   BASE_DATAGRAM_BYTES,
   DEFAULT_RECEIVE_BUFFER_BYTES,
   DEFAULT_RECEIVE_WINDOW_BYTES,
+  LATE_SYN_MS,
   MAX_CONNECTION_ID,
+  MAX_ENDED_SYNS,
   MIN_RECEIVE_WINDOW_BYTES,
 } from "./limits.js";
 import { OfferingConnection, type RoutedConnection } from "./offering-connection.js";
@@ -70,6 +72,9 @@ export class Endpoint {
   /** Every connection, and a server's by which SYN it began. */
   readonly #all = new Map<RoutedConnection, string>();
   #lastId = 0;
+  /** SYNs of classic connections that have just ended, and until when a SYN like that is a late duplicate, oldest first. */
+  readonly #endedSyns = new Map<string, number>();
+  #now = 0;
 
   constructor(options: EndpointOptions) {
     this.#edition = options.edition;
@@ -112,6 +117,7 @@ export class Endpoint {
    */
   receive(datagram: Uint8Array, remoteAddress: string, remotePort: number, now: number): Connection | null {
     const header = this.#header;
+    this.#now = now;
     if (decodeHeader(datagram, header)) {
       const connection = this.#route(header, datagram, remoteAddress, remotePort, now);
       if (connection !== null) return connection;
@@ -122,6 +128,7 @@ export class Endpoint {
 
   /** Takes one connection whose time has come and lets it act; null when there is none (left). */
   expire(now: number): Connection | null {
+    this.#now = now;
     const connection = this.#timers.take(now);
     connection?.expire(now);
     return connection;
@@ -178,6 +185,7 @@ export class Endpoint {
     const known = this.#bySyn.get(key);
     // A known one may be left to its FIN-WAIT: the client begins another from the same port (RFC 9293 section 3.6.1).
     if (known?.receiveDuplicateSyn(header, now)) return known;
+    if (!extended && now < (this.#endedSyns.get(key) ?? 0)) return null;
     const connectionId = this.#accepted < this.maxConnections ? this.#nextId() : 0;
     if (connectionId === 0) return null;
     const connection = extended
@@ -334,8 +342,25 @@ export class Endpoint {
     this.#timers.remove(connection);
     if (connection.role === "server") this.#accepted--;
     if (this.#opening.get(key) === connection) this.#opening.delete(key);
-    if (this.#bySyn.get(key) === connection) this.#bySyn.delete(key);
+    if (this.#bySyn.get(key) === connection) {
+      this.#bySyn.delete(key);
+      const regular = connection.failure === null && !connection.inFinWait;
+      if (regular && connection.edition !== "extended") this.#rememberSyn(key);
+    }
     this.#unregister(connection);
+  }
+
+  /**
+   * A SYN that the network had doubled may come when its connection is over, and would begin one that never speaks. It is
+   * dropped for less time than a client waits before its second: who begins again from the same port loses no more than one.
+   */
+  #rememberSyn(key: string): void {
+    for (const [old, until] of this.#endedSyns) {
+      if (until > this.#now && this.#endedSyns.size < MAX_ENDED_SYNS) break;
+      this.#endedSyns.delete(old);
+    }
+    this.#endedSyns.delete(key);
+    this.#endedSyns.set(key, this.#now + LATE_SYN_MS);
   }
 
   #unregister(connection: RoutedConnection): void {

@@ -11,6 +11,10 @@ export const MAX_DATAGRAM_BYTES = 65_507;
 /** Connection IDs have 16 bits; 0 stands for "none yet", so one endpoint holds at most this many connections. */
 export const MAX_CONNECTION_ID: number = 0xffff;
 
+/** For how long, and of how many connections that have ended, the SYN is remembered. Every edition's clients repeat theirs after 500 ms. */
+export const LATE_SYN_MS = 400;
+export const MAX_ENDED_SYNS = 4096;
+
 /** What one connection buffers for its reader, in and out of order together, unless told otherwise. */
 export const DEFAULT_RECEIVE_BUFFER_BYTES: number = 256 * 1024;
 

@@ -152,6 +152,20 @@ test("a client that comes back from the same port after its end gets a new conne
   expect(bench.endpoint.size).toBe(1);
 });
 
+test("a SYN that comes once more right after the client's regular end is a late duplicate; 0.4 s later it is not", () => {
+  const { bench, connection } = connectedServer();
+  bench.receive("12346 0 1 FIN");
+  bench.end(connection);
+  bench.receive("12347 4323 1 ACK");
+  expect(connection).toMatchObject({ closed: true, failure: null });
+  expect(bench.receive("12345 0 0 SYN")).toEqual([]);
+  expect(bench.endpoint.size).toBe(0);
+  bench.wait(399);
+  expect(bench.receive("12345 0 0 SYN")).toEqual([]);
+  bench.wait(1);
+  expect(bench.receive("12345 0 0 SYN")).toEqual(["4321 12346 2 ACK SYN"]);
+});
+
 test("where there is room for one connection only, once the old one has left FIN-WAIT", () => {
   const { bench, connection } = connectedServer("ucla-2019", { maxConnections: 1 });
   bench.end(connection);
