@@ -76,6 +76,54 @@ describe("a process", () => {
     expect({ code, output }).toEqual({ code: 0, output: "100000\n" });
   });
 
+  it.each(["extended: 'required'", "extended: false"])(
+    "ends when nothing is left of a large transfer (%s)",
+    async (option) => {
+      const { code, output } = await run(`
+      server.close();
+      const options = { ${option} };
+      const busy = createServer({ ...options, allowHalfOpen: true }, (socket) => socket.pipe(socket)).listen(0, "127.0.0.1");
+      await once(busy, "listening");
+      const client = connect({ ...options, port: busy.address().port, host: "127.0.0.1", allowHalfOpen: true });
+      client.end(Buffer.alloc(2_000_000));
+      let length = 0;
+      client.on("data", (chunk) => { length += chunk.length; });
+      await once(client, "close");
+      busy.close();
+      const done = elapsed();
+      process.on("exit", () => console.log(length, elapsed() - done < 1500 ? "at once" : "late"));
+    `);
+      expect({ code, output }).toEqual({ code: 0, output: "2000000 at once\n" });
+    },
+  );
+
+  it("is not kept alive by the signs of life of unref'd extended sockets", async () => {
+    const { code, output } = await run(`
+      const options = { extended: "required" };
+      const idle = createServer(options, (socket) => socket.unref()).listen(0, "127.0.0.1").unref();
+      await once(idle, "listening");
+      server.close();
+      const client = connect({ ...options, port: idle.address().port, host: "127.0.0.1" });
+      await once(client, "connect");
+      client.unref();
+      process.on("exit", () => console.log(client.edition, elapsed() < 2500 ? "at once" : "late"));
+    `);
+    expect({ code, output }).toEqual({ code: 0, output: "extended at once\n" });
+  });
+
+  it("ends at once when its sockets are destroyed with an error", async () => {
+    const { code, output } = await run(`
+      server.on("connection", (socket) => socket.on("error", (error) => { console.log(error.code); server.close(); }));
+      const client = connect(port, "127.0.0.1").on("error", () => {});
+      client.write(Buffer.alloc(1_000_000));
+      await once(server, "connection");
+      await new Promise(setImmediate);
+      client.destroy(new Error("enough"));
+      process.on("exit", () => console.log(elapsed() < 2000 ? "at once" : "late"));
+    `);
+    expect({ code, output }).toEqual({ code: 0, output: "ECONNRESET\nat once\n" });
+  });
+
   it("is told when there is no way to the server, although no UDP socket is open then", async () => {
     const { code, output } = await run(`
       server.close();
