@@ -8,8 +8,11 @@ const INITIAL_TIMEOUT_MS = 500;
 /** RFC 6298 section 2.4 asks for 1 s; like Linux we take less, as timestamps and Eifel detection undo what was spurious. */
 const MIN_TIMEOUT_MS = 200;
 const MAX_TIMEOUT_MS = 4000;
-/** Backing off ends here (or at the path's own timeout): a connection that has heard nothing for 10 s is given up. */
-const MAX_BACKED_OFF_MS = 1500;
+/**
+ * Backing off ends here, or at the path's own timeout: a connection that has heard nothing for 10 s is given up, and with a
+ * third of everything lost it takes twenty tries to be sure that nobody is there. Two small packets a second jam no link.
+ */
+const MAX_BACKED_OFF_MS = 500;
 /** RFC 6298 section 2.3. */
 const ALPHA = 1 / 8;
 const BETA = 1 / 4;

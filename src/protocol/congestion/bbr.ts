@@ -24,7 +24,7 @@ const FULL_GROWTH = 1.25;
 const FULL_ROUNDS = 3;
 
 /** How much more than the first flight the second may be, where the first one's spacing says that the path carries it. */
-const MOST_JUMP = 8;
+const MOST_JUMP = 12;
 const JUMP_ROUNDS = 2;
 
 const MIN_RTT_WINDOW_MS = 10_000;

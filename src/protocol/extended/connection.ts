@@ -116,7 +116,7 @@ export class ExtendedConnection implements Connection {
     return this.#sender.bytesInFlight;
   }
   get bytesHeld(): number {
-    return this.#sender.buffer.length;
+    return this.#sender.bytesHeld;
   }
   get highWaterMark(): number {
     return WINDOWS_HELD * this.#sender.cwnd;

@@ -15,8 +15,8 @@ import { fromWireTime, type Packet } from "./wire.js";
 export const SEQUENCE_MODULUS = 0x1_0000_0000;
 const NEVER: number = Number.POSITIVE_INFINITY;
 
-/** Segments in flight at the start. RFC 6928 says 10; a paced start with loss recovery that does not stall can take more. */
-const INITIAL_WINDOW_SEGMENTS = 32;
+/** Segments in flight at the start. RFC 6928 says 10; a start that is measured, paced and repaired quickly can take more. */
+const INITIAL_WINDOW_SEGMENTS = 48;
 /** What a peer is taken to have room for before it has said so: every receive buffer is larger than the first flight. */
 const INITIAL_PEER_WINDOW_BYTES: number = 64 * 1024;
 /** On a path of a shorter round trip than this, no more than so much is in flight. */
@@ -116,6 +116,11 @@ export class Sender implements DeliveryListener {
   /** Position behind the last byte written, and of the FIN. */
   get dataEnd(): number {
     return this.buffer.end + 1;
+  }
+  /** What is still to arrive: the peer must not let go of what it has acknowledged selectively. */
+  get bytesHeld(): number {
+    // A FIN is no byte.
+    return Math.max(0, this.buffer.length - this.segments.sackedBytes);
   }
   get bytesInFlight(): number {
     return this.segments.inFlight;

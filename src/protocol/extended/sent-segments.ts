@@ -43,6 +43,7 @@ export class SentSegments {
   inFlight = 0;
   /** Segments selectively acknowledged and not cumulatively. */
   sackedCount = 0;
+  sackedBytes = 0;
   /** How often a segment has been taken for lost. */
   lossCount = 0;
   /** The segment that was sent the longest ago, among those in flight. */
@@ -99,8 +100,10 @@ export class SentSegments {
         if (segment.start < position) this.#shorten(segment, position);
         return;
       }
-      if (segment.sacked) this.sackedCount--;
-      else {
+      if (segment.sacked) {
+        this.sackedCount--;
+        this.sackedBytes -= segment.bytes;
+      } else {
         this.#leaveFlight(segment);
         listener.onDelivered(segment);
       }
@@ -124,6 +127,7 @@ export class SentSegments {
       segment.sacked = true;
       segment.sackedUntil = segment.end;
       this.sackedCount++;
+      this.sackedBytes += segment.bytes;
       listener.onDelivered(segment);
       index++;
     }
@@ -201,7 +205,8 @@ export class SentSegments {
   }
 
   #shorten(segment: SentSegment, position: number): void {
-    if (!segment.sacked && !segment.lost) this.inFlight -= position - segment.start;
+    if (segment.sacked) this.sackedBytes -= position - segment.start;
+    else if (!segment.lost) this.inFlight -= position - segment.start;
     segment.start = position;
   }
 
