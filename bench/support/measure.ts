@@ -1,0 +1,122 @@
+/**
+ * Measured transfers between two new processes. The clock runs from before connect() to the matching sha256 at the
+ * receiver. CPU time is that of both ends from the same moment on, the receiver's hash included, the start of Node not.
+ */
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import type { EndReport, Said, Task } from "./child.js";
+import type { Way } from "./peers.js";
+import { expectedHash, MEBIBYTE } from "./source.js";
+
+const CHILD: string = fileURLToPath(new URL("./child.ts", import.meta.url));
+const DEFAULT_LIMIT_SECONDS = 300;
+
+export interface Transfer {
+  readonly bytes: number;
+  readonly host?: string;
+  /** What each end's Node is started with, as in `ip netns exec NAME`. */
+  readonly senderCommand?: readonly string[];
+  readonly receiverCommand?: readonly string[];
+  readonly sampleMs?: number;
+  readonly limitSeconds?: number;
+}
+
+export interface Figures {
+  readonly seconds: number;
+  readonly mebibytesPerSecond: number;
+  /** Both ends. */
+  readonly cpuSeconds: number;
+  readonly cpuSecondsPerGiB: number;
+  readonly sender: EndReport;
+  readonly receiver: EndReport;
+}
+
+/** @throws when it takes too long, when an end dies or when something else arrives than was sent. */
+export async function measure(way: Way, transfer: Transfer): Promise<Figures> {
+  const { bytes, host = "127.0.0.1", sampleMs, limitSeconds = DEFAULT_LIMIT_SECONDS } = transfer;
+  const expected = expectedHash(bytes);
+  const ends: End[] = [];
+  try {
+    const receiver = new End({ role: "receive", way, host }, transfer.receiverCommand);
+    ends.push(receiver);
+    const { port = 0 } = await receiver.said(limitSeconds);
+    const sample = sampleMs === undefined ? {} : { sampleMs };
+    const sender = new End({ role: "send", way, host, port, bytes, ...sample }, transfer.senderCommand);
+    ends.push(sender);
+    const [{ hash, doneMs = 0 }, { beganMs = 0 }] = await Promise.all([
+      receiver.said(limitSeconds),
+      sender.said(limitSeconds),
+    ]);
+    if (hash !== expected) throw new Error("what arrived is not what was sent");
+    const [sent, received] = await Promise.all([sender.report(), receiver.report()]);
+    const seconds = (doneMs - beganMs) / 1000;
+    const cpuSeconds = sent.cpuSeconds + received.cpuSeconds;
+    return {
+      seconds,
+      mebibytesPerSecond: bytes / MEBIBYTE / seconds,
+      cpuSeconds,
+      cpuSecondsPerGiB: (cpuSeconds * 1024 * MEBIBYTE) / bytes,
+      sender: sent,
+      receiver: received,
+    };
+  } finally {
+    await Promise.all(ends.map((end) => end.stop()));
+  }
+}
+
+class End {
+  readonly #child: ChildProcess;
+  readonly #role: string;
+  readonly #exited: Promise<unknown>;
+  readonly #waiting: Said[] = [];
+  #wake: (() => void) | null = null;
+
+  constructor(task: Task, command: readonly string[] = []) {
+    const [program = process.execPath, ...rest] = [...command, process.execPath];
+    this.#role = task.role;
+    const node = profileArguments(task);
+    this.#child = fork(CHILD, [JSON.stringify(task)], { execPath: program, execArgv: [...rest, ...node] });
+    this.#exited = once(this.#child, "exit");
+    this.#child.on("message", (said) => {
+      this.#waiting.push(said as Said);
+      this.#wake?.();
+    });
+    this.#child.once("exit", () => this.#wake?.());
+  }
+
+  /** The next thing it says. */
+  async said(limitSeconds: number): Promise<Said> {
+    const timer = setTimeout(() => this.#child.kill("SIGKILL"), limitSeconds * 1000);
+    while (this.#waiting.length === 0) {
+      const { exitCode, signalCode } = this.#child;
+      if (signalCode !== null) throw new Error(`no end after ${limitSeconds} s (${this.#role})`);
+      if (exitCode !== null) throw new Error(`the process that was to ${this.#role} ended with ${exitCode}`);
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    clearTimeout(timer);
+    return this.#waiting.shift() as Said;
+  }
+
+  async report(): Promise<EndReport> {
+    this.#child.send("report");
+    const { report } = await this.said(10);
+    return report as EndReport;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    if (this.#child.connected) this.#child.disconnect();
+    await this.#exited;
+  }
+}
+
+/** With PROFILE=folder in the environment, each end leaves a CPU profile there. */
+function profileArguments({ role, way }: Task): string[] {
+  const { PROFILE } = process.env;
+  if (PROFILE === undefined) return [];
+  const name = `${way.name.replace(/\W+/g, "-")}-${role}-${Date.now()}.cpuprofile`;
+  return ["--cpu-prof", `--cpu-prof-dir=${PROFILE}`, `--cpu-prof-name=${name}`];
+}
