@@ -120,7 +120,8 @@ async function loadUdx(): Promise<Udx> {
   return new UDX();
 }
 
-async function listenUdx(host: string): Promise<Listener> {
+/** Serves one client. Returns the port. */
+export async function serveUdx(host: string, onConnection: (stream: Duplex) => void): Promise<number> {
   const udx = await loadUdx();
   const socket = udx.createSocket();
   socket.bind(0, host);
@@ -130,16 +131,30 @@ async function listenUdx(host: string): Promise<Listener> {
     return false;
   };
   const stream = udx.createStream(LISTENER_ID, { firewall });
-  stream.on("end", () => stream.end());
-  return { port: socket.address().port, incoming: stream, stats: () => null };
+  onConnection(stream);
+  return socket.address().port;
 }
 
-async function sendUdx(host: string, port: number, source: Iterable<Uint8Array>): Promise<void> {
+export async function dialUdx(host: string, port: number): Promise<Duplex> {
   const udx = await loadUdx();
   const socket = udx.createSocket();
   socket.bind(0, "0.0.0.0");
   const stream = udx.createStream(SENDER_ID);
   stream.connect(socket, LISTENER_ID, port, host);
+  return stream;
+}
+
+async function listenUdx(host: string): Promise<Listener> {
+  let incoming: Duplex | null = null;
+  const port = await serveUdx(host, (stream) => {
+    incoming = stream;
+    stream.on("end", () => stream.end());
+  });
+  return { port, incoming: incoming as unknown as Duplex, stats: () => null };
+}
+
+async function sendUdx(host: string, port: number, source: Iterable<Uint8Array>): Promise<void> {
+  const stream = await dialUdx(host, port);
   stream.resume();
   for (const chunk of source) {
     if (!stream.write(chunk)) await once(stream, "drain");
