@@ -10,21 +10,12 @@
  *
  * as root, on Linux with iproute2, gcc and /dev/net/tun. PROFILE=folder in the environment leaves CPU profiles there.
  */
-import { capacity, type LinkProperties, Links, missing, queueBytes, RECEIVER, tcpControllers } from "./support/link.js";
+import { capacity, LINKS, Links, missing, queueBytes, RECEIVER, tcpControllers } from "./support/link.js";
 import { type Figures, measure } from "./support/measure.js";
 import { QUINN, UDX, type Way } from "./support/peers.js";
 import { alternate, chosen, describeMachine, median, printTable } from "./support/report.js";
 import { MEBIBYTE } from "./support/source.js";
 
-interface Row extends LinkProperties {
-  readonly mebibytes: number;
-}
-
-const ROWS: readonly Row[] = [
-  { megabits: 1000, rttMs: 20, lossPercent: 0, mebibytes: 64 },
-  { megabits: 100, rttMs: 40, lossPercent: 1, mebibytes: 16 },
-  { megabits: 20, rttMs: 100, lossPercent: 5, mebibytes: 8 },
-];
 const SECONDS_PER_WAY = 120;
 const LIMIT_SECONDS = 600;
 
@@ -60,7 +51,7 @@ console.log(`${rounds} rounds, ${describeMachine()}`);
 const links = new Links();
 try {
   for (const number of rowNumbers.split(",")) {
-    const row = ROWS[Number(number) - 1];
+    const row = LINKS[Number(number) - 1];
     if (row !== undefined) await measureRow(row);
   }
 } finally {
@@ -69,7 +60,7 @@ try {
 }
 console.log(`afterwards: ${describeMachine()}`);
 
-async function measureRow(row: Row): Promise<void> {
+async function measureRow(row: (typeof LINKS)[number]): Promise<void> {
   const carries = capacity(row) / MEBIBYTE;
   console.log(
     `\n${row.megabits} Mbit/s, ${row.rttMs} ms, ${row.lossPercent} % loss, queue ${queueBytes(row)} bytes, ${row.mebibytes} MiB; can carry ${carries.toFixed(2)} MiB/s`,

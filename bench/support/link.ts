@@ -15,6 +15,13 @@ export interface LinkProperties {
   readonly lossPercent: number;
 }
 
+/** Links, and how much to send over them. */
+export const LINKS: readonly (LinkProperties & { readonly mebibytes: number })[] = [
+  { megabits: 1000, rttMs: 20, lossPercent: 0, mebibytes: 64 },
+  { megabits: 100, rttMs: 40, lossPercent: 1, mebibytes: 16 },
+  { megabits: 20, rttMs: 100, lossPercent: 5, mebibytes: 8 },
+];
+
 /** The address of the receiving side, as tunlink gives it. */
 export const RECEIVER: string = "10.77.0.2";
 
