@@ -9,7 +9,7 @@ import {
   type ShortSegments,
   type TraceSink,
 } from "../protocol/index.js";
-import { type DatagramSocket, openConnected } from "./datagram/index.js";
+import { type DatagramSocket, openConnected, type Tier } from "./datagram/index.js";
 import { type DatagramPort, Driver } from "./driver.js";
 import { ConfundoError, checkPort, lookupError } from "./errors.js";
 import { extendedOptions, transmissionBytes } from "./extended.js";
@@ -103,6 +103,7 @@ class ClientPort implements DatagramPort {
   #ref = true;
   #closed = false;
   #kernelHint: NodeJS.ErrnoException | null = null;
+  #tierAtEnd: Tier = "dgram";
 
   constructor(options: ConnectOptions) {
     this.#options = options;
@@ -132,7 +133,7 @@ class ClientPort implements DatagramPort {
       port: this.#port,
       kernelHint: () => this.#kernelHint,
       localAddress: () => this.#localAddress(),
-      currentTier: () => this.#open()?.tier ?? "dgram",
+      currentTier: () => this.#open()?.tier ?? this.#tierAtEnd,
     });
     if (options.signal !== undefined) this.socket.followSignal(options.signal);
     this.#resolve();
@@ -158,6 +159,7 @@ class ClientPort implements DatagramPort {
   }
 
   close(): void {
+    this.#tierAtEnd = this.#open()?.tier ?? this.#tierAtEnd;
     this.#closed = true;
     this.#closePathsBut(null);
   }

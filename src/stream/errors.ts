@@ -1,4 +1,4 @@
-import type { Failure } from "../protocol/index.js";
+import type { Failure, ResetReason } from "../protocol/index.js";
 
 /** The codes of {@link ConfundoError}. They are those that `node:net` uses; each is a heading in docs/errors.md. */
 export type ConfundoErrorCode =
@@ -52,6 +52,7 @@ export function connectionError(
   port: number,
   silenceTimeoutMs: number,
   kernelHint: NodeJS.ErrnoException | null,
+  resetReason: ResetReason | null,
 ): ConfundoError {
   const peer = endpointName(host, port);
   const seconds = silenceTimeoutMs / 1000;
@@ -74,7 +75,13 @@ export function connectionError(
     return new ConfundoError("EPROTONOSUPPORT", message, { ...details, syscall: "connect" });
   }
   if (failure === "reset") {
-    const message = `${peer} has given up the connection and said so.`;
+    const why =
+      resetReason === "unread"
+        ? ": its program reads nothing any more"
+        : resetReason === "silent"
+          ? `: it had not heard from here for ${seconds} s`
+          : "";
+    const message = `${peer} has given up the connection and said so${why}.`;
     return new ConfundoError("ECONNRESET", message, { ...details, syscall: "read" });
   }
   if (refused) {

@@ -282,8 +282,8 @@ class ServerPort implements DatagramPort {
   readonly #options: ServerOptions;
   readonly #driver: Driver;
   readonly #endpoint: Endpoint;
-  /** The ways of connections that move much. */
-  readonly #peers = new Map<Connection, Peer>();
+  /** The ways of connections that move much, and of those that are closed, for their statistics. */
+  readonly #peers = new WeakMap<Connection, Peer>();
   #udp: SharedDatagramSocket | null = null;
   #listening = true;
 
@@ -352,7 +352,6 @@ class ServerPort implements DatagramPort {
 
   forget(connection: Connection): void {
     this.#peers.get(connection)?.udp?.close();
-    this.#peers.delete(connection);
   }
 
   tierOf(connection: Connection): Tier {
@@ -370,6 +369,8 @@ class ServerPort implements DatagramPort {
     if (bytesReceived + bytesAcknowledged < BULK_BYTES) return null;
     const udp = this.#udp.openPeer(address, port);
     udp?.enableCoalescing();
+    // The shared socket, which outlives it, keeps the process alive or not.
+    udp?.unref();
     this.#peers.set(connection, { address, port, udp });
     return udp;
   }

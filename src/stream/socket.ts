@@ -431,7 +431,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   }
 
   #connectionClosed(): void {
-    const { failure } = this.#connection;
+    const { failure, resetReason } = this.#connection;
     if (this.#closeDone !== null) {
       this.#driver.detach(this.#connection);
       this.#closeDone();
@@ -441,7 +441,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     const { host, port, kernelHint } = this.#parts;
     const silenceTimeoutMs =
       this.edition === "extended" ? EXTENDED_SILENCE_TIMEOUT_MS : editionNamed(this.edition).silenceTimeoutMs;
-    this.destroy(connectionError(failure, host, port, silenceTimeoutMs, kernelHint()));
+    this.destroy(connectionError(failure, host, port, silenceTimeoutMs, kernelHint(), resetReason));
   }
 
   // ---- as in node:net --------------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ export class LossyProxy {
   #closed = false;
   /** While true, nothing passes. */
   silent = false;
+  /** While true, nothing passes to the server. */
+  deaf = false;
   datagrams = 0;
   lost = 0;
 
@@ -114,7 +116,7 @@ export class LossyProxy {
     const weather = this.#options[direction] ?? {};
     this.datagrams++;
     const filtered = this.#options.filter?.(datagram, direction) === false;
-    if (this.silent || filtered || random.chance(weather.loss ?? 0)) {
+    if (this.silent || (this.deaf && direction === "toServer") || filtered || random.chance(weather.loss ?? 0)) {
       this.lost++;
       return;
     }

@@ -111,6 +111,22 @@ describe("a process", () => {
     expect({ code, output }).toEqual({ code: 0, output: "extended at once\n" });
   });
 
+  it("is not kept alive by UDP sockets of peers when everything is unref'd", async () => {
+    const { code, output } = await run(`
+      const options = { extended: "required" };
+      const busy = createServer(options, (socket) => socket.resume().unref()).listen(0, "127.0.0.1").unref();
+      await once(busy, "listening");
+      server.close();
+      const client = connect({ ...options, port: busy.address().port, host: "127.0.0.1" });
+      client.write(Buffer.alloc(2_000_000));
+      while (client.writableLength > 0) await once(client, "drain");
+      client.unref();
+      const done = elapsed();
+      process.on("exit", () => console.log(client.stats.bytesAcknowledged, elapsed() - done < 2000 ? "at once" : "late"));
+    `);
+    expect({ code, output }).toEqual({ code: 0, output: "2000000 at once\n" });
+  });
+
   it("ends at once when its sockets are destroyed with an error", async () => {
     const { code, output } = await run(`
       server.on("connection", (socket) => socket.on("error", (error) => { console.log(error.code); server.close(); }));

@@ -109,7 +109,7 @@ describe("a socket in an RxJS pipeline", () => {
     const outcomes = Promise.allSettled([
       lastValueFrom(fromSocket(pair.client)),
       lastValueFrom(new Subject<string>().pipe(toSocket(pair.client))),
-      lastValueFrom(writeTo(pair.client, pattern(100_000))),
+      lastValueFrom(writeTo(pair.client, pattern(2 * pair.client.writableHighWaterMark))),
     ]);
     const closing = new Promise((resolve) => pair.client.once("close", resolve));
     pair.client.destroy(failure);

@@ -212,7 +212,7 @@ describe.each(BOTH_EDITIONS)("the end of a socket (%s)", (_name, both) => {
     const outcomes: unknown[] = [];
     pair.client.on("error", () => {});
     pair.accepted.on("error", () => {});
-    pair.client.write(pattern(400_000), (error) => outcomes.push(error));
+    pair.client.write(pattern(2 * pair.client.writableHighWaterMark), (error) => outcomes.push(error));
     pair.client.write("behind it", (error) => outcomes.push(error));
     const failure = new Error("enough");
     pair.client.destroy(failure);
