@@ -49,6 +49,9 @@ export class Display {
       case "pushed":
         if (this.#tellsPaths) this.#say(`sent     ${shownPath(event.path)}`);
         break;
+      case "moved":
+        if (this.#tellsPaths) this.#say(`moved    ${shownPath(event.from)} to ${shownPath(event.path)}`);
+        break;
       case "deleted":
         if (this.#tellsPaths) this.#say(`deleted  ${shownPath(event.path)}`);
         break;
@@ -74,15 +77,15 @@ export class Display {
   }
 
   #plan(event: Extract<MirrorEvent, { type: "planned" }>): void {
-    const { files, directories, links, touched, removed } = event;
+    const { files, directories, links, touched, moved, removed } = event;
     this.#roundStartedAt = performance.now();
-    const steps = files + directories + links + touched + removed;
+    const steps = files + directories + links + touched + moved + removed;
     this.#tellsPaths = !this.#options.once && steps <= TOLD_BY_PATH;
     if (!this.#options.dryRun) return;
     for (const step of event.steps ?? []) this.#say(planned(step));
     this.#say(
       `would send ${files} files (${formatBytes(event.bytes)}), make ${directories} folders and ${links} links, ` +
-        `update ${touched}, delete ${removed}`,
+        `update ${touched}, ${moved > 0 ? `move ${moved}, ` : ""}delete ${removed}`,
     );
   }
 
@@ -92,8 +95,8 @@ export class Display {
   }
 
   #finishRound(summary: SyncedSummary): void {
-    const { files, deleted, failed, bytesSent } = summary;
-    const nothing = files === 0 && deleted === 0 && failed === 0 && bytesSent === 0;
+    const { files, deleted, moved, failed, bytesSent } = summary;
+    const nothing = files === 0 && moved === 0 && deleted === 0 && failed === 0 && bytesSent === 0;
     // When following, only what changed something is worth a line.
     if (!this.#synced || !nothing) this.#say(summaryLine(summary));
     this.#progress.clear();
@@ -112,9 +115,10 @@ export class Display {
 }
 
 /** `synced: 3 files, 1.2 MiB sent, 0 deleted, 0.4 s` */
-function summaryLine({ files, bytesSent, deleted, seconds, failed }: SyncedSummary): string {
+function summaryLine({ files, bytesSent, deleted, moved, seconds, failed }: SyncedSummary): string {
+  const renamed = moved > 0 ? `, ${moved} moved` : "";
   const problems = failed > 0 ? `, ${failed} failed` : "";
-  return `synced: ${files} files, ${formatBytes(bytesSent)} sent, ${deleted} deleted, ${seconds.toFixed(1)} s${problems}`;
+  return `synced: ${files} files, ${formatBytes(bytesSent)} sent, ${deleted} deleted${renamed}, ${seconds.toFixed(1)} s${problems}`;
 }
 
 function planned(step: Step): string {
@@ -123,6 +127,9 @@ function planned(step: Step): string {
     put: "send",
     link: "make link",
     touch: "update",
+    rename: "move to",
+    move: "move to",
+    hold: "keep for a move",
     remove: "delete",
   };
   return `${words[step.do]}  ${shownPath(step.path)}`;

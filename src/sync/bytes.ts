@@ -135,6 +135,11 @@ export class Reader {
     return this.raw(this.#buffer.length - this.#offset);
   }
 
+  /** Bytes not yet read. */
+  get left(): number {
+    return this.#buffer.length - this.#offset;
+  }
+
   finish(type: string): void {
     if (this.#offset !== this.#buffer.length) throw malformed(`a ${type} message is longer than it should be`);
   }

@@ -29,6 +29,8 @@ export type PushEvent =
     }
   /** Durable at the destination. `bytes` of content were sent for it; 0 where only attributes changed. */
   | { readonly type: "pushed"; readonly path: string; readonly kind: Kind; readonly bytes: number }
+  /** What was at `from` at the destination is at `path` now: nothing of it was sent. */
+  | { readonly type: "moved"; readonly path: string; readonly from: string; readonly kind: Kind }
   | { readonly type: "deleted"; readonly path: string; readonly kind: Kind }
   /** A large file goes on where an earlier attempt stopped: `offset` of `size` bytes are not sent again. */
   | { readonly type: "resumed"; readonly path: string; readonly offset: number; readonly size: number }
@@ -45,6 +47,8 @@ export interface SyncedSummary {
   /** Content bytes sent. */
   readonly bytesSent: number;
   readonly deleted: number;
+  /** Files and folders renamed at the destination. */
+  readonly moved: number;
   readonly seconds: number;
   /** Files, folders and links at the destination. */
   readonly entries: number;
@@ -55,6 +59,8 @@ export interface Step {
   readonly do: Operation["do"];
   readonly kind: Kind;
   readonly path: string;
+  /** Of `move` and `rename`: where it is now. */
+  readonly from?: string;
 }
 
 /** What {@link mirror} reports. */

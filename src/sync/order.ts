@@ -1,6 +1,6 @@
 /**
  * Lets operations on different paths run side by side while those that touch the same branch keep their order: an
- * operation waits for the earlier ones on its own path, on the folders above it, and on whatever is below it.
+ * operation waits for the earlier ones on its own paths, on the folders above them, and on whatever is below them.
  * Pure bookkeeping.
  */
 import { deferred } from "./deferred.js";
@@ -18,17 +18,17 @@ export class PathOrder {
   readonly #below = new Map<string, Set<Promise<void>>>();
 
   /** Takes a place behind everything that entered before and touches the same branch. Never rejects. */
-  enter(path: string): Turn {
-    const ancestors = ancestorsOf(path);
+  enter(...paths: string[]): Turn {
+    const ancestors = paths.flatMap(ancestorsOf);
     const before: Promise<void>[] = [];
-    for (const key of [path, ...ancestors]) before.push(...(this.#at.get(key) ?? []));
-    before.push(...(this.#below.get(path) ?? []));
+    for (const key of [...paths, ...ancestors]) before.push(...(this.#at.get(key) ?? []));
+    for (const path of paths) before.push(...(this.#below.get(path) ?? []));
 
     const { promise, resolve } = deferred();
-    add(this.#at, path, promise);
+    for (const path of paths) add(this.#at, path, promise);
     for (const ancestor of ancestors) add(this.#below, ancestor, promise);
     const leave = (): void => {
-      remove(this.#at, path, promise);
+      for (const path of paths) remove(this.#at, path, promise);
       for (const ancestor of ancestors) remove(this.#below, ancestor, promise);
       resolve();
     };

@@ -13,6 +13,12 @@ export type Operation =
   | { readonly do: "link"; readonly entry: Entry & { kind: "symlink" } }
   /** Only the modification time and the executable bit. */
   | { readonly do: "touch"; readonly entry: FileEntry }
+  /** A folder with all it holds gets another name, where nothing is. */
+  | { readonly do: "rename"; readonly entry: DirectoryEntry; readonly from: string }
+  /** What a file holds now is kept for a later move, whatever becomes of its path. */
+  | { readonly do: "hold"; readonly entry: FileEntry }
+  /** The file at `from` (or what was held of it) is this file now, if it holds the same. Not held, it is gone there. */
+  | { readonly do: "move"; readonly entry: FileEntry; readonly from: string; readonly held: boolean }
   /** A folder is removed only when it is empty: what is in it has operations of its own, before. */
   | { readonly do: "remove"; readonly entry: Entry };
 
@@ -134,12 +140,14 @@ export interface PlanSummary {
   readonly directories: number;
   readonly links: number;
   readonly touched: number;
+  /** Files and folders that were elsewhere. */
+  readonly moved: number;
   readonly removed: number;
   readonly bytes: number;
 }
 
 export function summarize(operations: readonly Operation[]): PlanSummary {
-  const sum = { files: 0, directories: 0, links: 0, touched: 0, removed: 0, bytes: 0 };
+  const sum = { files: 0, directories: 0, links: 0, touched: 0, moved: 0, removed: 0, bytes: 0 };
   for (const operation of operations) {
     if (operation.do === "put") {
       sum.files++;
@@ -147,7 +155,8 @@ export function summarize(operations: readonly Operation[]): PlanSummary {
     } else if (operation.do === "mkdir") sum.directories++;
     else if (operation.do === "link") sum.links++;
     else if (operation.do === "touch") sum.touched++;
-    else sum.removed++;
+    else if (operation.do === "move" || operation.do === "rename") sum.moved++;
+    else if (operation.do === "remove") sum.removed++;
   }
   return sum;
 }

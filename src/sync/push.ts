@@ -78,13 +78,14 @@ class Pusher {
   readonly #settleMs: number;
   /** Files that changed while they were read, waiting to be read again. */
   readonly #resting = new Set<string>();
+  readonly #unmovable = new Set<string>();
   #news: Deferred = deferred();
   #sleeping: Deferred = deferred();
   readonly #caution: Caution;
   #ended = false;
   #restless = 0;
   #failing = 0;
-  #total = { files: 0, bytesSent: 0, deleted: 0 };
+  #total = { files: 0, bytesSent: 0, deleted: 0, moved: 0 };
   #since = performance.now();
   #toldSynced = false;
 
@@ -186,6 +187,7 @@ class Pusher {
       ignore: this.#options.ignore ?? ignoreNothing,
       delete: this.#options.delete ?? true,
       dryRun: this.#options.dryRun ?? false,
+      unmovable: this.#unmovable,
       caution: this.#caution,
     });
     try {
@@ -209,6 +211,7 @@ class Pusher {
     this.#total.files += round.files;
     this.#total.bytesSent += round.bytesSent;
     this.#total.deleted += round.deleted;
+    this.#total.moved += round.moved;
     this.#reportProblems(walked !== undefined, round);
     if (round.changed.size > 0) this.#waitForRest(folder, round.changed);
     else this.#restless = 0;
@@ -270,14 +273,14 @@ class Pusher {
   }
 
   #tellSynced(): void {
-    const { files, bytesSent, deleted } = this.#total;
-    const news = files + bytesSent + deleted > 0 || !this.#toldSynced;
+    const { files, bytesSent, deleted, moved } = this.#total;
+    const news = files + bytesSent + deleted + moved > 0 || !this.#toldSynced;
     if (!news) return;
     if (this.#failures.size === 0) this.#remote.settled();
     this.#toldSynced = true;
     const seconds = Math.round(performance.now() - this.#since) / 1000;
     const entries = this.#remote.entries.size;
-    this.#report({ type: "synced", files, bytesSent, deleted, seconds, entries, failed: this.#failures.size });
-    this.#total = { files: 0, bytesSent: 0, deleted: 0 };
+    this.#report({ type: "synced", files, bytesSent, deleted, moved, seconds, entries, failed: this.#failures.size });
+    this.#total = { files: 0, bytesSent: 0, deleted: 0, moved: 0 };
   }
 }

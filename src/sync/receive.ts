@@ -5,8 +5,10 @@ import { deferred } from "./deferred.js";
 import type { Entry } from "./entry.js";
 import { clip, SyncError, type SyncErrorCode, toSyncError } from "./errors.js";
 import {
+  FEATURES,
   HANDSHAKE_MS,
   MAX_DONE_IDS,
+  MAX_HELD,
   MAX_LISTING_BYTES,
   MAX_OPEN_FILES,
   MAX_PENDING_BYTES,
@@ -20,7 +22,7 @@ import { parentOf, unsafePath } from "./path.js";
 import { scanFolder } from "./scan.js";
 import type { Storage } from "./storage.js";
 import { Upload } from "./upload.js";
-import { entryBytes, type Hello, type Message, type Request } from "./wire.js";
+import { entryBytes, type Hello, type Message, type MovedFile, type Request } from "./wire.js";
 
 /** What a receiver tells its host, for logs. Plain data. */
 export type ReceiveEvent =
@@ -83,7 +85,9 @@ class Receiver implements ReceiveSession {
   #pending = 0;
   #pendingBytes = 0;
   #full = false;
-  #placed: { id: number; folder: string | undefined }[] = [];
+  #placed: { id: number; folders: readonly string[] }[] = [];
+  /** Where what was held is, by the id of its HOLD. */
+  readonly #held = new Map<number, string>();
   #committing = false;
   #settled = false;
 
@@ -142,6 +146,7 @@ class Receiver implements ReceiveSession {
       this.#channel.send({
         type: "welcome",
         version: Math.min(hello.version, PROTOCOL_VERSION),
+        features: (hello.features ?? 0) & FEATURES,
         ...admission.storage.probe(),
       });
       this.#emit({ type: "opened", name: hello.name, label: hello.label });
@@ -181,6 +186,8 @@ class Receiver implements ReceiveSession {
     this.#pending++;
     try {
       await storage.prepare();
+      for (const staged of this.#held.values()) storage.discard(staged);
+      this.#held.clear();
       this.#settled = true;
       this.#emit({ type: "settled", name: this.#name, entries });
     } catch (error) {
@@ -192,10 +199,10 @@ class Receiver implements ReceiveSession {
 
   #step(request: Exclude<Request, { type: "put" }>, storage: Storage): void {
     const bytes = request.type === "file" ? request.content.length : 0;
-    const turn = this.#enter(request.path, bytes);
+    const turn = this.#enter(pathsOf(request), bytes);
     void this.#carryOut(request, storage, turn)
       .then(
-        () => this.#place(request.id, request.type === "touch" ? undefined : parentOf(request.path)),
+        () => this.#place(request.id, foldersOf(request)),
         (error) => this.#fail(request.id, request.path, error),
       )
       .finally(() => this.#leave(bytes));
@@ -212,6 +219,9 @@ class Receiver implements ReceiveSession {
       else if (request.type === "link") storage.makeLink(request.path, request.target);
       else if (request.type === "remove") storage.remove(request.path, request.kind);
       else if (request.type === "touch") await storage.touch(request);
+      else if (request.type === "rename") storage.renameFolder(request.from, request.path);
+      else if (request.type === "hold") await this.#hold(request.id, request.path, storage);
+      else if (request.type === "move") await this.#move(request, storage);
     } catch (error) {
       if (staged !== undefined) storage.discard(staged);
       throw error;
@@ -221,6 +231,24 @@ class Receiver implements ReceiveSession {
     if (request.type === "file") {
       this.#emit({ type: "stored", name: this.#name, path: request.path, bytes: request.content.length });
     } else if (request.type === "remove") this.#emit({ type: "removed", name: this.#name, path: request.path });
+  }
+
+  async #hold(id: number, path: string, storage: Storage): Promise<void> {
+    if (this.#held.size >= MAX_HELD) throw new SyncError("ERR_LIMIT", "too much is held");
+    const staged = await storage.hold(path);
+    if (this.#held.has(id)) storage.discard(staged);
+    else this.#held.set(id, staged);
+  }
+
+  async #move(request: MovedFile, storage: Storage): Promise<void> {
+    const held = this.#held.get(request.held);
+    if (request.held !== 0 && held === undefined) throw new SyncError("ERR_CHECKSUM", "nothing was held");
+    this.#held.delete(request.held);
+    try {
+      await storage.move(request, request.sha256, request.from, held);
+    } finally {
+      if (held !== undefined) storage.discard(held);
+    }
   }
 
   #put(request: Request & { type: "put" }, storage: Storage): void {
@@ -281,7 +309,7 @@ class Receiver implements ReceiveSession {
       return;
     }
     const storage = this.#admission?.storage;
-    const turn = this.#enter(upload.file.path, 0);
+    const turn = this.#enter([upload.file.path], 0);
     const finish = async (): Promise<void> => {
       try {
         const staged = await upload.finish(sha256);
@@ -295,7 +323,7 @@ class Receiver implements ReceiveSession {
     };
     void finish()
       .then(
-        () => this.#place(id, parentOf(upload.file.path)),
+        () => this.#place(id, [parentOf(upload.file.path)]),
         (error) => this.#dropUpload(id, upload, error).then(() => this.#refused.delete(id)),
       )
       .finally(() => this.#leave(0));
@@ -319,12 +347,12 @@ class Receiver implements ReceiveSession {
     return discarded;
   }
 
-  #enter(path: string, bytes: number): Turn {
+  #enter(paths: string[], bytes: number): Turn {
     this.#settled = false;
     this.#pending++;
     this.#pendingBytes += bytes;
     this.#throttle();
-    return this.#order.enter(path);
+    return this.#order.enter(...paths);
   }
 
   #leave(bytes: number): void {
@@ -346,8 +374,8 @@ class Receiver implements ReceiveSession {
     else this.#channel.release();
   }
 
-  #place(id: number, folder: string | undefined): void {
-    this.#placed.push({ id, folder });
+  #place(id: number, folders: readonly string[]): void {
+    this.#placed.push({ id, folders });
     if (!this.#committing) void this.#commit();
   }
 
@@ -358,12 +386,12 @@ class Receiver implements ReceiveSession {
     const storage = this.#admission?.storage;
     while (this.#placed.length > 0) {
       const group = this.#placed.splice(0, MAX_DONE_IDS);
-      const folders = new Set(group.map(({ folder }) => folder).filter((folder) => folder !== undefined));
+      const folders = new Set(group.flatMap((placed) => placed.folders));
       try {
         await Promise.all([...folders].map((folder) => storage?.flushFolder(folder)));
         this.#channel.send({ type: "done", ids: group.map(({ id }) => id) });
       } catch (error) {
-        for (const { id, folder } of group) this.#fail(id, folder ?? "", error);
+        for (const { id, folders } of group) this.#fail(id, folders[0] ?? "", error);
       }
       if (this.#channel.needsDrain) {
         this.#channel.hold();
@@ -412,7 +440,20 @@ class Receiver implements ReceiveSession {
 }
 
 function isStep(message: Message): message is Exclude<Request, { type: "put" }> {
-  return ["mkdir", "link", "remove", "touch", "file"].includes(message.type);
+  return STEPS.has(message.type);
+}
+
+const STEPS: ReadonlySet<string> = new Set(["mkdir", "link", "remove", "touch", "file", "rename", "hold", "move"]);
+
+/** The folders whose names a step changes. */
+function foldersOf(request: Request): string[] {
+  if (request.type === "touch" || request.type === "hold") return [];
+  return pathsOf(request).map(parentOf);
+}
+
+function pathsOf(request: Request): string[] {
+  const moves = request.type === "move" || request.type === "rename";
+  return moves ? [request.path, request.from] : [request.path];
 }
 
 function unexpected({ type }: { type: string }): SyncError {

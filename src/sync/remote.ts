@@ -5,7 +5,9 @@ import { Channel } from "./channel.js";
 import { type Deferred, deferred } from "./deferred.js";
 import type { Comparison, Entry } from "./entry.js";
 import { SyncError } from "./errors.js";
-import { GOODBYE_MS, HANDSHAKE_MS, MAX_LISTED_ENTRIES, PROTOCOL_VERSION } from "./limits.js";
+import { FEATURE_MOVES, FEATURES, GOODBYE_MS, HANDSHAKE_MS, MAX_LISTED_ENTRIES, PROTOCOL_VERSION } from "./limits.js";
+import { relocated } from "./moves.js";
+import { isWithin } from "./path.js";
 import type { Operation } from "./plan.js";
 import { Sender } from "./send.js";
 import { encode, type Message } from "./wire.js";
@@ -30,6 +32,8 @@ export interface Remote {
    */
   readonly entries: Map<string, Entry>;
   readonly comparison: Comparison;
+  /** Whether it takes `rename`, `hold` and `move` operations. Default false. */
+  readonly moves?: boolean;
   /**
    * Carries out operations as if in order, reading file contents from `folder`. Emits one `done`, `failed` or
    * `changed` for each. Errors only when the mirror is lost altogether; unsubscribing stops it.
@@ -94,6 +98,7 @@ function greet(duplex: Duplex, options: RemoteOptions): WireRemote {
 class WireRemote implements RemoteSession {
   readonly entries = new Map<string, Entry>();
   comparison: Comparison = {};
+  moves = false;
   readonly #channel: Channel;
   readonly #listing: Deferred = deferred();
   readonly #closed: Deferred<SyncError | undefined> = deferred();
@@ -106,7 +111,15 @@ class WireRemote implements RemoteSession {
     this.#listing.promise.catch(() => {});
     const { name, clientId, instanceId, label = "" } = options;
     // What no greeting may hold is refused before anything is begun.
-    const hello = encode({ type: "hello", version: PROTOCOL_VERSION, name, clientId, instanceId, label });
+    const hello = encode({
+      type: "hello",
+      version: PROTOCOL_VERSION,
+      name,
+      clientId,
+      instanceId,
+      label,
+      features: FEATURES,
+    });
     this.#handshake = setTimeout(
       () => this.#channel.destroy(new SyncError("ERR_PEER_SILENT", "the server did not answer the greeting")),
       options.handshakeMs ?? HANDSHAKE_MS,
@@ -168,9 +181,21 @@ class WireRemote implements RemoteSession {
     this.#channel.destroy();
   }
 
-  #record({ do: what, entry }: Operation): void {
-    if (what === "remove") this.entries.delete(entry.path);
-    else this.entries.set(entry.path, entry);
+  #record(operation: Operation): void {
+    const { entry } = operation;
+    if (operation.do === "remove") this.entries.delete(entry.path);
+    else if (operation.do === "rename") this.#relocate(operation.from, entry.path);
+    else if (operation.do !== "hold") this.entries.set(entry.path, entry);
+    if (operation.do === "move" && !operation.held) this.entries.delete(operation.from);
+  }
+
+  #relocate(from: string, to: string): void {
+    for (const [path, entry] of [...this.entries]) {
+      if (!isWithin(path, from)) continue;
+      this.entries.delete(path);
+      const moved = relocated(entry, to + path.slice(from.length));
+      this.entries.set(moved.path, moved);
+    }
   }
 
   #receive(message: Message): void {
@@ -196,6 +221,7 @@ class WireRemote implements RemoteSession {
     }
     clearTimeout(this.#handshake);
     const executable = message.executable && process.platform !== "win32";
+    this.moves = ((message.features ?? 0) & FEATURE_MOVES) !== 0;
     this.comparison = { executable, mtimeToleranceNs: message.mtimeToleranceNs };
     this.#state = "listing";
     this.#channel.send({ type: "list" });

@@ -5,8 +5,9 @@ import type { Work } from "./dirty.js";
 import type { Entry, Kind } from "./entry.js";
 import { compareFiles } from "./entry.js";
 import { type Failure, SyncError } from "./errors.js";
-import type { PushEvent } from "./events.js";
+import type { PushEvent, Step } from "./events.js";
 import type { Ignore } from "./ignore.js";
+import { planWithMoves, soughtSources } from "./moves.js";
 import { ancestorsOf, isWithin } from "./path.js";
 import { type Operation, type Plan, plan, summarize } from "./plan.js";
 import type { Outcome, Remote } from "./remote.js";
@@ -16,6 +17,8 @@ export interface RoundOptions {
   readonly ignore: Ignore;
   readonly delete: boolean;
   readonly dryRun: boolean;
+  /** Remote paths from where a move has failed; added to. */
+  readonly unmovable: Set<string>;
   readonly caution: Caution;
 }
 
@@ -35,6 +38,9 @@ export class Round {
   readonly skipped: Failure[] = [];
   /** Nothing was done, because only a look at everything can tell whether so much may be deleted. */
   unsure = false;
+
+  /** Files and folders renamed at the destination. */
+  moved = 0;
 
   readonly #remote: Remote;
   readonly #report: (event: PushEvent) => void;
@@ -69,7 +75,7 @@ export class Round {
     const summary = summarize(operations);
     this.#stepsTotal = operations.length;
     this.#bytesTotal = summary.bytes;
-    const steps = this.#options.dryRun ? { steps: operations.map(toStep) } : {};
+    const steps = this.#options.dryRun ? { steps: operations.filter(({ do: what }) => what !== "hold").map(toStep) } : {};
     if (operations.length > 0 || this.#options.dryRun) this.#report({ type: "planned", ...summary, ...steps });
     if (operations.length > 0 && !this.#options.dryRun) await this.#carryOut(work.folder, operations);
   }
@@ -105,7 +111,9 @@ export class Round {
   async #look({ folder, everything, paths }: Work) {
     const options = { ignore: this.#options.ignore, signal: this.#signal };
     if (everything === undefined) {
-      const part = await scanPaths(folder, paths, options);
+      let part = await scanPaths(folder, paths, options);
+      const sought = this.#seek(part);
+      if (sought.length > 0) part = await scanPaths(folder, [...paths, ...sought], options);
       this.#roots = part.roots;
       return {
         local: part.entries,
@@ -120,6 +128,12 @@ export class Round {
     return { local: entries, remote: this.#remote.entries, problems, folderId };
   }
 
+  /** Where else to look, to tell whether what is new here was moved. */
+  #seek(part: PartialSnapshot): string[] {
+    if (!this.#remote.moves) return [];
+    return soughtSources(part.entries, samePart(this.#remote.entries, part), this.#remote.entries);
+  }
+
   #takeProblems(problems: readonly Problem[]): void {
     for (const { path, code, message, unreadable } of problems) {
       (unreadable ? this.failures : this.skipped).push({ path, code, message });
@@ -130,7 +144,9 @@ export class Round {
     const unreadable = problems.filter((problem) => problem.unreadable).map(({ path }) => path);
     const protect = (path: string, kind: Kind): boolean =>
       this.#options.ignore(path, kind === "directory") || unreadable.some((hidden) => isWithin(path, hidden));
-    return plan(local, remote, { ...this.#remote.comparison, delete: this.#options.delete, protect });
+    const planner = this.#remote.moves ? planWithMoves : plan;
+    const { unmovable } = this.#options;
+    return planner(local, remote, { unmovable, ...this.#remote.comparison, delete: this.#options.delete, protect });
   }
 
   #carryOut(folder: string, operations: readonly Operation[]): Promise<void> {
@@ -158,7 +174,8 @@ export class Round {
       this.#bytesTotal -= outcome.offset;
       this.#report({ type: "resumed", path, offset: outcome.offset, size: sizeOf(outcome.operation) });
     } else {
-      if (outcome.type === "changed") this.changed.add(path);
+      if (this.#moveFailed(outcome)) this.changed.add(path);
+      else if (outcome.type === "changed") this.changed.add(path);
       else if (outcome.type === "done") this.#takeDone(outcome.operation);
       else this.failures.push({ path, code: outcome.error.code, message: outcome.error.message });
       this.#stepsTotal -= outcome.type === "done" ? 0 : 1;
@@ -167,9 +184,25 @@ export class Round {
     this.#progress();
   }
 
+  /** Whether a move was refused: then it is not tried again, and what it was to bring is looked at anew. */
+  #moveFailed({ type, operation }: Outcome): boolean {
+    if (type === "done") return false;
+    if (operation.do === "hold") return true;
+    if (operation.do !== "move" && operation.do !== "rename") return false;
+    this.#options.unmovable.add(operation.from);
+    this.changed.add(operation.from);
+    return true;
+  }
+
   #takeDone(operation: Operation): void {
     const { path, kind } = operation.entry;
     this.done++;
+    if (operation.do === "hold") return;
+    if (operation.do === "move" || operation.do === "rename") {
+      this.moved++;
+      this.#report({ type: "moved", path, from: operation.from, kind });
+      return;
+    }
     if (operation.do === "remove") {
       this.deleted++;
       this.#report({ type: "deleted", path, kind });
@@ -234,6 +267,8 @@ function sizeOf({ entry }: Operation): number {
   return entry.kind === "file" ? entry.size : 0;
 }
 
-function toStep({ do: what, entry }: Operation) {
-  return { do: what, kind: entry.kind, path: entry.path };
+function toStep(operation: Operation): Step {
+  const { do: what, entry } = operation;
+  const from = operation.do === "move" || operation.do === "rename" ? { from: operation.from } : {};
+  return { do: what, kind: entry.kind, path: entry.path, ...from };
 }

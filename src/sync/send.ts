@@ -25,6 +25,7 @@ export interface SenderOptions {
 }
 
 type Put = Operation & { do: "put" };
+type Move = Operation & { do: "move" };
 
 /** An operation that was sent (or is being sent) and not yet answered. */
 interface Asked {
@@ -43,6 +44,8 @@ export class Sender {
   readonly #smallReads = new Slots(MAX_SMALL_READS);
   readonly #largeSends = new Slots(MAX_LARGE_SENDS);
   readonly #largeStreams = new Slots(MAX_LARGE_STREAMS);
+  /** Under which id the content of a path was held. */
+  readonly #held = new Map<string, number>();
   readonly #stopping = new AbortController();
   readonly #finished = deferred();
   #left = 0;
@@ -62,7 +65,11 @@ export class Sender {
       await this.#window.acquire();
       await this.#options.channel.drained();
       if (this.#stopping.signal.aborted) break;
-      if (operation.do !== "put") this.#request(operation);
+      if (operation.do === "move") {
+        void (operation.entry.size > MAX_INLINE_BYTES ? this.#largeStreams : this.#smallReads).run(() =>
+          this.#sendMove(operation),
+        );
+      } else if (operation.do !== "put") this.#request(operation);
       else if (operation.entry.size > MAX_INLINE_BYTES) void this.#largeSends.run(() => this.#sendLarge(operation));
       else {
         await this.#smallReads.acquire();
@@ -120,12 +127,15 @@ export class Sender {
     return asked !== undefined;
   }
 
-  #request(operation: Exclude<Operation, Put>): void {
+  #request(operation: Exclude<Operation, Put | Move>): void {
     const id = this.#ask(operation);
     const { entry } = operation;
     const { path } = entry;
     const { channel } = this.#options;
-    if (operation.do === "mkdir") channel.send({ type: "mkdir", id, path });
+    if (operation.do === "hold") this.#held.set(path, id);
+    if (operation.do === "hold") channel.send({ type: "hold", id, path });
+    else if (operation.do === "rename") channel.send({ type: "rename", id, path, from: operation.from });
+    else if (operation.do === "mkdir") channel.send({ type: "mkdir", id, path });
     else if (operation.do === "link") channel.send({ type: "link", id, path, target: operation.entry.target });
     else if (operation.do === "remove") channel.send({ type: "remove", id, path, kind: entry.kind });
     else channel.send({ type: "touch", id, ...identity(operation.entry) });
@@ -142,6 +152,27 @@ export class Sender {
       this.#options.report({ type: "sent", operation, bytes: content.length });
     } catch (error) {
       this.#unreadable(operation, error);
+    }
+  }
+
+  /** The other end has a file that seems to be this one: it decides by the hash. */
+  async #sendMove(operation: Move): Promise<void> {
+    const { signal } = this.#stopping;
+    const { entry, from } = operation;
+    let reader: VersionReader | undefined;
+    try {
+      if (signal.aborted) return;
+      reader = await VersionReader.open(this.#options.folder, entry, signal);
+      await reader.skipTo(entry.size, signal);
+      const sha256 = reader.finish();
+      if (signal.aborted) return;
+      const held = operation.held ? (this.#held.get(from) ?? 0) : 0;
+      const id = this.#ask(operation);
+      this.#options.channel.send({ type: "move", id, ...identity(entry), sha256, held, from });
+    } catch (error) {
+      this.#unreadable(operation, error);
+    } finally {
+      reader?.close();
     }
   }
 

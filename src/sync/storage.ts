@@ -12,16 +12,20 @@ import { dirname } from "node:path";
 import { promisify } from "node:util";
 import type { Kind } from "./entry.js";
 import { SyncError, systemCode } from "./errors.js";
-import { MAX_PARTIALS, PARTIAL_KEEP_MS } from "./limits.js";
+import { MAX_DATA_BYTES, MAX_PARTIALS, PARTIAL_KEEP_MS } from "./limits.js";
 import { ancestorsOf, unsafePath } from "./path.js";
 import type { FileIdentity, SmallFile } from "./wire.js";
 
 const fsync = promisify(fs.fsync);
 const fdatasync = promisify(fs.fdatasync);
+const read = promisify(fs.read);
+const copyFile = promisify(fs.copyFile);
 
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } = fs.constants;
 /** Absent on Windows, where creating a link needs a privilege that this guards against elsewhere. */
 const O_NOFOLLOW = fs.constants.O_NOFOLLOW ?? 0;
+/** A pipe that somebody has put there is not waited for. */
+const O_NONBLOCK = fs.constants.O_NONBLOCK ?? 0;
 const PARTIAL = /^[0-9a-f]{32}-[0-9a-f]{32}\.partial$/;
 /** A folder cannot be flushed there; the rename is as durable as the system makes it. */
 const CANNOT_FLUSH_FOLDERS: ReadonlySet<string> = new Set(["EISDIR", "EPERM", "EACCES", "EINVAL", "ENOTSUP", "EBADF"]);
@@ -132,6 +136,55 @@ export class Storage {
     fs.renameSync(staged, this.#resolve(path));
   }
 
+  /** Keeps what the file at `path` holds now, without a copy where the file system can. Resolves to where. */
+  async hold(path: string): Promise<string> {
+    const place = this.#resolve(path);
+    if (!fs.lstatSync(place).isFile()) throw new SyncError("ERR_CHECKSUM", "there is no such file at the destination");
+    const staged = `${this.staging}/${randomUUID()}.new`;
+    try {
+      fs.linkSync(place, staged);
+    } catch {
+      await copyFile(place, staged, fs.constants.COPYFILE_EXCL | fs.constants.COPYFILE_FICLONE);
+    }
+    return staged;
+  }
+
+  /**
+   * Makes the file at `from` (or what was held of it, at `held`) the one at `file.path`, if it holds what `sha256`
+   * says. Rejects with `ERR_CHECKSUM` if it does not; then nothing has changed.
+   */
+  async move(file: FileIdentity, sha256: Uint8Array, from: string, held: string | undefined): Promise<void> {
+    const source = held ?? this.#resolve(from);
+    const fd = fs.openSync(source, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    try {
+      const stats = fs.fstatSync(fd, { bigint: true });
+      const same = stats.isFile() && Number(stats.size) === file.size && (await hashOf(fd, file.size)).equals(sha256);
+      if (!same) throw new SyncError("ERR_CHECKSUM", "the file at the destination is another one");
+      setAttributes(fd, stats, file);
+      await fsync(fd);
+      const place = this.#resolve(file.path);
+      const now = fs.lstatSync(held ?? this.#resolve(from), { bigint: true });
+      if (now.ino !== stats.ino || now.dev !== stats.dev) throw new SyncError("ERR_CHECKSUM", "the file was replaced");
+      fs.renameSync(source, place);
+      // Renaming one name of a file over another one of the same file does nothing.
+      if (stats.nlink > 1n) fs.rmSync(source, { force: true });
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+
+  /** Gives a folder with all it holds another name, where nothing may be. */
+  renameFolder(from: string, to: string): void {
+    const source = this.#resolve(from);
+    const place = this.#resolve(to);
+    if (!fs.lstatSync(source).isDirectory()) throw new SyncError("ERR_NOT_A_FOLDER", `${from} is not a folder`);
+    const there = fs.lstatSync(place, { bigint: true, throwIfNoEntry: false });
+    if (there !== undefined && there.ino !== fs.lstatSync(source, { bigint: true }).ino) {
+      throw new SyncError("ERR_CHECKSUM", `something stands at ${to}`);
+    }
+    fs.renameSync(source, place);
+  }
+
   /** Removes what was staged and will not be placed. */
   discard(staged: string): void {
     fs.rmSync(staged, { force: true });
@@ -174,13 +227,11 @@ export class Storage {
   async touch(file: FileIdentity): Promise<void> {
     const fd = fs.openSync(this.#resolve(file.path), O_RDONLY | O_NOFOLLOW);
     try {
-      const stats = fs.fstatSync(fd);
-      if (!stats.isFile() || stats.size !== file.size) {
+      const stats = fs.fstatSync(fd, { bigint: true });
+      if (!stats.isFile() || Number(stats.size) !== file.size) {
         throw new SyncError("ERR_CHECKSUM", "the file at the destination is another one");
       }
-      const readable = (stats.mode & 0o444) >> 2;
-      fs.fchmodSync(fd, (stats.mode & 0o7666) | (file.executable ? readable | 0o100 : 0));
-      setTime(fd, file.mtimeNs);
+      setAttributes(fd, stats, file);
       await fsync(fd);
     } finally {
       fs.closeSync(fd);
@@ -241,6 +292,25 @@ async function flush(folder: string): Promise<void> {
 /** The bits a new file gets, before the process's umask. */
 function modeOf(executable: boolean): number {
   return executable ? 0o777 : 0o666;
+}
+
+function setAttributes(fd: number, stats: fs.BigIntStats, file: FileIdentity): void {
+  const mode = Number(stats.mode);
+  const readable = (mode & 0o444) >> 2;
+  fs.fchmodSync(fd, (mode & 0o7666) | (file.executable ? readable | 0o100 : 0));
+  setTime(fd, file.mtimeNs);
+}
+
+async function hashOf(fd: number, size: number): Promise<Buffer> {
+  const hash = createHash("sha256");
+  const buffer = Buffer.allocUnsafe(Math.min(size, MAX_DATA_BYTES));
+  for (let done = 0; done < size; ) {
+    const { bytesRead } = await read(fd, buffer, 0, buffer.length, done);
+    if (bytesRead === 0) break;
+    hash.update(buffer.subarray(0, bytesRead));
+    done += bytesRead;
+  }
+  return hash.digest();
 }
 
 /** Node takes times before 1970 only as a Date. */

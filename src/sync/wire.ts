@@ -40,6 +40,8 @@ export interface Hello {
   readonly instanceId: string;
   /** Who this is, for people. */
   readonly label: string;
+  /** What the client can do besides: bits of limits.ts. Left out: nothing. */
+  readonly features?: number;
 }
 
 export interface Welcome {
@@ -50,6 +52,8 @@ export interface Welcome {
   readonly executable: boolean;
   /** How far apart a time set and the time read back can be at the mirror. */
   readonly mtimeToleranceNs: bigint;
+  /** What both can do besides; nothing else may be used. Left out: nothing. */
+  readonly features?: number;
 }
 
 /** Client to server: one step, answered by DONE or FAIL with its `id`. */
@@ -59,6 +63,11 @@ export type Request =
   | { readonly type: "remove"; readonly id: number; readonly path: string; readonly kind: Kind }
   | ({ readonly type: "touch"; readonly id: number } & FileIdentity)
   | SmallFile
+  /** A folder with all it holds gets another name, which nothing may have. */
+  | { readonly type: "rename"; readonly id: number; readonly path: string; readonly from: string }
+  /** Keep what the file holds now, for a MOVE that names this id. */
+  | { readonly type: "hold"; readonly id: number; readonly path: string }
+  | MovedFile
   /** A large file: answered by HAVE, then its DATA from there and END, or ABORT. */
   | ({ readonly type: "put"; readonly id: number } & FileIdentity);
 
@@ -70,6 +79,15 @@ export interface SmallFile {
   readonly executable: boolean;
   readonly sha256: Uint8Array;
   readonly content: Uint8Array;
+}
+
+/** The file at `from`, or what was held under the id `held` (not 0), becomes the file at `path`. */
+export interface MovedFile extends FileIdentity {
+  readonly type: "move";
+  readonly id: number;
+  readonly from: string;
+  readonly held: number;
+  readonly sha256: Uint8Array;
 }
 
 export type Message =
@@ -112,6 +130,9 @@ const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } =
   data: [23, MAX_DATA_BYTES + 4],
   end: [24, 36],
   abort: [25, 4],
+  move: [26, 2 * MAX_PATH_BYTES + 70],
+  rename: [27, 2 * MAX_PATH_BYTES + 8],
+  hold: [28, MAX_PATH_BYTES + 6],
   done: [32, 4 * MAX_DONE_IDS + 2],
   fail: [33, MAX_MESSAGE_BYTES + MAX_ID_BYTES + 8],
   settled: [40, 8],
@@ -177,9 +198,14 @@ function writePayload(writer: Writer, message: Message): Writer {
         .text(message.name, MAX_NAME_BYTES)
         .text(message.clientId, MAX_ID_BYTES)
         .text(message.instanceId, MAX_ID_BYTES)
-        .text(message.label, MAX_ID_BYTES);
+        .text(message.label, MAX_ID_BYTES)
+        .u32(message.features ?? 0);
     case "welcome":
-      return writer.u16(message.version).flag(message.executable).i64(message.mtimeToleranceNs);
+      return writer
+        .u16(message.version)
+        .flag(message.executable)
+        .i64(message.mtimeToleranceNs)
+        .u32(message.features ?? 0);
     case "error":
       return writer.text(message.code, MAX_ID_BYTES).text(message.message, MAX_MESSAGE_BYTES);
     case "entries":
@@ -204,7 +230,12 @@ function writePayload(writer: Writer, message: Message): Writer {
 function writeStep(writer: Writer, message: Extract<Message, { id: number }>): Writer {
   switch (message.type) {
     case "mkdir":
+    case "hold":
       return writer.text(message.path, MAX_PATH_BYTES);
+    case "rename":
+      return writer.text(message.from, MAX_PATH_BYTES).text(message.path, MAX_PATH_BYTES);
+    case "move":
+      return writeIdentity(writer, message).raw(message.sha256).u32(message.held).text(message.from, MAX_PATH_BYTES);
     case "link":
       return writer.text(message.path, MAX_PATH_BYTES).text(message.target, MAX_TARGET_BYTES);
     case "remove":
@@ -306,7 +337,13 @@ function readPayload(reader: Reader, type: Message["type"]): Message {
     case "hello":
       return readHello(reader);
     case "welcome":
-      return { type, version: reader.u16(), executable: reader.flag(), mtimeToleranceNs: reader.i64() };
+      return {
+        type,
+        version: reader.u16(),
+        executable: reader.flag(),
+        mtimeToleranceNs: reader.i64(),
+        ...readFeatures(reader),
+      };
     case "error":
       return { type, code: reader.text(MAX_ID_BYTES), message: reader.text(MAX_MESSAGE_BYTES) };
     case "entries":
@@ -334,13 +371,31 @@ function readHello(reader: Reader): Hello {
   const name = reader.text(MAX_NAME_BYTES);
   const clientId = reader.text(MAX_ID_BYTES);
   const instanceId = reader.text(MAX_ID_BYTES);
-  return { type: "hello", version, name, clientId, instanceId, label: reader.text(MAX_ID_BYTES) };
+  const label = reader.text(MAX_ID_BYTES);
+  return { type: "hello", version, name, clientId, instanceId, label, ...readFeatures(reader) };
+}
+
+/** Older peers do not say. */
+function readFeatures(reader: Reader): { features?: number } {
+  const features = reader.left < 4 ? 0 : reader.u32();
+  return features === 0 ? {} : { features };
 }
 
 function readStep(reader: Reader, type: Extract<Message, { id: number }>["type"], id: number): Message {
   switch (type) {
     case "mkdir":
+    case "hold":
       return { type, id, path: reader.text(MAX_PATH_BYTES) };
+    case "rename": {
+      const from = reader.text(MAX_PATH_BYTES);
+      return { type, id, path: reader.text(MAX_PATH_BYTES), from };
+    }
+    case "move": {
+      const file = readIdentity(reader);
+      const sha256 = reader.raw(SHA256_BYTES);
+      const held = reader.u32();
+      return { type, id, ...file, sha256, held, from: reader.text(MAX_PATH_BYTES) };
+    }
     case "link":
       return { type, id, path: reader.text(MAX_PATH_BYTES), target: reader.text(MAX_TARGET_BYTES) };
     case "remove":

@@ -103,7 +103,15 @@ describe("plan", () => {
 
   test("the sum of a plan", () => {
     const { operations } = plan(tree(file("a", 5), folder("d"), link("l")), tree(file("x"), file("y")));
-    expect(summarize(operations)).toEqual({ files: 1, directories: 1, links: 1, touched: 0, removed: 2, bytes: 5 });
+    expect(summarize(operations)).toEqual({
+      files: 1,
+      directories: 1,
+      links: 1,
+      touched: 0,
+      moved: 0,
+      removed: 2,
+      bytes: 5,
+    });
   });
 });
 

@@ -60,6 +60,11 @@ function small(id: number, name: string, text: string): Message {
   };
 }
 
+function moved(id: number, to: string, text: string): Message & { type: "move" } {
+  const file = { path: to, size: text.length, mtimeNs: 1_700_000_000_000_000_000n, executable: false };
+  return { type: "move", id, ...file, from: "", held: 0, sha256: hash(text) };
+}
+
 async function welcomed() {
   const rig = testHome();
   const client = rawClient(rig.connect());
@@ -81,9 +86,14 @@ describe("a receiver and a client that means harm", () => {
         { type: "remove", id: 4, path: bad, kind: "directory" },
         { type: "touch", id: 5, path: bad, size: 1, mtimeNs: 1n, executable: true },
         { type: "put", id: 6, path: bad, size: 10, mtimeNs: 1n, executable: true },
+        { type: "hold", id: 8, path: bad },
+        { type: "rename", id: 9, path: bad, from: "good" },
+        { type: "rename", id: 10, path: "other", from: bad },
+        { ...moved(11, "other", "fine"), from: bad },
         small(7, "good", "fine"),
+        { ...moved(12, bad, "fine"), from: "good" },
       );
-      for (const id of [1, 2, 3, 4, 5, 6]) {
+      for (const id of [1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12]) {
         expect((await hear("fail", id)).code).toBe("ERR_UNSAFE_PATH");
       }
       await done(7);
@@ -118,6 +128,46 @@ describe("a receiver and a client that means harm", () => {
     expect(fs.readFileSync(path.join(outside, "victim"), "utf8")).toBe("mine");
     expect(fs.statSync(path.join(outside, "victim")).mode & 0o111).toBe(0);
     expect(fs.readFileSync(path.join(at(), "direct"), "utf8")).toBe("over the link");
+  });
+
+  test("nothing is moved through a link, nor what is not what its hash says, nor over what stands there", async () => {
+    const { say, hear, done, at, staged } = await welcomed();
+    const outside = tempFolder();
+    make(outside, { victim: "mine", "folder/": null });
+    say(
+      { type: "link", id: 1, path: "out", target: outside },
+      { type: "link", id: 2, path: "direct", target: path.join(outside, "victim") },
+      small(3, "a", "text"),
+      { type: "mkdir", id: 4, path: "d" },
+      { type: "rename", id: 5, path: "e", from: "out/folder" },
+      { type: "rename", id: 6, path: "out/d", from: "d" },
+      { type: "rename", id: 7, path: "e", from: "out" },
+      { type: "rename", id: 8, path: "a", from: "d" },
+      { type: "rename", id: 9, path: "e", from: "nowhere" },
+      { ...moved(10, "out/a", "text"), from: "a" },
+      { ...moved(11, "b", "mine"), from: "out/victim" },
+      { ...moved(12, "b", "mine"), from: "direct" },
+      { ...moved(13, "b", "tEXt"), from: "a" },
+      { ...moved(14, "b", "other"), from: "a" },
+      { ...moved(15, "b", "text"), from: "a", held: 77 },
+      { ...moved(16, "b", "text"), from: "d" },
+      { ...moved(17, "d", "text"), from: "a" },
+      { type: "hold", id: 18, path: "out/victim" },
+      { type: "hold", id: 19, path: "direct" },
+      { type: "hold", id: 20, path: "d" },
+    );
+    for (let id = 5; id <= 20; id++) await hear("fail", id);
+    expect(Object.keys(contents(outside))).toEqual(["folder", "victim"]);
+    expect(Object.keys(contents(at()))).toEqual(["a", "d", "direct", "out"]);
+    say({ type: "hold", id: 21, path: "a" }, small(22, "a", "new"), {
+      ...moved(23, "d/b", "text"),
+      from: "a",
+      held: 21,
+    });
+    await done(23);
+    expect(contents(path.join(at(), "d"))).toEqual({ b: expect.stringContaining("file of 4") });
+    expect(fs.readFileSync(path.join(at(), "a"), "utf8")).toBe("new");
+    expect(staged()).toEqual([]);
   });
 
   test("content that is not what its hash says never becomes visible, and leaves nothing behind", async () => {

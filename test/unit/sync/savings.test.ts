@@ -1,0 +1,108 @@
+/** What a mirror does not send. */
+import { randomBytes } from "node:crypto";
+import fs from "node:fs";
+import path from "node:path";
+import type { Duplex } from "node:stream";
+import { describe, expect, test } from "vitest";
+import {
+  contents,
+  event,
+  follow,
+  make,
+  mirrorOnce,
+  ofType,
+  tempFolder,
+  testHome,
+  until,
+} from "../../support/sync-rig.js";
+
+/** Counts what a client writes. */
+function counting(connect: () => Duplex) {
+  const count = { sent: 0, received: 0 };
+  return {
+    count,
+    connect: (): Duplex => {
+      const duplex = connect();
+      const write = duplex.write.bind(duplex) as (chunk: Buffer) => boolean;
+      duplex.write = ((chunk: Buffer): boolean => {
+        count.sent += chunk.length;
+        return write(chunk);
+      }) as Duplex["write"];
+      duplex.on("data", (chunk: Buffer) => (count.received += chunk.length));
+      return duplex;
+    },
+  };
+}
+
+async function following(tree: Parameters<typeof make>[1]) {
+  const folder = tempFolder();
+  make(folder, tree);
+  const rig = testHome();
+  const { count, connect } = counting(() => rig.connect());
+  const { seen, events } = follow(folder, connect, { settleMs: 60 });
+  await Promise.all([event(events, "synced"), event(events, "watching")]);
+  const same = (): boolean => JSON.stringify(contents(rig.at())) === JSON.stringify(contents(folder));
+  await until(same);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  count.sent = 0;
+  count.received = 0;
+  seen.length = 0;
+  return { ...rig, folder, count, seen, equal: () => until(same), full: (name: string) => path.join(folder, name) };
+}
+
+describe("what was moved", () => {
+  test("a large file and a folder of many, while following", async () => {
+    const many = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`many/deep/${i}`, `content ${i}`]));
+    const { full, count, seen, equal } = await following({ large: randomBytes(4_000_000), ...many });
+    fs.renameSync(full("large"), full("also large"));
+    fs.renameSync(full("many"), full("moved"));
+    await equal();
+    await until(() => ofType(seen, "moved").length === 2);
+    const moves = ofType(seen, "moved").map(({ from, path: to }) => `${from} > ${to}`);
+    expect(moves.sort()).toEqual(["large > also large", "many > moved"]);
+    expect(count.sent).toBeLessThan(3000);
+    expect(ofType(seen, "deleted")).toEqual([]);
+  });
+
+  test("from one folder to another, and swapped", async () => {
+    const a = randomBytes(300_000);
+    const b = randomBytes(300_000);
+    const { full, count, equal } = await following({ "x/a": a, "y/b": b, "y/c": "c" });
+    fs.renameSync(full("x/a"), full("y/a"));
+    await equal();
+    fs.renameSync(full("y/a"), full("spare"));
+    fs.renameSync(full("y/b"), full("y/a"));
+    fs.renameSync(full("spare"), full("y/b"));
+    await equal();
+    expect(count.sent).toBeLessThan(3000);
+  });
+
+  test("between two runs, by size and time; what only looks the same is sent", async () => {
+    const folder = tempFolder();
+    const times = new Date(1_600_000_000_000);
+    make(folder, { "v1/data": randomBytes(100_000), "v1/same": "a".repeat(2000), "v2/": null });
+    for (const name of ["data", "same"]) fs.utimesSync(path.join(folder, "v1", name), times, times);
+    const rig = testHome();
+    await mirrorOnce(folder, () => rig.connect());
+    fs.renameSync(path.join(folder, "v1/data"), path.join(folder, "v2/data"));
+    fs.rmSync(path.join(folder, "v1"), { recursive: true });
+    make(folder, { "v2/same": "b".repeat(2000) });
+    fs.utimesSync(path.join(folder, "v2/same"), times, times);
+    const { count, connect } = counting(() => rig.connect());
+    const events = await mirrorOnce(folder, connect);
+    expect(contents(rig.at())).toEqual(contents(folder));
+    expect(ofType(events, "moved")).toMatchObject([{ from: "v1/data", path: "v2/data" }]);
+    expect(count.sent).toBeLessThan(5000);
+    expect(rig.staged()).toEqual([]);
+  });
+
+  test("what was tampered with at the destination is sent instead", async () => {
+    const { at, full, equal } = await following({ "f/a": randomBytes(200_000), "f/b": "b" });
+    const there = path.join(at(), "f/a");
+    const { mtime } = fs.statSync(there);
+    fs.writeFileSync(there, randomBytes(200_000));
+    fs.utimesSync(there, mtime, mtime);
+    fs.renameSync(full("f/a"), full("f/c"));
+    await equal();
+  });
+});
