@@ -206,10 +206,6 @@ export class PacketWriter {
     this.#at = this.#start + length;
   }
 
-  hello(tag: number): void {
-    this.uint32(tag);
-  }
-
   nonce(high: number, low: number): void {
     this.uint32(high);
     this.uint32(low);
@@ -229,8 +225,8 @@ export class PacketWriter {
     this.uint32(windowBytes);
     this.uint32(echo);
     this.uint16(Math.min(NO_DELAY, Math.round((delayMs * 1000) / DELAY_UNIT_US)));
-    this.#out[this.#at++] = blockCount;
-    this.#out[this.#at++] = firstIsDuplicate ? 1 : 0;
+    this.uint8(blockCount);
+    this.uint8(firstIsDuplicate ? 1 : 0);
     for (let i = 0; i < 2 * blockCount; i++) this.uint32(blocks[i] as number);
   }
 
@@ -240,6 +236,10 @@ export class PacketWriter {
     this.#out[this.#start + 12] = length >>> 8;
     this.#out[this.#start + 13] = length;
     return length;
+  }
+
+  uint8(value: number): void {
+    this.#out[this.#at++] = value;
   }
 
   uint16(value: number): void {

@@ -1,0 +1,56 @@
+import { describe, expect, test } from "vitest";
+import { RttEstimator } from "../../../../src/protocol/rtt.js";
+
+describe("RFC 6298", () => {
+  test("section 2.2: the first sample", () => {
+    const rtt = new RttEstimator();
+    expect(rtt.timeoutMs).toBe(500);
+    rtt.onSample(100, 0);
+    expect([rtt.smoothedMs, rtt.variationMs, rtt.timeoutMs]).toEqual([100, 50, 300]);
+  });
+
+  test("section 2.3: later ones", () => {
+    const rtt = new RttEstimator();
+    rtt.onSample(100, 0);
+    rtt.onSample(200, 1);
+    expect([rtt.smoothedMs, rtt.variationMs, rtt.timeoutMs]).toEqual([112.5, 62.5, 362.5]);
+    rtt.onSample(112.5, 2);
+    expect([rtt.smoothedMs, rtt.variationMs, rtt.timeoutMs]).toEqual([112.5, 46.875, 300]);
+  });
+
+  test("section 2.4 and 2.5: bounds", () => {
+    const near = new RttEstimator();
+    near.onSample(0.1, 0);
+    expect(near.timeoutMs).toBe(200);
+    const far = new RttEstimator();
+    far.onSample(60_000, 0);
+    expect(far.timeoutMs).toBe(4000);
+  });
+
+  test("section 5.5: backing off doubles it, up to half a second or the path's own; a sample ends it", () => {
+    const rtt = new RttEstimator();
+    rtt.onSample(20, 0);
+    expect(rtt.timeoutMs).toBe(200);
+    rtt.backOff();
+    expect(rtt.timeoutMs).toBe(400);
+    rtt.backOff();
+    expect(rtt.timeoutMs).toBe(500);
+    rtt.onSample(20, 1);
+    expect(rtt.timeoutMs).toBe(200);
+    const slow = new RttEstimator();
+    slow.onSample(400, 0);
+    slow.backOff();
+    expect(slow.timeoutMs).toBe(1200);
+  });
+
+  test("the least round trip is forgotten after five minutes, all of it on another path", () => {
+    const rtt = new RttEstimator();
+    rtt.onSample(20, 0);
+    rtt.onSample(30, 299_999);
+    expect(rtt.minMs).toBe(20);
+    rtt.onSample(30, 300_001);
+    expect(rtt.minMs).toBe(30);
+    rtt.reset();
+    expect([rtt.smoothedMs, rtt.minMs, rtt.timeoutMs]).toEqual([0, Number.POSITIVE_INFINITY, 500]);
+  });
+});
