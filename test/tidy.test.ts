@@ -13,7 +13,7 @@ const LONGEST_FILE = 500;
 const MAY_IMPORT: Record<string, { folders: string[]; packages: string[] }> = {
   protocol: { folders: [], packages: [] },
   stream: { folders: ["protocol"], packages: ["node:"] },
-  sync: { folders: [], packages: ["node:", "rxjs", "chokidar"] },
+  sync: { folders: [], packages: ["node:", "rxjs", "chokidar", "ignore"] },
   server: { folders: ["stream", "sync"], packages: ["*"] },
   cli: { folders: ["", "stream", "sync", "server"], packages: ["*"] },
   // src/index.ts, the public face, which the command line uses as anybody else would.

@@ -76,7 +76,18 @@ function program(): Command {
     .option("--no-delete", "leave alone what is only at the destination")
     .option("--allow-mass-delete", "do not ask before most of the destination is deleted")
     .option("--ignore <pattern>", "leave alone what matches, on both sides; more patterns may follow", gather)
+    .option("--gitignore", "heed .gitignore files too, beside .confundoignore")
+    .option("--delete-ignored", "delete at the destination what is ignored")
     .action(async (_folder, _address, options, command) => (await import("./mirror.js")).mirror(command.args, options));
+
+  root
+    .command("explain")
+    .description("say whether a path is mirrored, and which ignore rule decides")
+    .argument("<folder>", "the folder that is mirrored")
+    .argument("<path>", "a path in it; a slash at the end means a folder")
+    .option("--ignore <pattern>", "a pattern that the mirror is given; may be repeated", gather)
+    .option("--gitignore", "heed .gitignore files too, beside .confundoignore")
+    .action(async (folder, path, options) => (await import("./explain.js")).explain(folder, path, options));
 
   return root;
 }

@@ -15,6 +15,8 @@ export interface MirrorCommandOptions {
   readonly delete: boolean;
   readonly allowMassDelete?: boolean;
   readonly ignore?: readonly string[];
+  readonly gitignore?: boolean;
+  readonly deleteIgnored?: boolean;
 }
 
 /** How long the server is given to hear that we take our leave. Without, it finds out by our silence. */
@@ -44,6 +46,8 @@ export async function mirror(operands: readonly string[], options: MirrorCommand
     delete: options.delete,
     allowMassDelete: options.allowMassDelete ?? false,
     ignore: patterns,
+    gitignore: options.gitignore ?? false,
+    deleteIgnored: options.deleteIgnored ?? false,
   });
   await lastValueFrom(events.pipe(tap({ next: show, finalize: () => display.end() }), takeUntil(stop)), {
     defaultValue: null,

@@ -3,7 +3,16 @@ export { Caution, type Intent, type Judgement } from "./careful.js";
 export type { Comparison, DirectoryEntry, Entry, FileEntry, Kind, SymlinkEntry } from "./entry.js";
 export { type Failure, type Losses, SyncError, type SyncErrorCode } from "./errors.js";
 export type { MirrorEvent, PushEvent, Step, SyncedSummary } from "./events.js";
-export { type Ignore, ignoreNothing, ignorePatterns } from "./ignore.js";
+export {
+  CONFUNDOIGNORE,
+  GITIGNORE,
+  type Ignore,
+  type IgnoreOptions,
+  IgnoreRules,
+  ignoreNothing,
+  ignorePatterns,
+  type Verdict,
+} from "./ignore.js";
 export { type MirrorOptions, mirror } from "./mirror.js";
 export {
   type Entries,
@@ -17,6 +26,7 @@ export {
 export { type PushOptions, pushTo } from "./push.js";
 export { type Admission, type ReceiveEvent, type ReceiveOptions, type ReceiveSession, receive } from "./receive.js";
 export { type Outcome, openRemote, type Remote, type RemoteOptions, type RemoteSession } from "./remote.js";
+export type { Rule } from "./rules.js";
 export { fromSocket, toSocket, writeTo } from "./rx-stream.js";
 export {
   type PartialSnapshot,

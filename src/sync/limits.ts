@@ -107,6 +107,8 @@ export const BURST_HINTS = 1000;
 export const RECHECK_HINTS = 200;
 /** After the events rest for this long, what they named is looked at once more. */
 export const RECHECK_MS = 1000;
+/** The folder is watched anew when its ignore rules rest for this long after a change. */
+export const RULES_REST_MS = 100;
 /** The folder is walked this often in any case. */
 export const WALK_EVERY_MS = 60_000;
 /** … and this often when the system has no watches left. */

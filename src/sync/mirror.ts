@@ -18,16 +18,25 @@ import {
   Observable,
   of,
   type SchedulerLike,
+  Subject,
   share,
   shareReplay,
+  startWith,
   switchMap,
   take,
 } from "rxjs";
 import { Caution } from "./careful.js";
 import { SyncError } from "./errors.js";
 import type { MirrorEvent } from "./events.js";
-import { type Ignore, ignorePatterns } from "./ignore.js";
-import { MAX_ID_BYTES, RECHECK_HINTS, RECHECK_MS, WALK_EVERY_MS, WALK_EVERY_UNWATCHED_MS } from "./limits.js";
+import { CONFUNDOIGNORE, GITIGNORE, type Ignore, IgnoreRules } from "./ignore.js";
+import {
+  MAX_ID_BYTES,
+  RECHECK_HINTS,
+  RECHECK_MS,
+  RULES_REST_MS,
+  WALK_EVERY_MS,
+  WALK_EVERY_UNWATCHED_MS,
+} from "./limits.js";
 import { type PushOptions, pushTo } from "./push.js";
 import { type Backoff, reconnecting, session } from "./session.js";
 import { everything, type Hint, watchFolder } from "./watch.js";
@@ -48,8 +57,15 @@ export interface MirrorOptions {
    * everything because the folder is empty at the start. Default false.
    */
   readonly allowMassDelete?: boolean;
-  /** What to leave alone on both sides: patterns (see {@link ignorePatterns}) or a predicate. */
+  /**
+   * What to leave alone on both sides: patterns, which decide before those of `.confundoignore` files (at any level),
+   * or a predicate, which alone decides.
+   */
   readonly ignore?: readonly string[] | Ignore;
+  /** Heed `.gitignore` files too. Default false. */
+  readonly gitignore?: boolean;
+  /** Delete at the destination what is ignored, instead of leaving it alone. Default false. */
+  readonly deleteIgnored?: boolean;
   /** Changes are sent when they rest for this long, or after ten times as long. Milliseconds, default 50. */
   readonly settleMs?: number;
   /** What changed is looked at once more after the changes rest for this long. Milliseconds, default 1000. */
@@ -84,7 +100,7 @@ export interface MirrorOptions {
 export function mirror(folder: string, options: MirrorOptions): Observable<MirrorEvent> {
   return defer(() => {
     const source = realFolder(folder);
-    const ignore = typeof options.ignore === "function" ? options.ignore : ignorePatterns(options.ignore ?? []);
+    const ignore = ignoring(source, options);
     const changes = follows(options) ? watching(source, ignore, options) : { live: EMPTY, lasting: EMPTY };
     const caution = new Caution(options.allowMassDelete);
     const mirrored = session(identify(source, options), options, (remote) =>
@@ -108,14 +124,37 @@ interface Watching {
   readonly lasting: Observable<Hint>;
 }
 
-function watching(folder: string, ignore: Ignore, options: MirrorOptions): Watching {
-  const live = (options.watch ?? watchFolder)(folder, { ignore }).pipe(share());
+function ignoring(folder: string, { ignore = [], gitignore = false }: MirrorOptions): Ignore | IgnoreRules {
+  if (typeof ignore === "function") return ignore;
+  const files = gitignore ? [GITIGNORE, CONFUNDOIGNORE] : [CONFUNDOIGNORE];
+  return new IgnoreRules(folder, { patterns: ignore, files });
+}
+
+function watching(folder: string, ignore: Ignore | IgnoreRules, options: MirrorOptions): Watching {
+  const live = watchingAnew(folder, ignore, options).pipe(share());
   const lasting = live.pipe(
     filter(({ ready, code }) => ready === true || code !== undefined),
     distinct(({ code }) => code),
     shareReplay({ refCount: true }),
   );
   return { live: live.pipe(filter(({ ready }) => ready !== true)), lasting };
+}
+
+/** A watcher does not come back to what it has left out: when the rules change, there is a new one. */
+function watchingAnew(folder: string, ignore: Ignore | IgnoreRules, options: MirrorOptions): Observable<Hint> {
+  const { watch = watchFolder, scheduler } = options;
+  if (typeof ignore === "function") return watch(folder, { ignore });
+  const changed = new Subject<void>();
+  ignore.onChange = () => changed.next();
+  const again = (hint: Hint): Hint => (hint.ready ? everything(folder, "the ignore rules have changed") : hint);
+  return changed.pipe(
+    debounceTime(RULES_REST_MS, scheduler),
+    startWith(undefined),
+    switchMap((_, generation) => {
+      const hints = watch(folder, { ignore: ignore.ignores });
+      return generation === 0 ? hints : hints.pipe(map(again));
+    }),
+  );
 }
 
 /**
@@ -159,11 +198,12 @@ function backoff(options: MirrorOptions): Backoff {
   return { ...(follows(options) ? {} : { attempts: 3 }), ...options.backoff };
 }
 
-function pushOptions(options: MirrorOptions, ignore: Ignore): PushOptions {
-  const { settleMs, retryMs, dryRun = false } = options;
+function pushOptions(options: MirrorOptions, ignore: Ignore | IgnoreRules): PushOptions {
+  const { settleMs, retryMs, dryRun = false, deleteIgnored = false } = options;
   return {
     ignore,
     dryRun,
+    deleteIgnored,
     delete: options.delete ?? true,
     ...(settleMs === undefined ? {} : { settleMs }),
     ...(retryMs === undefined ? {} : { retryMs }),

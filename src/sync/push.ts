@@ -5,7 +5,7 @@ import { type Deferred, deferred } from "./deferred.js";
 import { Dirty, type Work } from "./dirty.js";
 import { type Failure, SyncError } from "./errors.js";
 import type { PushEvent } from "./events.js";
-import { type Ignore, ignoreNothing } from "./ignore.js";
+import { type Ignore, IgnoreRules, ignoreNothing } from "./ignore.js";
 import { MAX_CHANGED_ROUNDS, WALK_EVERY_MS } from "./limits.js";
 import type { Remote } from "./remote.js";
 import { Round } from "./round.js";
@@ -13,7 +13,9 @@ import { everything, type Hint } from "./watch.js";
 
 export interface PushOptions {
   /** Leave alone, on both sides. Default: nothing. */
-  readonly ignore?: Ignore;
+  readonly ignore?: Ignore | IgnoreRules;
+  /** Delete at the destination what is ignored, instead of leaving it alone. Default false. */
+  readonly deleteIgnored?: boolean;
   /** Whether to delete at the destination what is not in the folder. Default true. */
   readonly delete?: boolean;
   /** Do not ask before most files at the destination are deleted. Default false: `ERR_MASS_DELETE`. */
@@ -82,6 +84,8 @@ class Pusher {
   #news: Deferred = deferred();
   #sleeping: Deferred = deferred();
   readonly #caution: Caution;
+  readonly #ignore: Ignore;
+  readonly #rules: IgnoreRules | undefined;
   #ended = false;
   #restless = 0;
   #failing = 0;
@@ -95,6 +99,12 @@ class Pusher {
     this.#report = report;
     this.#settleMs = options.settleMs ?? 50;
     this.#caution = options.caution ?? new Caution(options.allowMassDelete);
+    const { ignore = ignoreNothing } = options;
+    this.#rules = ignore instanceof IgnoreRules ? ignore : undefined;
+    this.#ignore = ignore instanceof IgnoreRules ? ignore.ignores : ignore;
+    if (this.#rules !== undefined) {
+      this.#rules.onProblem = (path, { code, message }) => this.#once({ type: "notice", code, message, path });
+    }
   }
 
   add(hint: Hint): void {
@@ -121,7 +131,7 @@ class Pusher {
     while (await this.#somethingToDo()) {
       if (!this.#dirty.urgent) await this.#settle();
       if (this.#stopped) return;
-      const work = this.#dirty.take();
+      const work = this.#withRules(this.#dirty.take());
       const round = await this.#attempt(work);
       if (this.#stopped || this.#options.dryRun) return;
       if (round !== undefined) this.#evaluate(work, round);
@@ -181,10 +191,18 @@ class Pusher {
     });
   }
 
+  /** Has ignore files read anew where they may have changed; where they have, everything is to be looked at. */
+  #withRules(work: Work): Work {
+    const looksEverywhere = work.everything !== undefined;
+    const changed = this.#rules?.refresh(looksEverywhere ? undefined : work.paths) ?? false;
+    return changed && !looksEverywhere ? { ...work, everything: "the ignore rules may have changed" } : work;
+  }
+
   /** One round. A folder that is missing is fatal at the start and at the end; in between it may come back. */
   async #attempt(work: Work): Promise<Round | undefined> {
     const round = new Round(this.#remote, this.#report, this.#stopping.signal, {
-      ignore: this.#options.ignore ?? ignoreNothing,
+      ignore: this.#ignore,
+      deleteIgnored: this.#options.deleteIgnored ?? false,
       delete: this.#options.delete ?? true,
       dryRun: this.#options.dryRun ?? false,
       unmovable: this.#unmovable,

@@ -16,6 +16,7 @@ import { type PartialSnapshot, type Problem, scanFolder, scanPaths } from "./sca
 export interface RoundOptions {
   readonly ignore: Ignore;
   readonly delete: boolean;
+  readonly deleteIgnored: boolean;
   readonly dryRun: boolean;
   /** Remote paths from where a move has failed; added to. */
   readonly unmovable: Set<string>;
@@ -75,7 +76,9 @@ export class Round {
     const summary = summarize(operations);
     this.#stepsTotal = operations.length;
     this.#bytesTotal = summary.bytes;
-    const steps = this.#options.dryRun ? { steps: operations.filter(({ do: what }) => what !== "hold").map(toStep) } : {};
+    const steps = this.#options.dryRun
+      ? { steps: operations.filter(({ do: what }) => what !== "hold").map(toStep) }
+      : {};
     if (operations.length > 0 || this.#options.dryRun) this.#report({ type: "planned", ...summary, ...steps });
     if (operations.length > 0 && !this.#options.dryRun) await this.#carryOut(work.folder, operations);
   }
@@ -142,8 +145,9 @@ export class Round {
 
   #plan(local: ReadonlyMap<string, Entry>, remote: ReadonlyMap<string, Entry>, problems: readonly Problem[]): Plan {
     const unreadable = problems.filter((problem) => problem.unreadable).map(({ path }) => path);
+    const { ignore, deleteIgnored } = this.#options;
     const protect = (path: string, kind: Kind): boolean =>
-      this.#options.ignore(path, kind === "directory") || unreadable.some((hidden) => isWithin(path, hidden));
+      (!deleteIgnored && ignore(path, kind === "directory")) || unreadable.some((hidden) => isWithin(path, hidden));
     const planner = this.#remote.moves ? planWithMoves : plan;
     const { unmovable } = this.#options;
     return planner(local, remote, { unmovable, ...this.#remote.comparison, delete: this.#options.delete, protect });

@@ -35,6 +35,6 @@ describe("ignore patterns", () => {
   });
 
   test("a pattern that makes no sense is told", () => {
-    expect(() => ignorePatterns(["[z-a]"])).toThrow(expect.objectContaining({ code: "ERR_PATTERN" }));
+    expect(() => ignorePatterns(["a[b"])).toThrow(expect.objectContaining({ code: "ERR_PATTERN" }));
   });
 });
