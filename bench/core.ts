@@ -8,7 +8,16 @@
  *
  *   npm run build && node bench/core.ts [MiB]
  */
-import { type Connection, EDITION_NAMES, EDITIONS, type Edition, Endpoint, Signal } from "confundo/protocol";
+import {
+  CONTROLLER_NAMES,
+  type Connection,
+  EDITION_NAMES,
+  EDITIONS,
+  Endpoint,
+  type EndpointOptions,
+  MAX_DATAGRAM_BYTES,
+  Signal,
+} from "confundo/protocol";
 
 const MEBIBYTE = 1024 * 1024;
 const DELAY_MS = 10;
@@ -25,9 +34,9 @@ class Side {
   /** What is on its way to this side. */
   inbox: Uint8Array[] = [];
 
-  constructor(name: string, edition: Edition) {
+  constructor(name: string, options: EndpointOptions) {
     this.name = name;
-    this.endpoint = new Endpoint({ edition, accept: name === "server" });
+    this.endpoint = new Endpoint({ ...options, accept: name === "server" });
   }
 
   takeInbox(): Uint8Array[] {
@@ -37,10 +46,10 @@ class Side {
   }
 }
 
-function transfer(edition: Edition, bytes: number): Result {
-  const client = new Side("client", edition);
-  const server = new Side("server", edition);
-  const out = new Uint8Array(2048);
+function transfer(options: EndpointOptions, bytes: number): Result {
+  const client = new Side("client", options);
+  const server = new Side("server", options);
+  const out = new Uint8Array(MAX_DATAGRAM_BYTES);
   const chunk = new Uint8Array(64 * 1024);
   let now = 0;
   let packets = 0;
@@ -52,8 +61,12 @@ function transfer(edition: Edition, bytes: number): Result {
     for (;;) {
       const length = connection.transmit(out, now);
       if (length === 0) break;
-      packets++;
-      to.inbox.push(out.slice(0, length));
+      // The extended edition hands over several datagrams at once.
+      const { datagramBytes } = connection;
+      for (let at = 0; at < length; at += datagramBytes) {
+        packets++;
+        to.inbox.push(out.slice(at, Math.min(length, at + datagramBytes)));
+      }
     }
     from.endpoint.settle(connection);
   };
@@ -65,6 +78,10 @@ function transfer(edition: Edition, bytes: number): Result {
     if (writable) connection.end(now);
   };
 
+  const expire = (side: Side, peer: Side): void => {
+    for (let due = side.endpoint.expire(now); due !== null; due = side.endpoint.expire(now)) drain(side, peer, due);
+  };
+
   const before = process.cpuUsage();
   const connection = client.endpoint.connect("server", 1);
   connection.shortSegments = "never";
@@ -73,6 +90,8 @@ function transfer(edition: Edition, bytes: number): Result {
   drain(client, server, connection);
   while (received < bytes) {
     now += DELAY_MS;
+    expire(client, server);
+    expire(server, client);
     for (const datagram of server.takeInbox()) {
       const accepted = server.endpoint.receive(datagram, "client", 1, now);
       if (accepted === null) throw new Error("dropped by the server");
@@ -94,11 +113,29 @@ function transfer(edition: Edition, bytes: number): Result {
   return { packets, nsPerPacket: ((used.user + used.system) * 1000) / packets };
 }
 
-const bytes = Number(process.argv[2] ?? 32) * MEBIBYTE;
-transfer(EDITIONS["fiu-2023"], 4 * MEBIBYTE);
-for (const name of EDITION_NAMES) {
-  const rounds = Array.from({ length: ROUNDS }, () => transfer(EDITIONS[name], bytes));
+/** The best of a few rounds. */
+function report(name: string, options: EndpointOptions, bytes: number): void {
+  const rounds = Array.from({ length: ROUNDS }, () => transfer(options, bytes));
   const best = rounds.reduce((one, other) => (other.nsPerPacket < one.nsPerPacket ? other : one));
   const figure = `${(best.nsPerPacket / 1000).toFixed(2)} µs a packet`;
-  console.log(`${name.padEnd(10)} ${figure}  (${best.packets} packets, best of ${ROUNDS})`);
+  console.log(`${name.padEnd(22)} ${figure}  (${best.packets} packets, best of ${ROUNDS})`);
+}
+
+const bytes = Number(process.argv[2] ?? 32) * MEBIBYTE;
+const edition = EDITIONS["fiu-2023"];
+transfer({ edition }, 4 * MEBIBYTE);
+for (const name of EDITION_NAMES) report(name, { edition: EDITIONS[name] }, bytes);
+for (const maxDatagramBytes of [1472, MAX_DATAGRAM_BYTES]) {
+  for (const congestion of CONTROLLER_NAMES) {
+    const extended = {
+      random: Math.random,
+      required: true,
+      windowBytes: 4 * MEBIBYTE,
+      maxDatagramBytes: () => maxDatagramBytes,
+      congestion,
+    };
+    // Larger datagrams need more bytes for as many of them.
+    const total = bytes * Math.max(4, maxDatagramBytes / 8192);
+    report(`extended ${congestion} ${maxDatagramBytes}`, { edition, extended }, total);
+  }
 }
