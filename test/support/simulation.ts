@@ -72,6 +72,8 @@ export class Simulation {
   now = 0;
   /** Datagrams handed to a link. */
   datagrams = 0;
+  /** Told of each datagram that is handed to a link, and by which host. */
+  onSent: (from: string, datagram: Uint8Array) => void = () => {};
   readonly random: Random;
   readonly hosts = new Map<string, Host>();
   #linkFor: (from: string, to: string) => LinkOptions;
@@ -213,6 +215,7 @@ export class Simulation {
   #send(from: Host, to: string, datagram: Uint8Array): void {
     this.datagrams++;
     const { address } = from;
+    this.onSent(from.name, datagram);
     this.#remember(address, to, "sent", datagram);
     for (const arrival of this.#link(address, to).carry(datagram, this.now)) {
       this.at(arrival.at, () => this.#arrive(address, to, arrival.datagram));
