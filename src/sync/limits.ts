@@ -12,11 +12,19 @@ const MIB = 1024 * KIB;
 export const PROTOCOL_VERSION = 1;
 /** What a peer of this version may be able to do besides (bits of HELLO and WELCOME): {@link FEATURES} is all of it. */
 export const FEATURE_MOVES = 1;
-export const FEATURES: number = FEATURE_MOVES;
+export const FEATURE_DELTAS = 2;
+export const FEATURES: number = FEATURE_MOVES | FEATURE_DELTAS;
 /** `CNFS`, the first four bytes of a HELLO's payload. */
 export const HELLO_MAGIC = 0x434e_4653;
 /** Type (1 byte) and payload length (4 bytes). */
 export const FRAME_HEADER_BYTES = 5;
+/** Chunks in one CHUNKS message. */
+export const MAX_CHUNKS = 20_000;
+/** Files smaller than this, or larger, are always sent whole. */
+export const MIN_DELTA_BYTES: number = 512 * KIB;
+export const MAX_DELTA_BYTES: number = 64 * 1024 * MIB;
+/** Old chunks in one COPY message: so much work the other end can begin with while the rest is looked for. */
+export const MAX_COPIED_CHUNKS = 64;
 /** A whole path inside the folder, as UTF-8. */
 export const MAX_PATH_BYTES = 4096;
 /** One part of a path, as UTF-8: what the common file systems hold. */
@@ -75,6 +83,8 @@ export const MAX_OPEN_FILES = 64;
 export const MAX_SMALL_WRITES = 16;
 /** A large file is flushed in the background every so many bytes, so that its end does not wait for all of it. */
 export const FLUSH_EVERY_BYTES: number = 32 * MIB;
+/** Chunk lists kept per mirror. */
+export const MAX_CHUNK_LISTS = 4096;
 /** Contents held for later moves, per session. */
 export const MAX_HELD = 65_536;
 /** Interrupted large files are kept this long for their client to come back. */

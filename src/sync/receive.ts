@@ -1,12 +1,15 @@
 /** The receiving end of a mirror: one session with one client, over any Duplex. */
+import fs from "node:fs";
 import type { Duplex } from "node:stream";
 import { Channel } from "./channel.js";
+import { CHUNK_RECORD_BYTES } from "./chunk.js";
 import { deferred } from "./deferred.js";
 import type { Entry } from "./entry.js";
 import { clip, SyncError, type SyncErrorCode, toSyncError } from "./errors.js";
 import {
   FEATURES,
   HANDSHAKE_MS,
+  MAX_CHUNKS,
   MAX_DONE_IDS,
   MAX_HELD,
   MAX_LISTING_BYTES,
@@ -20,9 +23,10 @@ import {
 import { PathOrder, Slots, type Turn } from "./order.js";
 import { parentOf, unsafePath } from "./path.js";
 import { scanFolder } from "./scan.js";
+import { type Announced, foldersOf, isStep, pathsOf, type Step } from "./steps.js";
 import type { Storage } from "./storage.js";
 import { Upload } from "./upload.js";
-import { entryBytes, type Hello, type Message, type MovedFile, type Request } from "./wire.js";
+import { entryBytes, type Hello, type Message, type MovedFile } from "./wire.js";
 
 /** What a receiver tells its host, for logs. Plain data. */
 export type ReceiveEvent =
@@ -126,7 +130,8 @@ class Receiver implements ReceiveSession {
     else if (message.type === "data") this.#data(message.id, message.content);
     else if (message.type === "end") this.#end(message.id, message.sha256);
     else if (message.type === "abort") this.#abort(message.id);
-    else if (message.type === "put") this.#put(message, this.#admission.storage);
+    else if (message.type === "copy") this.#copy(message.id, message.first, message.count);
+    else if (message.type === "put" || message.type === "delta") this.#put(message, this.#admission.storage);
     else if (isStep(message)) this.#step(message, this.#admission.storage);
     else throw unexpected(message);
   }
@@ -143,6 +148,7 @@ class Receiver implements ReceiveSession {
       if (this.#channel.closed) return admission.release();
       admission.storage.checkRoot();
       admission.storage.clean(false);
+      admission.storage.chunks.clean();
       this.#channel.send({
         type: "welcome",
         version: Math.min(hello.version, PROTOCOL_VERSION),
@@ -197,7 +203,7 @@ class Receiver implements ReceiveSession {
     }
   }
 
-  #step(request: Exclude<Request, { type: "put" }>, storage: Storage): void {
+  #step(request: Step, storage: Storage): void {
     const bytes = request.type === "file" ? request.content.length : 0;
     const turn = this.#enter(pathsOf(request), bytes);
     void this.#carryOut(request, storage, turn)
@@ -208,7 +214,7 @@ class Receiver implements ReceiveSession {
       .finally(() => this.#leave(bytes));
   }
 
-  async #carryOut(request: Exclude<Request, { type: "put" }>, storage: Storage, turn: Turn): Promise<void> {
+  async #carryOut(request: Step, storage: Storage, turn: Turn): Promise<void> {
     let staged: string | undefined;
     try {
       await storage.prepare();
@@ -251,7 +257,7 @@ class Receiver implements ReceiveSession {
     }
   }
 
-  #put(request: Request & { type: "put" }, storage: Storage): void {
+  #put(request: Announced, storage: Storage): void {
     const busy = [...this.#uploads.values()].some((upload) => upload.file.path === request.path);
     if (this.#uploads.size >= MAX_OPEN_FILES || this.#uploads.has(request.id)) throw unexpected(request);
     this.#settled = false;
@@ -264,8 +270,9 @@ class Receiver implements ReceiveSession {
         if (unsafe !== undefined) throw new SyncError("ERR_UNSAFE_PATH", unsafe);
         const upload = new Upload(storage, request);
         this.#uploads.set(request.id, upload);
-        this.#channel.send({ type: "have", id: request.id, offset: upload.have });
+        return request.type === "delta" ? this.#offer(request, upload, storage) : upload;
       })
+      .then((upload) => void this.#channel.send({ type: "have", id: request.id, offset: upload.have }))
       .catch((error) => this.#refuse(request, error))
       .finally(() => {
         this.#channel.release();
@@ -273,24 +280,50 @@ class Receiver implements ReceiveSession {
       });
   }
 
-  #refuse(request: Request & { type: "put" }, error: unknown): void {
+  /** Tells what the older version consists of; says nothing where there is none. */
+  async #offer({ id, base }: Announced & { type: "delta" }, upload: Upload, storage: Storage): Promise<Upload> {
+    const turn = this.#order.enter(base);
+    await turn.ready;
+    turn.leave();
+    const fd = storage.openFile(base);
+    const list = fd === undefined ? undefined : await storage.chunks.of(fd).catch(() => undefined);
+    if (fd !== undefined && list === undefined) fs.closeSync(fd);
+    if (fd === undefined || list === undefined) return upload;
+    upload.buildFrom({ fd, list });
+    const { records } = list;
+    const most = MAX_CHUNKS * CHUNK_RECORD_BYTES;
+    for (let at = 0; at < records.length; at += most) {
+      this.#channel.send({ type: "chunks", id, records: records.subarray(at, at + most) });
+      await this.#channel.drained();
+    }
+    return upload;
+  }
+
+  #refuse(request: Announced, error: unknown): void {
     this.#refused.add(request.id);
     this.#fail(request.id, request.path, error);
     if (this.#refused.size > MAX_UNANSWERED) this.end(unexpected(request));
   }
 
   #data(id: number, content: Uint8Array): void {
+    this.#continue(id, content.length, (upload) => upload.write(content));
+  }
+
+  #copy(id: number, first: number, count: number): void {
+    this.#continue(id, 0, (upload) => upload.copy(first, count));
+  }
+
+  #continue(id: number, bytes: number, step: (upload: Upload) => Promise<void>): void {
     const upload = this.#uploads.get(id);
     if (upload === undefined) {
       if (!this.#refused.has(id)) throw unexpected({ type: "data" });
       return;
     }
     this.#pending++;
-    this.#pendingBytes += content.length;
-    void upload
-      .write(content)
+    this.#pendingBytes += bytes;
+    void step(upload)
       .catch((error) => this.#dropUpload(id, upload, error))
-      .finally(() => this.#leave(content.length));
+      .finally(() => this.#leave(bytes));
     this.#throttle();
   }
 
@@ -323,7 +356,13 @@ class Receiver implements ReceiveSession {
     };
     void finish()
       .then(
-        () => this.#place(id, [parentOf(upload.file.path)]),
+        () => {
+          this.#place(id, [parentOf(upload.file.path)]);
+          storage?.chunks.later(
+            () => storage.openFile(upload.file.path),
+            () => this.#whenIdle(),
+          );
+        },
         (error) => this.#dropUpload(id, upload, error).then(() => this.#refused.delete(id)),
       )
       .finally(() => this.#leave(0));
@@ -417,6 +456,7 @@ class Receiver implements ReceiveSession {
   async #finish(error: SyncError | undefined): Promise<void> {
     clearTimeout(this.#handshake);
     await this.#whenIdle();
+    await this.#admission?.storage.chunks.stop();
     await Promise.all([...this.#uploads.values()].map((upload) => upload.close()));
     try {
       this.#admission?.storage.clean(this.#settled);
@@ -437,23 +477,6 @@ class Receiver implements ReceiveSession {
       process.emitWarning(error instanceof Error ? error : String(error));
     }
   }
-}
-
-function isStep(message: Message): message is Exclude<Request, { type: "put" }> {
-  return STEPS.has(message.type);
-}
-
-const STEPS: ReadonlySet<string> = new Set(["mkdir", "link", "remove", "touch", "file", "rename", "hold", "move"]);
-
-/** The folders whose names a step changes. */
-function foldersOf(request: Request): string[] {
-  if (request.type === "touch" || request.type === "hold") return [];
-  return pathsOf(request).map(parentOf);
-}
-
-function pathsOf(request: Request): string[] {
-  const moves = request.type === "move" || request.type === "rename";
-  return moves ? [request.path, request.from] : [request.path];
 }
 
 function unexpected({ type }: { type: string }): SyncError {

@@ -3,9 +3,19 @@ import type { Duplex } from "node:stream";
 import { Observable } from "rxjs";
 import { Channel } from "./channel.js";
 import { type Deferred, deferred } from "./deferred.js";
-import type { Comparison, Entry } from "./entry.js";
+import type { Comparison, Entry, FileEntry } from "./entry.js";
 import { SyncError } from "./errors.js";
-import { FEATURE_MOVES, FEATURES, GOODBYE_MS, HANDSHAKE_MS, MAX_LISTED_ENTRIES, PROTOCOL_VERSION } from "./limits.js";
+import {
+  FEATURE_DELTAS,
+  FEATURE_MOVES,
+  FEATURES,
+  GOODBYE_MS,
+  HANDSHAKE_MS,
+  MAX_DELTA_BYTES,
+  MAX_LISTED_ENTRIES,
+  MIN_DELTA_BYTES,
+  PROTOCOL_VERSION,
+} from "./limits.js";
 import { relocated } from "./moves.js";
 import { isWithin } from "./path.js";
 import type { Operation } from "./plan.js";
@@ -22,7 +32,9 @@ export type Outcome =
   /** Content handed to the connection, in bytes since the last such outcome for this file. */
   | { readonly type: "sent"; readonly operation: Operation; readonly bytes: number }
   /** So many bytes of a large file were there from an earlier attempt. */
-  | { readonly type: "resumed"; readonly operation: Operation; readonly offset: number };
+  | { readonly type: "resumed"; readonly operation: Operation; readonly offset: number }
+  /** So many bytes are taken from what the mirror has, in bytes since the last such outcome for this file. */
+  | { readonly type: "reused"; readonly operation: Operation; readonly bytes: number };
 
 /** Anything that a folder can be pushed to. {@link openRemote} gives one over a Duplex; you may write your own. */
 export interface Remote {
@@ -99,6 +111,9 @@ class WireRemote implements RemoteSession {
   readonly entries = new Map<string, Entry>();
   comparison: Comparison = {};
   moves = false;
+  #deltas = false;
+  /** Paths for which what was built from an older version was not right: sent whole next time. */
+  readonly #suspect = new Set<string>();
   readonly #channel: Channel;
   readonly #listing: Deferred = deferred();
   readonly #closed: Deferred<SyncError | undefined> = deferred();
@@ -151,6 +166,8 @@ class WireRemote implements RemoteSession {
         channel: this.#channel,
         folder,
         nextId: () => this.#nextId++,
+        baseOf: (entry) => this.#baseOf(entry),
+        suspect: this.#suspect,
         report: (outcome) => {
           if (outcome.type === "done") this.#record(outcome.operation);
           subscriber.next(outcome);
@@ -181,6 +198,13 @@ class WireRemote implements RemoteSession {
     this.#channel.destroy();
   }
 
+  /** What is there of an older version is worth asking for. */
+  #baseOf({ path, size }: FileEntry): string | undefined {
+    const there = this.entries.get(path);
+    const older = this.#deltas && there?.kind === "file" && there.size >= MIN_DELTA_BYTES && size >= MIN_DELTA_BYTES;
+    return older && there.size <= MAX_DELTA_BYTES ? path : undefined;
+  }
+
   #record(operation: Operation): void {
     const { entry } = operation;
     if (operation.do === "remove") this.entries.delete(entry.path);
@@ -209,6 +233,8 @@ class WireRemote implements RemoteSession {
     else if (type === "fail") {
       const error = new SyncError(message.code, message.message);
       this.#answer(type, message.id, (sender) => sender.fail(message.id, error));
+    } else if (type === "chunks") {
+      this.#answer(type, message.id, (sender) => sender.chunks(message.id, message.records));
     } else if (type === "have") {
       this.#answer(type, message.id, (sender) => sender.have(message.id, message.offset));
     } else throw unexpected(type);
@@ -222,6 +248,7 @@ class WireRemote implements RemoteSession {
     clearTimeout(this.#handshake);
     const executable = message.executable && process.platform !== "win32";
     this.moves = ((message.features ?? 0) & FEATURE_MOVES) !== 0;
+    this.#deltas = ((message.features ?? 0) & FEATURE_DELTAS) !== 0;
     this.comparison = { executable, mtimeToleranceNs: message.mtimeToleranceNs };
     this.#state = "listing";
     this.#channel.send({ type: "list" });

@@ -174,6 +174,8 @@ export class Round {
     if (outcome.type === "sent") {
       this.bytesSent += outcome.bytes;
       this.#sent.set(path, (this.#sent.get(path) ?? 0) + outcome.bytes);
+    } else if (outcome.type === "reused") {
+      this.#bytesTotal -= outcome.bytes;
     } else if (outcome.type === "resumed") {
       this.#bytesTotal -= outcome.offset;
       this.#report({ type: "resumed", path, offset: outcome.offset, size: sizeOf(outcome.operation) });

@@ -1,10 +1,13 @@
 /** Carries out a list of operations at the other end: pipelined, several files at a time, within bounds. */
 import type { Channel } from "./channel.js";
+import { CHUNK_RECORD_BYTES, ChunkList, LEAST_CHUNK_BYTES, Matcher, throughWindow } from "./chunk.js";
 import { type Deferred, deferred } from "./deferred.js";
 import type { FileEntry } from "./entry.js";
 import { SyncError, toSyncError } from "./errors.js";
 import {
+  MAX_COPIED_CHUNKS,
   MAX_DATA_BYTES,
+  MAX_DELTA_BYTES,
   MAX_INLINE_BYTES,
   MAX_LARGE_SENDS,
   MAX_LARGE_STREAMS,
@@ -21,6 +24,10 @@ export interface SenderOptions {
   readonly channel: Channel;
   readonly folder: string;
   readonly nextId: () => number;
+  /** The path of an older version at the other end that is worth building from. */
+  readonly baseOf: (entry: FileEntry) => string | undefined;
+  /** Paths for which building from an older version has failed; taken from and added to. */
+  readonly suspect: Set<string>;
   readonly report: (outcome: Outcome) => void;
 }
 
@@ -34,6 +41,8 @@ interface Asked {
   readonly offset?: Deferred<number>;
   /** For a large file: resolves when the server has said what became of it, or never will. */
   readonly answered?: Deferred;
+  /** For a file that is built from an older version: what that consists of. */
+  readonly chunks?: Buffer[];
   failed: boolean;
 }
 
@@ -115,10 +124,20 @@ export class Sender {
     asked.offset?.reject(error);
     asked.answered?.resolve();
     const { operation } = asked;
+    if (error.code === "ERR_CHECKSUM" && asked.chunks !== undefined) this.#options.suspect.add(operation.entry.path);
     this.#conclude(
       error.code === "ERR_CHECKSUM" ? { type: "changed", operation } : { type: "failed", operation, error },
     );
     return true;
+  }
+
+  chunks(id: number, records: Uint8Array): boolean {
+    const asked = this.#asked.get(id);
+    asked?.chunks?.push(Buffer.from(records));
+    const most = (MAX_DELTA_BYTES / LEAST_CHUNK_BYTES) * CHUNK_RECORD_BYTES;
+    const bytes = asked?.chunks?.reduce((sum, { length }) => sum + length, 0) ?? 0;
+    if (bytes > most) throw new SyncError("ERR_PROTOCOL", "the server sent a chunk list that is too long");
+    return asked !== undefined;
   }
 
   have(id: number, offset: number): boolean {
@@ -188,12 +207,18 @@ export class Sender {
       const offset = deferred<number>();
       const answered = deferred();
       offset.promise.catch(() => {});
-      id = this.#ask(operation, { offset, answered });
-      channel.send({ type: "put", id, ...identity(operation.entry) });
+      const { path } = operation.entry;
+      const base = this.#options.suspect.delete(path) ? undefined : this.#options.baseOf(operation.entry);
+      const chunks: Buffer[] = [];
+      id = this.#ask(operation, { offset, answered, ...(base === undefined ? {} : { chunks }) });
+      if (base === undefined) channel.send({ type: "put", id, ...identity(operation.entry) });
+      else channel.send({ type: "delta", id, base, ...identity(operation.entry) });
       const start = await offset.promise;
       if (start > operation.entry.size) throw new SyncError("ERR_PROTOCOL", "the server has more than the file holds");
       if (start > 0) this.#options.report({ type: "resumed", operation, offset: start });
-      await this.#largeStreams.run(() => this.#stream(reader as VersionReader, id as number, start, operation));
+      const list = new ChunkList(Buffer.concat(chunks));
+      const stream = list.count > 0 ? this.#streamChanges.bind(this, list) : this.#stream.bind(this);
+      await this.#largeStreams.run(() => stream(reader as VersionReader, id as number, start, operation));
       await answered.promise;
     } catch (error) {
       if (id !== undefined) channel.send({ type: "abort", id });
@@ -220,7 +245,40 @@ export class Sender {
     channel.send({ type: "end", id, sha256: reader.finish() });
   }
 
-  #ask(operation: Operation, more: Pick<Asked, "offset" | "answered"> = {}): number {
+  /** As {@link #stream}, but what the older version has is only named. */
+  async #streamChanges(list: ChunkList, reader: VersionReader, id: number, start: number, operation: Put) {
+    const { channel, report } = this.#options;
+    const asked = this.#asked.get(id);
+    const matcher = new Matcher(list);
+    let run = { first: 0, count: 0, bytes: 0 };
+    const flush = (): void => {
+      const { first, count, bytes } = run;
+      if (count > 0) channel.send({ type: "copy", id, first, count });
+      if (count > 0) report({ type: "reused", operation, bytes });
+      run = { first: 0, count: 0, bytes: 0 };
+    };
+    await reader.skipTo(start, this.#stopping.signal);
+    const fill = (buffer: Buffer): Promise<void> => reader.fill(buffer);
+    await throughWindow(operation.entry.size - start, fill, async (view) => {
+      this.#stopping.signal.throwIfAborted();
+      if (asked?.failed) throw new SyncError("ERR_CHECKSUM", "the server refused the file");
+      const { length, index } = matcher.next(view);
+      if (index !== run.first + run.count || run.count >= MAX_COPIED_CHUNKS) flush();
+      if (index !== undefined) {
+        run = { first: run.count === 0 ? index : run.first, count: run.count + 1, bytes: run.bytes + length };
+        return length;
+      }
+      flush();
+      channel.send({ type: "data", id, content: view.subarray(0, length) });
+      report({ type: "sent", operation, bytes: length });
+      await channel.drained();
+      return length;
+    });
+    flush();
+    channel.send({ type: "end", id, sha256: reader.finish() });
+  }
+
+  #ask(operation: Operation, more: Pick<Asked, "offset" | "answered" | "chunks"> = {}): number {
     const id = this.#options.nextId();
     this.#asked.set(id, { operation, failed: false, ...more });
     return id;

@@ -10,6 +10,7 @@ import { createHash, randomUUID } from "node:crypto";
 import fs from "node:fs";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
+import { ChunkLists } from "./chunk-lists.js";
 import type { Kind } from "./entry.js";
 import { SyncError, systemCode } from "./errors.js";
 import { MAX_DATA_BYTES, MAX_PARTIALS, PARTIAL_KEEP_MS } from "./limits.js";
@@ -41,12 +42,17 @@ export interface Incoming {
 export class Storage {
   readonly root: string;
   readonly staging: string;
+  readonly chunks: ChunkLists;
   #ready = false;
 
-  /** `root` is the mirror's folder, `staging` one on the same file system outside of it; both are made when needed. */
-  constructor(root: string, staging: string) {
+  /**
+   * `root` is the mirror's folder, `staging` one on the same file system outside of it; `chunks` is where chunk lists are
+   * kept, if anywhere. All are made when needed.
+   */
+  constructor(root: string, staging: string, chunks?: string) {
     this.root = root;
     this.staging = staging;
+    this.chunks = new ChunkLists(chunks);
   }
 
   /** Makes both folders. Throws `ERR_MIRROR_ROOT` where the mirror's place is taken by something else. */
@@ -108,6 +114,19 @@ export class Storage {
     } finally {
       fs.closeSync(fd);
     }
+  }
+
+  /** Opens the file at `path` to read; `undefined` where there is none. */
+  openFile(path: string): number | undefined {
+    let fd: number | undefined;
+    try {
+      fd = fs.openSync(this.#resolve(path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+      if (fs.fstatSync(fd).isFile()) return fd;
+    } catch {
+      // Nothing there, or nothing that we would read.
+    }
+    if (fd !== undefined) fs.closeSync(fd);
+    return undefined;
   }
 
   /** Opens the place for a large file: where an earlier attempt at this very version stopped, or empty. */

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { promisify } from "node:util";
+import { ChunkList, chunkHash, chunkRecord } from "./chunk.js";
 import { SyncError } from "./errors.js";
 import { FLUSH_EVERY_BYTES, MAX_DATA_BYTES } from "./limits.js";
 import type { Incoming, Storage } from "./storage.js";
@@ -10,6 +11,14 @@ import type { FileIdentity } from "./wire.js";
 const read = promisify(fs.read);
 const write = promisify(fs.write);
 const fdatasync = promisify(fs.fdatasync);
+
+/** An older version, open, and what it consists of. */
+export interface Base {
+  readonly fd: number;
+  readonly list: ChunkList;
+}
+
+const COPY_BYTES = 1024 * 1024;
 
 /**
  * Writes and hashes in the order of the calls, each waiting for the one before. After an error every later step
@@ -26,6 +35,10 @@ export class Upload {
   #flushing: Promise<void> | undefined;
   #tail: Promise<unknown>;
   #open = true;
+  #base: Base | undefined;
+  #offsets: Float64Array | undefined;
+  /** The chunks that have come, while all of the file came in chunks. */
+  #chunks: Buffer[] | undefined;
 
   constructor(storage: Storage, file: FileIdentity) {
     this.file = file;
@@ -41,6 +54,33 @@ export class Upload {
     return this.#incoming.have;
   }
 
+  /** From here on the file comes in chunks, some of them from `base`, which is closed at the end. */
+  buildFrom(base: Base): void {
+    this.#base = base;
+    this.#offsets = base.list.offsets();
+    if (this.have === 0) this.#chunks = [];
+  }
+
+  /** Resolves when so many chunks of the base are written. */
+  copy(first: number, count: number): Promise<void> {
+    const { fd, list } = this.#base ?? {};
+    const [start, end] = [this.#offsets?.[first] ?? 0, this.#offsets?.[first + count] ?? -1];
+    this.#announced += end - start;
+    if (fd === undefined || list === undefined || end < start || this.#announced > this.file.size) {
+      return this.#then(() => Promise.reject(new SyncError("ERR_CHECKSUM", "there are no such chunks")));
+    }
+    return this.#then(async () => {
+      const buffer = Buffer.allocUnsafe(Math.min(end - start, COPY_BYTES));
+      for (let at = start; at < end; ) {
+        const { bytesRead } = await read(fd, buffer, 0, Math.min(buffer.length, end - at), at);
+        if (bytesRead === 0) throw new SyncError("ERR_CHECKSUM", "the older version has become shorter");
+        await this.#append(buffer.subarray(0, bytesRead));
+        at += bytesRead;
+      }
+      for (let i = first; i < first + count; i++) this.#chunks?.push(chunkRecord(list.length(i), list.hash(i)));
+    });
+  }
+
   /** Resolves when `content` is written. */
   write(content: Uint8Array): Promise<void> {
     this.#announced += content.length;
@@ -48,13 +88,8 @@ export class Upload {
       return this.#then(() => Promise.reject(new SyncError("ERR_CHECKSUM", "more arrived than was announced")));
     }
     return this.#then(async () => {
-      this.#hash.update(content);
-      for (let done = 0; done < content.length; ) {
-        const { bytesWritten } = await write(this.#incoming.fd, content, done, content.length - done, this.#written);
-        done += bytesWritten;
-        this.#written += bytesWritten;
-      }
-      await this.#flushNowAndThen();
+      await this.#append(content);
+      this.#chunks?.push(chunkRecord(content.length, chunkHash(content)));
     });
   }
 
@@ -64,10 +99,15 @@ export class Upload {
       await this.#flushing;
       const complete = this.#written === this.file.size && this.#hash.digest().equals(sha256);
       if (!complete) {
+        if (this.#base !== undefined) this.#storage.chunks.forget(this.#base.fd);
         this.#discard();
         throw new SyncError("ERR_CHECKSUM", "what arrived is not what was sent");
       }
       await this.#storage.sealIncoming(this.#incoming, this.file.mtimeNs);
+      if (this.#chunks !== undefined) {
+        const stats = fs.fstatSync(this.#incoming.fd, { bigint: true });
+        this.#storage.chunks.keep(stats, new ChunkList(Buffer.concat(this.#chunks)));
+      }
       this.#close();
       return this.#incoming.staged;
     });
@@ -90,6 +130,16 @@ export class Upload {
     this.#tail = next;
     next.catch(() => {});
     return next;
+  }
+
+  async #append(content: Uint8Array): Promise<void> {
+    this.#hash.update(content);
+    for (let done = 0; done < content.length; ) {
+      const { bytesWritten } = await write(this.#incoming.fd, content, done, content.length - done, this.#written);
+      done += bytesWritten;
+      this.#written += bytesWritten;
+    }
+    await this.#flushNowAndThen();
   }
 
   async #rehash(): Promise<void> {
@@ -117,6 +167,7 @@ export class Upload {
 
   #close(): void {
     if (this.#open) fs.closeSync(this.#incoming.fd);
+    if (this.#open && this.#base !== undefined) fs.closeSync(this.#base.fd);
     this.#open = false;
   }
 }

@@ -4,11 +4,13 @@
  * {@link SyncError} `ERR_PROTOCOL` or `ERR_VERSION`.
  */
 import { malformed, Reader, Writer } from "./bytes.js";
+import { CHUNK_RECORD_BYTES } from "./chunk.js";
 import type { Entry, Kind } from "./entry.js";
 import { SyncError } from "./errors.js";
 import {
   FRAME_HEADER_BYTES,
   HELLO_MAGIC,
+  MAX_CHUNKS,
   MAX_DATA_BYTES,
   MAX_DONE_IDS,
   MAX_ID_BYTES,
@@ -69,7 +71,9 @@ export type Request =
   | { readonly type: "hold"; readonly id: number; readonly path: string }
   | MovedFile
   /** A large file: answered by HAVE, then its DATA from there and END, or ABORT. */
-  | ({ readonly type: "put"; readonly id: number } & FileIdentity);
+  | ({ readonly type: "put"; readonly id: number } & FileIdentity)
+  /** As PUT, but first CHUNKS say what the file at `base` consists of, and COPY takes from it. */
+  | ({ readonly type: "delta"; readonly id: number; readonly base: string } & FileIdentity);
 
 export interface SmallFile {
   readonly type: "file";
@@ -101,6 +105,10 @@ export type Message =
   | { readonly type: "listed"; readonly count: number }
   | { readonly type: "have"; readonly id: number; readonly offset: number }
   | { readonly type: "data"; readonly id: number; readonly content: Uint8Array }
+  /** Records of chunk.ts. */
+  | { readonly type: "chunks"; readonly id: number; readonly records: Uint8Array }
+  /** So many chunks of the base come next in the new file. */
+  | { readonly type: "copy"; readonly id: number; readonly first: number; readonly count: number }
   | { readonly type: "end"; readonly id: number; readonly sha256: Uint8Array }
   | { readonly type: "abort"; readonly id: number }
   /** The steps are durable. */
@@ -133,6 +141,9 @@ const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } =
   move: [26, 2 * MAX_PATH_BYTES + 70],
   rename: [27, 2 * MAX_PATH_BYTES + 8],
   hold: [28, MAX_PATH_BYTES + 6],
+  delta: [29, 2 * MAX_PATH_BYTES + 36],
+  copy: [30, 12],
+  chunks: [34, MAX_CHUNKS * CHUNK_RECORD_BYTES + 4],
   done: [32, 4 * MAX_DONE_IDS + 2],
   fail: [33, MAX_MESSAGE_BYTES + MAX_ID_BYTES + 8],
   settled: [40, 8],
@@ -234,6 +245,12 @@ function writeStep(writer: Writer, message: Extract<Message, { id: number }>): W
       return writer.text(message.path, MAX_PATH_BYTES);
     case "rename":
       return writer.text(message.from, MAX_PATH_BYTES).text(message.path, MAX_PATH_BYTES);
+    case "delta":
+      return writeIdentity(writer, message).text(message.base, MAX_PATH_BYTES);
+    case "copy":
+      return writer.u32(message.first).u32(message.count);
+    case "chunks":
+      return writer.raw(message.records);
     case "move":
       return writeIdentity(writer, message).raw(message.sha256).u32(message.held).text(message.from, MAX_PATH_BYTES);
     case "link":
@@ -390,6 +407,16 @@ function readStep(reader: Reader, type: Extract<Message, { id: number }>["type"]
       const from = reader.text(MAX_PATH_BYTES);
       return { type, id, path: reader.text(MAX_PATH_BYTES), from };
     }
+    case "delta": {
+      const file = readIdentity(reader);
+      return { type, id, ...file, base: reader.text(MAX_PATH_BYTES) };
+    }
+    case "copy": {
+      const first = reader.u32();
+      return { type, id, first, count: reader.u32() };
+    }
+    case "chunks":
+      return { type, id, records: reader.rest() };
     case "move": {
       const file = readIdentity(reader);
       const sha256 = reader.raw(SHA256_BYTES);

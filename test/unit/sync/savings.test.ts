@@ -106,3 +106,59 @@ describe("what was moved", () => {
     await equal();
   });
 });
+
+describe("what changed in a large file", () => {
+  const original = randomBytes(6_000_000);
+  const insert = Buffer.from("inserted");
+  const edits: [string, Buffer, number][] = [
+    [
+      "one byte in the middle",
+      Buffer.concat([original.subarray(0, 3e6), Buffer.from("!"), original.subarray(3e6 + 1)]),
+      300_000,
+    ],
+    ["something put in", Buffer.concat([original.subarray(0, 2e6), insert, original.subarray(2e6)]), 300_000],
+    ["something in front", Buffer.concat([insert, original]), 300_000],
+    ["something at the end", Buffer.concat([original, insert]), 300_000],
+    ["a part taken out", Buffer.concat([original.subarray(0, 1e6), original.subarray(2e6)]), 300_000],
+    ["parts in another order", Buffer.concat([original.subarray(3e6), original.subarray(0, 3e6)]), 700_000],
+    ["most of it cut off", original.subarray(0, 600_000), 300_000],
+  ];
+
+  test.each(edits)("%s, while following", async (_, edited, most) => {
+    const { count, full, equal } = await following({ "d/large": original });
+    fs.writeFileSync(full("d/new"), edited);
+    fs.renameSync(full("d/new"), full("d/large"));
+    await equal();
+    expect(count.sent).toBeLessThan(most);
+    expect(count.received).toBeLessThan(10_000);
+  });
+
+  test("between two runs, also when the list of chunks is damaged or the destination was tampered with", async () => {
+    const folder = tempFolder();
+    make(folder, { large: original });
+    const rig = testHome();
+    await mirrorOnce(folder, () => rig.connect());
+    const lists = path.join(rig.dir, ".confundo", "chunks", "m");
+    for (const damage of ["none", "truncated", "other", "tampered"]) {
+      const edited = Buffer.from(original);
+      edited.write(`changed after ${damage}`, 4e6);
+      make(folder, { large: edited });
+      for (const name of fs.existsSync(lists) ? fs.readdirSync(lists) : []) {
+        const list = fs.readFileSync(path.join(lists, name));
+        if (damage === "truncated") fs.truncateSync(path.join(lists, name), 100);
+        if (damage === "other")
+          fs.writeFileSync(path.join(lists, name), Buffer.concat([list.subarray(11), list.subarray(0, 11)]));
+      }
+      if (damage === "tampered") {
+        const { mtime } = fs.statSync(rig.at() + "/large");
+        fs.writeFileSync(rig.at() + "/large", randomBytes(original.length));
+        fs.utimesSync(rig.at() + "/large", mtime, mtime);
+      }
+      const { count, connect } = counting(() => rig.connect());
+      await mirrorOnce(folder, connect);
+      expect(contents(rig.at())).toEqual(contents(folder));
+      if (damage === "none" || damage === "truncated") expect(count.sent).toBeLessThan(300_000);
+    }
+    expect(rig.staged()).toEqual([]);
+  });
+});

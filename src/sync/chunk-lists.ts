@@ -1,0 +1,145 @@
+/**
+ * The chunk lists of the large files in a mirror, kept beside it. A list is a hint: it says which file it was made of
+ * (inode, size, modification time), is made anew when it is missing or does not fit, and what is built with it is
+ * checked against the hash of the whole.
+ */
+import fs from "node:fs";
+import { setImmediate as yieldToOthers } from "node:timers/promises";
+import { promisify } from "node:util";
+import { ChunkList, chunkHash, chunkLength, chunkRecord, throughWindow } from "./chunk.js";
+import { MAX_CHUNK_LISTS, MAX_DELTA_BYTES, MIN_DELTA_BYTES } from "./limits.js";
+
+const read = promisify(fs.read);
+const NAME = /^[0-9a-f]+-[0-9a-f]+-[0-9a-f]+-?[0-9a-f]+$/;
+
+export class ChunkLists {
+  readonly #directory: string | undefined;
+  readonly #building = new Map<string, Promise<ChunkList>>();
+  readonly #waiting: (() => number | undefined)[] = [];
+  #working: Promise<void> | undefined;
+  #stopped = false;
+
+  /** Without a directory nothing is kept. */
+  constructor(directory: string | undefined) {
+    this.#directory = directory;
+  }
+
+  /** The list of an open file, known or made; `undefined` for one that is too small, too large, or no file. */
+  async of(fd: number): Promise<ChunkList | undefined> {
+    const stats = fs.fstatSync(fd, { bigint: true });
+    const size = Number(stats.size);
+    if (!stats.isFile() || size < MIN_DELTA_BYTES || size > MAX_DELTA_BYTES) return undefined;
+    const name = nameOf(stats);
+    const known = this.#building.get(name) ?? this.#load(name, size);
+    if (known !== undefined) return known;
+    const building = this.#build(fd, size).finally(() => this.#building.delete(name));
+    this.#building.set(name, building);
+    const list = await building;
+    this.#save(name, list);
+    return list;
+  }
+
+  /** Keeps the list of a file, which was made while it was written. */
+  keep(stats: fs.BigIntStats, list: ChunkList): void {
+    if (list.fits(Number(stats.size))) this.#save(nameOf(stats), list);
+  }
+
+  /** Forgets the list of a file that did not turn out right. */
+  forget(fd: number): void {
+    if (this.#directory === undefined) return;
+    fs.rmSync(`${this.#directory}/${nameOf(fs.fstatSync(fd, { bigint: true }))}`, { force: true });
+  }
+
+  /** Has a list made when there is time: `open` gives the file then, which is closed afterwards. */
+  later(open: () => number | undefined, idle: () => Promise<void>): void {
+    if (this.#directory === undefined || this.#stopped || this.#waiting.length >= MAX_CHUNK_LISTS) return;
+    this.#waiting.push(open);
+    this.#working ??= this.#work(idle).finally(() => (this.#working = undefined));
+  }
+
+  /** Makes no more lists; resolves when nothing is being made. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#waiting.length = 0;
+    await this.#working;
+  }
+
+  /** Removes all but the lists used last. */
+  clean(): void {
+    const directory = this.#directory;
+    if (directory === undefined || !fs.existsSync(directory)) return;
+    const names = fs.readdirSync(directory);
+    const age = (name: string): number => fs.lstatSync(`${directory}/${name}`, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+    const odd = names.filter((name) => !NAME.test(name));
+    for (const name of odd) fs.rmSync(`${directory}/${name}`, { recursive: true, force: true });
+    if (names.length <= MAX_CHUNK_LISTS) return;
+    const aged = names.map((name) => ({ name, at: age(name) })).sort((a, b) => b.at - a.at);
+    for (const { name } of aged.slice(MAX_CHUNK_LISTS)) fs.rmSync(`${directory}/${name}`, { force: true });
+  }
+
+  async #work(idle: () => Promise<void>): Promise<void> {
+    for (let open = this.#waiting.shift(); open !== undefined; open = this.#waiting.shift()) {
+      // Never together with what the client waits for.
+      await idle();
+      if (this.#stopped) return;
+      let fd: number | undefined;
+      try {
+        fd = open();
+        if (fd !== undefined) await this.of(fd);
+      } catch {
+        // It is made when it is asked for, or the file is gone.
+      } finally {
+        if (fd !== undefined) fs.closeSync(fd);
+      }
+    }
+  }
+
+  #load(name: string, size: number): ChunkList | undefined {
+    if (this.#directory === undefined) return undefined;
+    try {
+      const list = new ChunkList(fs.readFileSync(`${this.#directory}/${name}`));
+      return list.fits(size) ? list : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  #save(name: string, list: ChunkList): void {
+    if (this.#directory === undefined) return;
+    const file = `${this.#directory}/${name}`;
+    try {
+      fs.mkdirSync(this.#directory, { recursive: true });
+      fs.writeFileSync(`${file}.new`, list.records);
+      fs.renameSync(`${file}.new`, file);
+    } catch {
+      // A list that cannot be kept is made again.
+      fs.rmSync(`${file}.new`, { force: true });
+    }
+  }
+
+  async #build(fd: number, size: number): Promise<ChunkList> {
+    const records: Buffer[] = [];
+    let offset = 0;
+    const fill = async (buffer: Buffer): Promise<void> => {
+      if (this.#stopped) throw new Error("stopped");
+      for (let done = 0; done < buffer.length; ) {
+        const { bytesRead } = await read(fd, buffer, done, buffer.length - done, offset);
+        if (bytesRead === 0) throw new Error("the file has become shorter");
+        done += bytesRead;
+        offset += bytesRead;
+      }
+      await yieldToOthers();
+    };
+    await throughWindow(size, fill, (view) => {
+      const length = chunkLength(view);
+      records.push(chunkRecord(length, chunkHash(view.subarray(0, length))));
+      return length;
+    });
+    return new ChunkList(Buffer.concat(records));
+  }
+}
+
+/** A renamed file keeps its list; a file that was written anew does not. */
+function nameOf({ dev, ino, size, mtimeNs }: fs.BigIntStats): string {
+  return `${dev.toString(16)}-${ino.toString(16)}-${size.toString(16)}-${mtimeNs.toString(16)}`;
+}
