@@ -7,6 +7,7 @@ import { isDeepStrictEqual } from "node:util";
 import { describe, expect, vi } from "vitest";
 import { type ConfundoSocket, connect as connectTo } from "../../src/stream/index.js";
 import { mirror } from "../../src/sync/index.js";
+import { LossyProxy } from "../support/lossy-proxy.js";
 import { contents, type Program, type Rig, random, sha256, test, until } from "../support/program.js";
 
 // Many programs at once, on machines that do other things, too.
@@ -48,6 +49,23 @@ async function expectEqual({ folder, copy }: Setup, withinMs = 30_000): Promise<
   const equal = (): boolean => isDeepStrictEqual(contents(copy), contents(folder));
   await until(() => performance.now() > deadline || equal());
   expect(contents(copy)).toEqual(contents(folder));
+}
+
+/** A way to the server that passes 8 MiB and then nothing, until it is opened: a transfer can be caught in its middle. */
+async function gate({ port }: Setup): Promise<{ address: string; open(): void } & AsyncDisposable> {
+  let left = 8 * MEBIBYTE;
+  const filter = ({ length }: Buffer, direction: string): boolean => {
+    if (direction === "toServer") left -= length;
+    return left > 0;
+  };
+  const proxy = await LossyProxy.start({ seed: 1, targetPort: Number(port), filter });
+  return {
+    address: `confundo://127.0.0.1:${proxy.port}/m`,
+    open: () => {
+      left = Infinity;
+    },
+    [Symbol.asyncDispose]: () => proxy.close(),
+  };
 }
 
 /** Files that interrupted writes have left at the server. */
@@ -108,15 +126,17 @@ describe.concurrent("time passes", () => {
   });
 
   test("kill -9 of the server in the middle of a transfer", async ({ rig }) => {
-    const setup = await setUp(rig, { "large.bin": random(64 * MEBIBYTE), "z/small": "small" });
-    const client = rig.start(["mirror", setup.folder, setup.address]);
-    await until(() => arrived(setup) > 4 * MEBIBYTE, 2);
+    const setup = await setUp(rig, { "large.bin": random(32 * MEBIBYTE), "z/small": "small" });
+    await using way = await gate(setup);
+    const client = rig.start(["mirror", setup.folder, way.address]);
+    await until(() => arrived(setup) > 4 * MEBIBYTE);
     await setup.server.kill("SIGKILL");
+    way.open();
     expect(fs.existsSync(path.join(setup.copy, "large.bin"))).toBe(false);
     await rig.serve(setup.home, setup.port);
     await expectEqual(setup);
     await client.printed(/Trying again in \d/);
-    await client.printed(/large\.bin goes on at \d+\.\d MiB of 64\.0 MiB that have arrived already/);
+    await client.printed(/large\.bin goes on at \d+\.\d MiB of 32\.0 MiB that have arrived already/);
     await client.printed(/connected again, going on[\s\S]*synced: /);
     expect(leftovers(setup)).toEqual([]);
     write(setup.folder, { "z/small": "still followed" });
@@ -140,14 +160,15 @@ describe.concurrent("kill -9 of the client", () => {
   test("in the middle of a large file: the next run goes on where it was, and nothing is left over", async ({
     rig,
   }) => {
-    const setup = await setUp(rig, { "large.bin": random(64 * MEBIBYTE) });
-    const client = rig.start(["mirror", setup.folder, setup.address]);
-    await until(() => arrived(setup) > 4 * MEBIBYTE, 2);
+    const setup = await setUp(rig, { "large.bin": random(32 * MEBIBYTE) });
+    await using way = await gate(setup);
+    const client = rig.start(["mirror", setup.folder, way.address]);
+    await until(() => arrived(setup) > 4 * MEBIBYTE);
     await client.kill("SIGKILL");
     expect(contents(setup.copy)).toEqual({});
     const again = await rig.run(["mirror", setup.folder, setup.address, "--once"]);
     expect(again).toMatchObject({ code: 0 });
-    expect(again.stderr).toMatch(/^large\.bin goes on at \d+\.\d MiB of 64\.0 MiB/);
+    expect(again.stderr).toMatch(/^large\.bin goes on at \d+\.\d MiB of 32\.0 MiB/);
     expect(contents(setup.copy)).toEqual(contents(setup.folder));
     expect(leftovers(setup)).toEqual([]);
   });
@@ -156,9 +177,10 @@ describe.concurrent("kill -9 of the client", () => {
     rig,
   }) => {
     const setup = await setUp(rig);
-    for (let i = 0; i < 3000; i++) write(setup.folder, { [`${i % 30}/${i}`]: random(2000) });
-    const client = rig.start(["mirror", setup.folder, setup.address]);
-    await until(() => fs.readdirSync(setup.copy, { recursive: true }).length > 200, 2);
+    for (let i = 0; i < 3000; i++) write(setup.folder, { [`${i % 30}/${i}`]: random(4000) });
+    await using way = await gate(setup);
+    const client = rig.start(["mirror", setup.folder, way.address]);
+    await until(() => fs.readdirSync(setup.copy, { recursive: true }).length > 200);
     await client.kill("SIGKILL");
     const [there, wanted] = [contents(setup.copy), contents(setup.folder)];
     expect(Object.keys(there).length).toBeLessThan(3030);
