@@ -1,5 +1,6 @@
 /** Messages over any Node Duplex: batching, backpressure both ways, signs of life, an end that is known to be one. */
 import type { Duplex } from "node:stream";
+import { Packer } from "./compress.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { clip, SyncError, toSyncError } from "./errors.js";
 import { COALESCE_BYTES, GOODBYE_MS, LINGER_MS, PING_MS, SILENCE_MS } from "./limits.js";
@@ -41,6 +42,7 @@ export class Channel {
   #lastDrained = performance.now();
   #probes = new Map<number, (alive: boolean) => void>();
   #bytesSent = 0;
+  #packer: Packer | undefined;
 
   constructor(duplex: Duplex, options: ChannelOptions) {
     this.#duplex = duplex;
@@ -63,6 +65,12 @@ export class Channel {
 
   get closed(): boolean {
     return this.#closed;
+  }
+
+  /** From here on, what is sent is compressed where that pays. */
+  compress(): void {
+    this.#flush();
+    this.#packer = new Packer();
   }
 
   /** Sends a message. False: better wait for {@link drained} before the next. Nothing happens once closed. */
@@ -210,13 +218,18 @@ export class Channel {
     const frames = this.#pending;
     const first = frames[0];
     if (first === undefined || this.#closed || !this.#duplex.writable) return;
-    const chunk = frames.length === 1 ? first : Buffer.concat(frames, this.#pendingBytes);
+    const chunk = this.#packed(frames.length === 1 ? first : Buffer.concat(frames, this.#pendingBytes));
     this.#pending = [];
     this.#pendingBytes = 0;
     this.#lastSent = performance.now();
     if (!this.#duplex.writableNeedDrain) this.#lastDrained = this.#lastSent;
     this.#bytesSent += chunk.length;
     this.#duplex.write(chunk);
+  }
+
+  #packed(plain: Buffer): Buffer {
+    const content = this.#packer?.pack(plain);
+    return content === undefined ? plain : encode({ type: "packed", bytes: plain.length, content });
   }
 
   #lost(reason: string, cause?: Error): SyncError | undefined {

@@ -13,11 +13,14 @@ export const PROTOCOL_VERSION = 1;
 /** What a peer of this version may be able to do besides (bits of HELLO and WELCOME): {@link FEATURES} is all of it. */
 export const FEATURE_MOVES = 1;
 export const FEATURE_DELTAS = 2;
-export const FEATURES: number = FEATURE_MOVES | FEATURE_DELTAS;
+export const FEATURE_PACKED = 4;
+export const FEATURES: number = FEATURE_MOVES | FEATURE_DELTAS | FEATURE_PACKED;
 /** `CNFS`, the first four bytes of a HELLO's payload. */
 export const HELLO_MAGIC = 0x434e_4653;
 /** Type (1 byte) and payload length (4 bytes). */
 export const FRAME_HEADER_BYTES = 5;
+/** Frames that travel compressed as one, before that. */
+export const MAX_PACKED_BYTES: number = 512 * KIB;
 /** Chunks in one CHUNKS message. */
 export const MAX_CHUNKS = 20_000;
 /** Files smaller than this, or larger, are always sent whole. */

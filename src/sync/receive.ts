@@ -7,6 +7,7 @@ import { deferred } from "./deferred.js";
 import type { Entry } from "./entry.js";
 import { clip, SyncError, type SyncErrorCode, toSyncError } from "./errors.js";
 import {
+  FEATURE_PACKED,
   FEATURES,
   HANDSHAKE_MS,
   MAX_CHUNKS,
@@ -155,6 +156,7 @@ class Receiver implements ReceiveSession {
         features: (hello.features ?? 0) & FEATURES,
         ...admission.storage.probe(),
       });
+      if (((hello.features ?? 0) & FEATURES & FEATURE_PACKED) !== 0) this.#channel.compress();
       this.#emit({ type: "opened", name: hello.name, label: hello.label });
       this.#channel.release();
     } catch (error) {

@@ -8,6 +8,7 @@ import { SyncError } from "./errors.js";
 import {
   FEATURE_DELTAS,
   FEATURE_MOVES,
+  FEATURE_PACKED,
   FEATURES,
   GOODBYE_MS,
   HANDSHAKE_MS,
@@ -248,6 +249,7 @@ class WireRemote implements RemoteSession {
     clearTimeout(this.#handshake);
     const executable = message.executable && process.platform !== "win32";
     this.moves = ((message.features ?? 0) & FEATURE_MOVES) !== 0;
+    if (((message.features ?? 0) & FEATURE_PACKED) !== 0) this.#channel.compress();
     this.#deltas = ((message.features ?? 0) & FEATURE_DELTAS) !== 0;
     this.comparison = { executable, mtimeToleranceNs: message.mtimeToleranceNs };
     this.#state = "listing";

@@ -5,6 +5,7 @@
  */
 import { malformed, Reader, Writer } from "./bytes.js";
 import { CHUNK_RECORD_BYTES } from "./chunk.js";
+import { unpack } from "./compress.js";
 import type { Entry, Kind } from "./entry.js";
 import { SyncError } from "./errors.js";
 import {
@@ -18,107 +19,13 @@ import {
   MAX_LISTING_BYTES,
   MAX_MESSAGE_BYTES,
   MAX_NAME_BYTES,
+  MAX_PACKED_BYTES,
   MAX_PATH_BYTES,
   MAX_TARGET_BYTES,
 } from "./limits.js";
+import type { FileIdentity, Hello, Message } from "./messages.js";
 
-/** What makes one version of a file. `mtimeNs` in nanoseconds since 1970, `size` in bytes. */
-export interface FileIdentity {
-  readonly path: string;
-  readonly size: number;
-  readonly mtimeNs: bigint;
-  readonly executable: boolean;
-}
-
-export interface Hello {
-  readonly type: "hello";
-  /** The highest version of the protocol that the client speaks. */
-  readonly version: number;
-  /** Which mirror. */
-  readonly name: string;
-  /** The same for every run on the same folder of the same machine. */
-  readonly clientId: string;
-  /** The same for every connection of one running client. */
-  readonly instanceId: string;
-  /** Who this is, for people. */
-  readonly label: string;
-  /** What the client can do besides: bits of limits.ts. Left out: nothing. */
-  readonly features?: number;
-}
-
-export interface Welcome {
-  readonly type: "welcome";
-  /** The version both speak from here on. */
-  readonly version: number;
-  /** Whether the mirror's file system keeps executable bits. */
-  readonly executable: boolean;
-  /** How far apart a time set and the time read back can be at the mirror. */
-  readonly mtimeToleranceNs: bigint;
-  /** What both can do besides; nothing else may be used. Left out: nothing. */
-  readonly features?: number;
-}
-
-/** Client to server: one step, answered by DONE or FAIL with its `id`. */
-export type Request =
-  | { readonly type: "mkdir"; readonly id: number; readonly path: string }
-  | { readonly type: "link"; readonly id: number; readonly path: string; readonly target: string }
-  | { readonly type: "remove"; readonly id: number; readonly path: string; readonly kind: Kind }
-  | ({ readonly type: "touch"; readonly id: number } & FileIdentity)
-  | SmallFile
-  /** A folder with all it holds gets another name, which nothing may have. */
-  | { readonly type: "rename"; readonly id: number; readonly path: string; readonly from: string }
-  /** Keep what the file holds now, for a MOVE that names this id. */
-  | { readonly type: "hold"; readonly id: number; readonly path: string }
-  | MovedFile
-  /** A large file: answered by HAVE, then its DATA from there and END, or ABORT. */
-  | ({ readonly type: "put"; readonly id: number } & FileIdentity)
-  /** As PUT, but first CHUNKS say what the file at `base` consists of, and COPY takes from it. */
-  | ({ readonly type: "delta"; readonly id: number; readonly base: string } & FileIdentity);
-
-export interface SmallFile {
-  readonly type: "file";
-  readonly id: number;
-  readonly path: string;
-  readonly mtimeNs: bigint;
-  readonly executable: boolean;
-  readonly sha256: Uint8Array;
-  readonly content: Uint8Array;
-}
-
-/** The file at `from`, or what was held under the id `held` (not 0), becomes the file at `path`. */
-export interface MovedFile extends FileIdentity {
-  readonly type: "move";
-  readonly id: number;
-  readonly from: string;
-  readonly held: number;
-  readonly sha256: Uint8Array;
-}
-
-export type Message =
-  | Hello
-  | Welcome
-  | Request
-  /** Server to client: the session ends, and why. */
-  | { readonly type: "error"; readonly code: string; readonly message: string }
-  | { readonly type: "list" }
-  | { readonly type: "entries"; readonly entries: readonly Entry[] }
-  | { readonly type: "listed"; readonly count: number }
-  | { readonly type: "have"; readonly id: number; readonly offset: number }
-  | { readonly type: "data"; readonly id: number; readonly content: Uint8Array }
-  /** Records of chunk.ts. */
-  | { readonly type: "chunks"; readonly id: number; readonly records: Uint8Array }
-  /** So many chunks of the base come next in the new file. */
-  | { readonly type: "copy"; readonly id: number; readonly first: number; readonly count: number }
-  | { readonly type: "end"; readonly id: number; readonly sha256: Uint8Array }
-  | { readonly type: "abort"; readonly id: number }
-  /** The steps are durable. */
-  | { readonly type: "done"; readonly ids: readonly number[] }
-  | { readonly type: "fail"; readonly id: number; readonly code: string; readonly message: string }
-  /** Client to server: everything is equal now, so many entries. */
-  | { readonly type: "settled"; readonly entries: number }
-  | { readonly type: "ping"; readonly token: number }
-  | { readonly type: "pong"; readonly token: number }
-  | { readonly type: "bye" };
+export type { FileIdentity, Hello, Message, MovedFile, Request, SmallFile, Welcome } from "./messages.js";
 
 /** Number on the wire, largest payload. */
 const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } = {
@@ -150,6 +57,7 @@ const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } =
   ping: [48, 4],
   pong: [49, 4],
   bye: [50, 0],
+  packed: [51, MAX_PACKED_BYTES + 4],
 };
 
 const BY_NUMBER: ReadonlyMap<number, readonly [Message["type"], number]> = new Map(
@@ -233,6 +141,8 @@ function writePayload(writer: Writer, message: Message): Writer {
     case "list":
     case "bye":
       return writer;
+    case "packed":
+      return writer.u32(message.bytes).raw(message.content);
     default:
       return writeStep(writer.u32(message.id), message);
   }
@@ -297,6 +207,8 @@ export class Decoder {
   #buffered = 0;
   #type: Message["type"] | undefined;
   #needed = FRAME_HEADER_BYTES;
+  /** Frames that came compressed and are not yet taken. */
+  #inner: Decoder | undefined;
 
   /** Bytes received and not yet part of a message. */
   get buffered(): number {
@@ -311,6 +223,24 @@ export class Decoder {
 
   /** The next whole message, or `undefined` until more is pushed. Contents may share memory with the chunks. */
   next(): Message | undefined {
+    const message = this.#inner === undefined ? this.#next() : this.#nextInner(this.#inner);
+    if (message?.type !== "packed") return message;
+    const inner = new Decoder();
+    inner.push(unpack(message.content, message.bytes));
+    this.#inner = inner;
+    return this.#nextInner(inner);
+  }
+
+  #nextInner(inner: Decoder): Message | undefined {
+    const message = inner.#next();
+    if (message?.type === "packed") throw malformed("compressed frames in compressed frames");
+    if (message === undefined && inner.buffered > 0) throw malformed("compressed frames that are not whole");
+    if (inner.buffered === 0 && inner.#type === undefined) this.#inner = undefined;
+    if (message === undefined) throw malformed("a compressed frame that is not whole");
+    return message;
+  }
+
+  #next(): Message | undefined {
     if (this.#type === undefined) {
       if (this.#buffered < FRAME_HEADER_BYTES) return undefined;
       const header = this.#take(FRAME_HEADER_BYTES);
@@ -377,6 +307,8 @@ function readPayload(reader: Reader, type: Message["type"]): Message {
     case "list":
     case "bye":
       return { type };
+    case "packed":
+      return { type, bytes: reader.u32(), content: reader.rest() };
     default:
       return readStep(reader, type, reader.u32());
   }

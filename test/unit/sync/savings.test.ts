@@ -150,9 +150,9 @@ describe("what changed in a large file", () => {
           fs.writeFileSync(path.join(lists, name), Buffer.concat([list.subarray(11), list.subarray(0, 11)]));
       }
       if (damage === "tampered") {
-        const { mtime } = fs.statSync(rig.at() + "/large");
-        fs.writeFileSync(rig.at() + "/large", randomBytes(original.length));
-        fs.utimesSync(rig.at() + "/large", mtime, mtime);
+        const { mtime } = fs.statSync(`${rig.at()}/large`);
+        fs.writeFileSync(`${rig.at()}/large`, randomBytes(original.length));
+        fs.utimesSync(`${rig.at()}/large`, mtime, mtime);
       }
       const { count, connect } = counting(() => rig.connect());
       await mirrorOnce(folder, connect);
@@ -161,4 +161,18 @@ describe("what changed in a large file", () => {
     }
     expect(rig.staged()).toEqual([]);
   });
+});
+
+test("what can be compressed travels compressed: text, and lists of what there is", async () => {
+  const folder = tempFolder();
+  const names = Array.from({ length: 400 }, (_, i) => [`folder/file number ${i}`, `the same words ${i} `.repeat(100)]);
+  make(folder, { ...Object.fromEntries(names), large: Buffer.alloc(3_000_000, "words and words ") });
+  const rig = testHome();
+  const first = counting(() => rig.connect());
+  await mirrorOnce(folder, first.connect);
+  expect(contents(rig.at())).toEqual(contents(folder));
+  expect(first.count.sent).toBeLessThan(200_000);
+  const second = counting(() => rig.connect());
+  await mirrorOnce(folder, second.connect);
+  expect(second.count.received).toBeLessThan(15_000);
 });

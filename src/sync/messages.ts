@@ -1,0 +1,102 @@
+/** What the two ends of a mirror can say to each other (docs/sync-protocol.md). wire.ts has it as bytes. */
+import type { Entry, Kind } from "./entry.js";
+
+/** What makes one version of a file. `mtimeNs` in nanoseconds since 1970, `size` in bytes. */
+export interface FileIdentity {
+  readonly path: string;
+  readonly size: number;
+  readonly mtimeNs: bigint;
+  readonly executable: boolean;
+}
+
+export interface Hello {
+  readonly type: "hello";
+  /** The highest version of the protocol that the client speaks. */
+  readonly version: number;
+  /** Which mirror. */
+  readonly name: string;
+  /** The same for every run on the same folder of the same machine. */
+  readonly clientId: string;
+  /** The same for every connection of one running client. */
+  readonly instanceId: string;
+  /** Who this is, for people. */
+  readonly label: string;
+  /** What the client can do besides: bits of limits.ts. Left out: nothing. */
+  readonly features?: number;
+}
+
+export interface Welcome {
+  readonly type: "welcome";
+  /** The version both speak from here on. */
+  readonly version: number;
+  /** Whether the mirror's file system keeps executable bits. */
+  readonly executable: boolean;
+  /** How far apart a time set and the time read back can be at the mirror. */
+  readonly mtimeToleranceNs: bigint;
+  /** What both can do besides; nothing else may be used. Left out: nothing. */
+  readonly features?: number;
+}
+
+/** Client to server: one step, answered by DONE or FAIL with its `id`. */
+export type Request =
+  | { readonly type: "mkdir"; readonly id: number; readonly path: string }
+  | { readonly type: "link"; readonly id: number; readonly path: string; readonly target: string }
+  | { readonly type: "remove"; readonly id: number; readonly path: string; readonly kind: Kind }
+  | ({ readonly type: "touch"; readonly id: number } & FileIdentity)
+  | SmallFile
+  /** A folder with all it holds gets another name, which nothing may have. */
+  | { readonly type: "rename"; readonly id: number; readonly path: string; readonly from: string }
+  /** Keep what the file holds now, for a MOVE that names this id. */
+  | { readonly type: "hold"; readonly id: number; readonly path: string }
+  | MovedFile
+  /** A large file: answered by HAVE, then its DATA from there and END, or ABORT. */
+  | ({ readonly type: "put"; readonly id: number } & FileIdentity)
+  /** As PUT, but first CHUNKS say what the file at `base` consists of, and COPY takes from it. */
+  | ({ readonly type: "delta"; readonly id: number; readonly base: string } & FileIdentity);
+
+export interface SmallFile {
+  readonly type: "file";
+  readonly id: number;
+  readonly path: string;
+  readonly mtimeNs: bigint;
+  readonly executable: boolean;
+  readonly sha256: Uint8Array;
+  readonly content: Uint8Array;
+}
+
+/** The file at `from`, or what was held under the id `held` (not 0), becomes the file at `path`. */
+export interface MovedFile extends FileIdentity {
+  readonly type: "move";
+  readonly id: number;
+  readonly from: string;
+  readonly held: number;
+  readonly sha256: Uint8Array;
+}
+
+export type Message =
+  | Hello
+  | Welcome
+  | Request
+  /** Server to client: the session ends, and why. */
+  | { readonly type: "error"; readonly code: string; readonly message: string }
+  | { readonly type: "list" }
+  | { readonly type: "entries"; readonly entries: readonly Entry[] }
+  | { readonly type: "listed"; readonly count: number }
+  | { readonly type: "have"; readonly id: number; readonly offset: number }
+  | { readonly type: "data"; readonly id: number; readonly content: Uint8Array }
+  /** Records of chunk.ts. */
+  | { readonly type: "chunks"; readonly id: number; readonly records: Uint8Array }
+  /** So many chunks of the base come next in the new file. */
+  | { readonly type: "copy"; readonly id: number; readonly first: number; readonly count: number }
+  | { readonly type: "end"; readonly id: number; readonly sha256: Uint8Array }
+  | { readonly type: "abort"; readonly id: number }
+  /** The steps are durable. */
+  | { readonly type: "done"; readonly ids: readonly number[] }
+  | { readonly type: "fail"; readonly id: number; readonly code: string; readonly message: string }
+  /** Client to server: everything is equal now, so many entries. */
+  | { readonly type: "settled"; readonly entries: number }
+  | { readonly type: "ping"; readonly token: number }
+  | { readonly type: "pong"; readonly token: number }
+  | { readonly type: "bye" }
+  /** Whole frames, `bytes` of them, compressed. A decoder gives what is in it instead. */
+  | { readonly type: "packed"; readonly bytes: number; readonly content: Uint8Array };
