@@ -18,7 +18,8 @@ import { alternate, chosen, describeMachine, median, printTable } from "./suppor
 
 const AT_ONCE = 20;
 const WARM_UP = 100;
-const SETTLE_MS = 1500;
+/** Long enough for a sign of life, with which buffers are given back. */
+const SETTLE_MS = 7000;
 
 const required = { extended: "required" } as const;
 const WAYS: readonly Way[] = [

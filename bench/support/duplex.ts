@@ -12,7 +12,7 @@ export async function serve(way: Way, onConnection: (socket: Duplex) => void): P
   if (way.peer === "udx-native") return serveUdx(HOST, onConnection);
   const server =
     way.peer === "node:net"
-      ? net.createServer({ noDelay: true }, onConnection)
+      ? net.createServer({ noDelay: true, keepAlive: true }, onConnection)
       : createServer({ ...way.options, noDelay: true }, onConnection);
   server.listen({ port: 0, host: HOST, backlog: 1024 });
   await once(server, "listening");
@@ -23,8 +23,8 @@ export async function dial(way: Way, port: number): Promise<Duplex> {
   if (way.peer === "udx-native") return dialUdx(HOST, port);
   const socket =
     way.peer === "node:net"
-      ? net.connect({ port, host: HOST, noDelay: true })
-      : connect({ ...way.options, port, host: HOST, noDelay: true });
+      ? net.connect({ port, host: HOST, noDelay: true, keepAlive: true })
+      : connect({ ...way.options, port, host: HOST, noDelay: true, keepAlive: true });
   await once(socket, "connect");
   return socket;
 }

@@ -22,7 +22,8 @@ export const LINKS: readonly (LinkProperties & { readonly mebibytes: number })[]
   { megabits: 20, rttMs: 100, lossPercent: 5, mebibytes: 8 },
 ];
 
-/** The address of the receiving side, as tunlink gives it. */
+/** The addresses of the two sides, as tunlink gives them. */
+const SENDER = "10.77.0.1";
 export const RECEIVER: string = "10.77.0.2";
 
 const MTU_BYTES = 1500;
@@ -99,9 +100,14 @@ export class Links {
     if (stdout !== null) await Promise.race([once(stdout, "data"), once(this.#tunlink, "exit")]);
     if (this.#tunlink.exitCode !== null) throw new Error("the link could not be made");
     if (tcpController === undefined) return;
-    for (const command of [this.senderCommand, this.receiverCommand]) {
-      const [program = "", ...rest] = command;
-      execFileSync(program, [...rest, "sysctl", "-qw", `net.ipv4.tcp_congestion_control=${tcpController}`]);
+    // By route: a namespace of its own may not choose every controller as its default.
+    const routes = [
+      [this.#left, SENDER, RECEIVER],
+      [this.#right, RECEIVER, SENDER],
+    ] as const;
+    for (const [name, from, to] of routes) {
+      const route = ["route", "replace", to, "dev", "tl0", "scope", "link", "proto", "kernel", "src", from];
+      execFileSync("ip", ["-n", name, ...route, "congctl", tcpController]);
     }
   }
 

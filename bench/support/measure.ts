@@ -75,7 +75,7 @@ class End {
   constructor(task: Task, command: readonly string[] = []) {
     const [program = process.execPath, ...rest] = [...command, process.execPath];
     this.#role = task.role;
-    const node = profileArguments(task);
+    const node = nodeArguments(task);
     this.#child = fork(CHILD, [JSON.stringify(task)], { execPath: program, execArgv: [...rest, ...node] });
     this.#exited = once(this.#child, "exit");
     this.#child.on("message", (said) => {
@@ -113,10 +113,11 @@ class End {
   }
 }
 
-/** With PROFILE=folder in the environment, each end leaves a CPU profile there. */
-function profileArguments({ role, way }: Task): string[] {
-  const { PROFILE } = process.env;
-  if (PROFILE === undefined) return [];
+/** PROFILE=folder in the environment: each end leaves a CPU profile there. NODE_FLAGS: what each end's Node is told besides. */
+function nodeArguments({ role, way }: Task): string[] {
+  const { PROFILE, NODE_FLAGS } = process.env;
+  const flags = NODE_FLAGS?.split(" ") ?? [];
+  if (PROFILE === undefined) return flags;
   const name = `${way.name.replace(/\W+/g, "-")}-${role}-${Date.now()}.cpuprofile`;
-  return ["--cpu-prof", `--cpu-prof-dir=${PROFILE}`, `--cpu-prof-name=${name}`];
+  return [...flags, "--cpu-prof", `--cpu-prof-dir=${PROFILE}`, `--cpu-prof-name=${name}`];
 }

@@ -15,7 +15,7 @@ export interface Way {
   readonly peer: "confundo" | "node:net" | "udx-native" | "quinn";
   /** For Confundo: what both ends are made with. */
   readonly options?: Pick<ConnectOptions, "congestion" | "edition" | "extended" | "maxDatagramBytes" | "tier">;
-  /** For node:net on a link: what the namespaces' kernels use. */
+  /** For node:net on a link: the kernel's congestion control. */
   readonly congestion?: string;
 }
 
