@@ -105,7 +105,7 @@ export interface Connection {
   readonly ssthresh: number;
   /** Data bytes sent and not acknowledged. */
   readonly bytesInFlight: number;
-  /** Data bytes written and not acknowledged, sent or not. */
+  /** Data bytes written that have not arrived as far as is known, sent or not: selectively acknowledged ones do not count. */
   readonly bytesHeld: number;
   /** The value of `bytesHeld` at which `write()` says wait: the congestion window, or two of them (extended edition). */
   readonly highWaterMark: number;
