@@ -44,9 +44,10 @@ try {
     sampleMs: SAMPLE_MS,
   });
   const carries = capacity(link) / MEBIBYTE;
+  const samples = sender.samples.filter(({ ms }) => ms <= seconds * 1000);
   const { megabits, rttMs, lossPercent, mebibytes } = link;
   const title = `${mebibytes} MiB over ${megabits} Mbit/s, ${rttMs} ms, ${lossPercent} % loss, with ${congestion}: ${mebibytesPerSecond.toFixed(2)} MiB/s of ${carries.toFixed(2)}`;
-  writeFileSync(file, toSvg(title, seconds, panels(sender.samples, carries, (megabits * 1000 * rttMs) / 8 / 1024)));
+  writeFileSync(file, toSvg(title, seconds, panels(samples, carries, (megabits * 1000 * rttMs) / 8 / 1024)));
   console.log(`${title}; ${file}`);
 } finally {
   await links.down();
