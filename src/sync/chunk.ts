@@ -37,18 +37,19 @@ export function chunkLength(data: Uint8Array): number {
   return end;
 }
 
-/** A chunk in a list: 3 bytes length, the first 8 bytes of its sha256. */
-export const CHUNK_RECORD_BYTES = 11;
+/** A chunk in a list: 3 bytes length, the first 6 bytes of its sha256. */
+export const CHUNK_RECORD_BYTES = 9;
+const HASH_BYTES = 6;
 
-/** The first 8 bytes of a chunk's sha256: they find candidates, the hash of the whole file decides. */
-export function chunkHash(chunk: Uint8Array): bigint {
-  return hash("sha256", chunk, "buffer").readBigUInt64BE();
+/** The first 6 bytes of a chunk's sha256: they find candidates, the hash of the whole file decides. */
+export function chunkHash(chunk: Uint8Array): number {
+  return hash("sha256", chunk, "buffer").readUIntBE(0, HASH_BYTES);
 }
 
-export function chunkRecord(length: number, hash: bigint): Buffer {
+export function chunkRecord(length: number, hash: number): Buffer {
   const record = Buffer.allocUnsafe(CHUNK_RECORD_BYTES);
   record.writeUIntBE(length, 0, 3);
-  record.writeBigUInt64BE(hash, 3);
+  record.writeUIntBE(hash, 3, HASH_BYTES);
   return record;
 }
 
@@ -68,8 +69,8 @@ export class ChunkList {
     return this.records.readUIntBE(index * CHUNK_RECORD_BYTES, 3);
   }
 
-  hash(index: number): bigint {
-    return this.records.readBigUInt64BE(index * CHUNK_RECORD_BYTES + 3);
+  hash(index: number): number {
+    return this.records.readUIntBE(index * CHUNK_RECORD_BYTES + 3, HASH_BYTES);
   }
 
   /** Where each chunk begins, and at last where the file ends. */
@@ -93,7 +94,7 @@ export class ChunkList {
 /** Says of a new version, piece by piece from its start, which pieces an older one has. */
 export class Matcher {
   readonly #base: ChunkList;
-  readonly #byHash = new Map<bigint, number>();
+  readonly #byHash = new Map<number, number>();
   /** The older chunk that comes next if nothing was inserted or removed: cut there, no gear is needed. */
   #expected = 0;
 
@@ -103,7 +104,7 @@ export class Matcher {
   }
 
   /** The next piece of `view`: its length, and where the older version has it, if it does. */
-  next(view: Uint8Array): { length: number; index: number | undefined; hash: bigint } {
+  next(view: Uint8Array): { length: number; index: number | undefined; hash: number } {
     const expected = this.#expected;
     const likely = expected < this.#base.count ? this.#base.length(expected) : 0;
     const tried = likely > 0 && likely <= view.length ? chunkHash(view.subarray(0, likely)) : undefined;
@@ -117,7 +118,7 @@ export class Matcher {
     return { length, index: undefined, hash };
   }
 
-  #found(index: number, length: number, hash: bigint) {
+  #found(index: number, length: number, hash: number) {
     this.#expected = index + 1;
     return { length, index, hash };
   }

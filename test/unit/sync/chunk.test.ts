@@ -103,8 +103,8 @@ describe("chunks", () => {
     expect(list.fits(500_000)).toBe(true);
     expect(list.fits(500_001)).toBe(false);
     expect(new ChunkList(list.records.subarray(1)).fits(500_000)).toBe(false);
-    expect(new ChunkList(chunkRecord(0, 0n)).fits(0)).toBe(false);
-    expect(new ChunkList(chunkRecord(300_000, 0n)).fits(300_000)).toBe(false);
+    expect(new ChunkList(chunkRecord(0, 0)).fits(0)).toBe(false);
+    expect(new ChunkList(chunkRecord(300_000, 0)).fits(300_000)).toBe(false);
   });
 });
 

@@ -147,7 +147,7 @@ describe("what changed in a large file", () => {
         const list = fs.readFileSync(path.join(lists, name));
         if (damage === "truncated") fs.truncateSync(path.join(lists, name), 100);
         if (damage === "other")
-          fs.writeFileSync(path.join(lists, name), Buffer.concat([list.subarray(11), list.subarray(0, 11)]));
+          fs.writeFileSync(path.join(lists, name), Buffer.concat([list.subarray(9), list.subarray(0, 9)]));
       }
       if (damage === "tampered") {
         const { mtime } = fs.statSync(`${rig.at()}/large`);
