@@ -127,6 +127,7 @@ function planned(step: Step): string {
     put: "send",
     link: "make link",
     touch: "update",
+    check: "compare",
     rename: "move to",
     move: "move to",
     hold: "keep for a move",

@@ -1,8 +1,9 @@
 import { once } from "node:events";
+import { realpathSync } from "node:fs";
 import { opendir } from "node:fs/promises";
 import { fromEvent, lastValueFrom, merge, takeUntil, tap } from "rxjs";
 import { type ConfundoSocket, connect } from "../index.js";
-import { type MirrorEvent, mirror as mirrorFolder } from "../sync/index.js";
+import { defaultIndexPath, type MirrorEvent, mirror as mirrorFolder } from "../sync/index.js";
 import { parseAddress } from "./address.js";
 import { Display } from "./display.js";
 import { shownPath, UsageError } from "./report.js";
@@ -41,6 +42,7 @@ export async function mirror(operands: readonly string[], options: MirrorCommand
       return socket;
     },
     name,
+    index: indexPath(folder, host, port, name),
     once,
     dryRun,
     delete: options.delete,
@@ -53,6 +55,11 @@ export async function mirror(operands: readonly string[], options: MirrorCommand
     defaultValue: null,
   });
   await closed(socket);
+}
+
+/** One index for each folder and place that it is mirrored to. */
+function indexPath(folder: string, host: string, port: number, name: string): string {
+  return defaultIndexPath(`${realpathSync(folder)}\0${host}\0${port}\0${name}`);
 }
 
 /** `--ignore` takes several patterns, so some may stand before the folder or behind the address, which is known by its looks. */

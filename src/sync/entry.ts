@@ -38,7 +38,12 @@ export interface Comparison {
   readonly mtimeToleranceNs?: bigint;
   /** Whether both sides keep the executable bit. Default true. */
   readonly executable?: boolean;
+  /** Whether the other side compares by hash where size and time are the same and the version is not. Default false. */
+  readonly checks?: boolean;
 }
+
+/** The version of a file at the other side that is known to hold something else than the one here. */
+export const DIFFERS = "differs";
 
 const DEFAULT_TOLERANCE_NS = 1000n;
 /** Node sets times before 1970 only to the millisecond. */
@@ -51,12 +56,18 @@ export function sameTime(a: bigint, b: bigint, comparison: Comparison = {}): boo
   return difference <= tolerance || (a < 0n && difference <= BEFORE_1970_TOLERANCE_NS);
 }
 
-/** What differs between a file here and the file there: nothing, only its attributes, or (maybe) its content. */
+/**
+ * What differs between a file here and the file there: nothing, only its attributes, or (maybe) its content. `unsure`:
+ * only a comparison by hash can tell.
+ */
 export function compareFiles(local: FileEntry, remote: FileEntry, comparison: Comparison = {}): FileDifference {
   if (local.size !== remote.size || !sameTime(local.mtimeNs, remote.mtimeNs, comparison)) return "content";
+  if (comparison.checks && local.version !== undefined && local.version !== remote.version) {
+    return remote.version === DIFFERS ? "content" : "unsure";
+  }
   if ((comparison.executable ?? true) && local.executable !== remote.executable) return "attributes";
   const known = local.version !== undefined && remote.version !== undefined;
   return known && local.version !== remote.version ? "content" : "nothing";
 }
 
-export type FileDifference = "nothing" | "attributes" | "content";
+export type FileDifference = "nothing" | "attributes" | "content" | "unsure";

@@ -13,6 +13,7 @@ export {
   ignorePatterns,
   type Verdict,
 } from "./ignore.js";
+export { defaultIndexPath, IndexFile } from "./index-file.js";
 export { type MirrorOptions, mirror } from "./mirror.js";
 export {
   type Entries,

@@ -14,7 +14,9 @@ export const PROTOCOL_VERSION = 1;
 export const FEATURE_MOVES = 1;
 export const FEATURE_DELTAS = 2;
 export const FEATURE_PACKED = 4;
-export const FEATURES: number = FEATURE_MOVES | FEATURE_DELTAS | FEATURE_PACKED;
+/** A MOVE from a path to itself: a comparison by hash. */
+export const FEATURE_CHECKS = 8;
+export const FEATURES: number = FEATURE_MOVES | FEATURE_DELTAS | FEATURE_PACKED | FEATURE_CHECKS;
 /** `CNFS`, the first four bytes of a HELLO's payload. */
 export const HELLO_MAGIC = 0x434e_4653;
 /** Type (1 byte) and payload length (4 bytes). */
@@ -126,6 +128,15 @@ export const RULES_REST_MS = 100;
 export const WALK_EVERY_MS = 60_000;
 /** … and this often when the system has no watches left. */
 export const WALK_EVERY_UNWATCHED_MS = 5000;
+
+// The index.
+
+/** Records held before they are written … */
+export const INDEX_FLUSH_RECORDS = 512;
+/** … and for how long. */
+export const INDEX_FLUSH_MS = 500;
+/** An index is made anew when more than half of it and this many more records are about nothing. */
+export const INDEX_SPARE_RECORDS = 4096;
 
 // Being careful.
 

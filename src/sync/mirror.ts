@@ -10,6 +10,7 @@ import {
   distinct,
   EMPTY,
   filter,
+  finalize,
   from,
   interval,
   map,
@@ -29,6 +30,7 @@ import { Caution } from "./careful.js";
 import { SyncError } from "./errors.js";
 import type { MirrorEvent } from "./events.js";
 import { CONFUNDOIGNORE, GITIGNORE, type Ignore, IgnoreRules } from "./ignore.js";
+import { IndexFile } from "./index-file.js";
 import {
   MAX_ID_BYTES,
   RECHECK_HINTS,
@@ -78,6 +80,11 @@ export interface MirrorOptions {
   readonly backoff?: Backoff;
   /** Who is mirroring; default made from the host name and the real path of the folder. */
   readonly clientId?: string;
+  /**
+   * A file to remember in what the destination has confirmed (see {@link defaultIndexPath}), so that a later run need not
+   * compare by hash what has not changed. One for each folder and destination. Default: none.
+   */
+  readonly index?: string;
   /** Shown to people who find the mirror busy; default HOST:FOLDER. */
   readonly label?: string;
   readonly pingMs?: number;
@@ -103,10 +110,13 @@ export function mirror(folder: string, options: MirrorOptions): Observable<Mirro
     const ignore = ignoring(source, options);
     const changes = follows(options) ? watching(source, ignore, options) : { live: EMPTY, lasting: EMPTY };
     const caution = new Caution(options.allowMassDelete);
-    const mirrored = session(identify(source, options), options, (remote) =>
-      hints(source, changes, options).pipe(pushTo(remote, { ...pushOptions(options, ignore), caution })),
+    const identity = identify(source, options);
+    const index = indexOf(identity.clientId, options);
+    const mirrored = session(identity, options, (remote) =>
+      hints(source, changes, options).pipe(pushTo(remote, { ...pushOptions(options, ignore), caution, ...index })),
     );
     return mirrored.pipe(
+      finalize(() => index.index?.close()),
       reconnecting(options.name, backoff(options), options.scheduler),
       whileSubscribedTo(changes.lasting),
     );
@@ -208,6 +218,14 @@ function pushOptions(options: MirrorOptions, ignore: Ignore | IgnoreRules): Push
     ...(settleMs === undefined ? {} : { settleMs }),
     ...(retryMs === undefined ? {} : { retryMs }),
   };
+}
+
+function indexOf(clientId: string, { name, index }: MirrorOptions): { index?: IndexFile } {
+  if (index === undefined) return {};
+  const warn = (error: Error): void => {
+    process.emitWarning(`The index ${index} cannot be written, so the next run compares anew: ${error.message}`);
+  };
+  return { index: new IndexFile(index, `${clientId}\0${name}`, warn) };
 }
 
 function realFolder(folder: string): string {

@@ -13,6 +13,8 @@ export type Operation =
   | { readonly do: "link"; readonly entry: Entry & { kind: "symlink" } }
   /** Only the modification time and the executable bit. */
   | { readonly do: "touch"; readonly entry: FileEntry }
+  /** The file is there with this size and time: compared by hash, and given its attributes, if they are others. */
+  | { readonly do: "check"; readonly entry: FileEntry; readonly attributes: boolean }
   /** A folder with all it holds gets another name, where nothing is. */
   | { readonly do: "rename"; readonly entry: DirectoryEntry; readonly from: string }
   /** What a file holds now is kept for a later move, whatever becomes of its path. */
@@ -83,6 +85,11 @@ function bring(local: Entry, remote: Entry | undefined, options: PlanOptions): O
     case "file": {
       const difference = remote?.kind === "file" ? compareFiles(local, remote, options) : "content";
       if (difference === "nothing") return undefined;
+      if (difference === "unsure") {
+        const attributes =
+          (options.executable ?? true) && remote?.kind === "file" && local.executable !== remote.executable;
+        return { do: "check", entry: local, attributes };
+      }
       return { do: difference === "attributes" ? "touch" : "put", entry: local };
     }
   }
@@ -140,6 +147,8 @@ export interface PlanSummary {
   readonly directories: number;
   readonly links: number;
   readonly touched: number;
+  /** Files that are compared by hash, as nothing vouches for them. */
+  readonly checked: number;
   /** Files and folders that were elsewhere. */
   readonly moved: number;
   readonly removed: number;
@@ -147,7 +156,7 @@ export interface PlanSummary {
 }
 
 export function summarize(operations: readonly Operation[]): PlanSummary {
-  const sum = { files: 0, directories: 0, links: 0, touched: 0, moved: 0, removed: 0, bytes: 0 };
+  const sum = { files: 0, directories: 0, links: 0, touched: 0, checked: 0, moved: 0, removed: 0, bytes: 0 };
   for (const operation of operations) {
     if (operation.do === "put") {
       sum.files++;
@@ -155,6 +164,7 @@ export function summarize(operations: readonly Operation[]): PlanSummary {
     } else if (operation.do === "mkdir") sum.directories++;
     else if (operation.do === "link") sum.links++;
     else if (operation.do === "touch") sum.touched++;
+    else if (operation.do === "check") sum.checked++;
     else if (operation.do === "move" || operation.do === "rename") sum.moved++;
     else if (operation.do === "remove") sum.removed++;
   }

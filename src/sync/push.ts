@@ -6,6 +6,7 @@ import { Dirty, type Work } from "./dirty.js";
 import { type Failure, SyncError } from "./errors.js";
 import type { PushEvent } from "./events.js";
 import { type Ignore, IgnoreRules, ignoreNothing } from "./ignore.js";
+import type { IndexFile } from "./index-file.js";
 import { MAX_CHANGED_ROUNDS, WALK_EVERY_MS } from "./limits.js";
 import type { Remote } from "./remote.js";
 import { Round } from "./round.js";
@@ -22,6 +23,8 @@ export interface PushOptions {
   readonly allowMassDelete?: boolean;
   /** Remembers what was deleted lately; give the same one to pushes that follow each other. */
   readonly caution?: Caution;
+  /** What is known to be equal at the remote from earlier runs; added to. */
+  readonly index?: IndexFile;
   /** Hints are acted upon when they rest for this long, or after ten times as long. Milliseconds, default 50. */
   readonly settleMs?: number;
   /** What failed is tried again after this long, then twice as long, up to a minute. Milliseconds, default 5000. */
@@ -121,6 +124,7 @@ class Pusher {
   }
 
   stop(): void {
+    this.#options.index?.flush();
     this.#stopping.abort(new SyncError("ERR_CONNECTION_LOST", "stopped"));
     for (const timer of this.#timers) clearTimeout(timer);
     this.#sleeping.resolve();
@@ -128,6 +132,7 @@ class Pusher {
   }
 
   async run(): Promise<void> {
+    await this.#options.index?.vouch(this.#remote.entries, this.#remote.comparison);
     while (await this.#somethingToDo()) {
       if (!this.#dirty.urgent) await this.#settle();
       if (this.#stopped) return;
@@ -207,6 +212,7 @@ class Pusher {
       dryRun: this.#options.dryRun ?? false,
       unmovable: this.#unmovable,
       caution: this.#caution,
+      index: this.#options.index,
     });
     try {
       await round.run(work);
@@ -294,6 +300,7 @@ class Pusher {
     const { files, bytesSent, deleted, moved } = this.#total;
     const news = files + bytesSent + deleted + moved > 0 || !this.#toldSynced;
     if (!news) return;
+    this.#options.index?.flush();
     if (this.#failures.size === 0) this.#remote.settled();
     this.#toldSynced = true;
     const seconds = Math.round(performance.now() - this.#since) / 1000;

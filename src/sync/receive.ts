@@ -253,7 +253,7 @@ class Receiver implements ReceiveSession {
     if (request.held !== 0 && held === undefined) throw new SyncError("ERR_CHECKSUM", "nothing was held");
     this.#held.delete(request.held);
     try {
-      await storage.move(request, request.sha256, request.from, held);
+      await this.#writes.run(() => storage.move(request, request.sha256, request.from, held));
     } finally {
       if (held !== undefined) storage.discard(held);
     }

@@ -6,6 +6,7 @@ import { type Deferred, deferred } from "./deferred.js";
 import type { Comparison, Entry, FileEntry } from "./entry.js";
 import { SyncError } from "./errors.js";
 import {
+  FEATURE_CHECKS,
   FEATURE_DELTAS,
   FEATURE_MOVES,
   FEATURE_PACKED,
@@ -25,8 +26,8 @@ import { encode, type Message } from "./wire.js";
 
 /** What became of one operation, or how far it is. */
 export type Outcome =
-  /** Durable at the mirror. */
-  | { readonly type: "done"; readonly operation: Operation }
+  /** Durable at the mirror. `sha256` is the content's, where it was known. */
+  | { readonly type: "done"; readonly operation: Operation; readonly sha256?: Uint8Array }
   | { readonly type: "failed"; readonly operation: Operation; readonly error: SyncError }
   /** Not carried out because the file here is another version by now: look at it again. */
   | { readonly type: "changed"; readonly operation: Operation }
@@ -251,7 +252,8 @@ class WireRemote implements RemoteSession {
     this.moves = ((message.features ?? 0) & FEATURE_MOVES) !== 0;
     if (((message.features ?? 0) & FEATURE_PACKED) !== 0) this.#channel.compress();
     this.#deltas = ((message.features ?? 0) & FEATURE_DELTAS) !== 0;
-    this.comparison = { executable, mtimeToleranceNs: message.mtimeToleranceNs };
+    const checks = ((message.features ?? 0) & FEATURE_CHECKS) !== 0;
+    this.comparison = { executable, mtimeToleranceNs: message.mtimeToleranceNs, checks };
     this.#state = "listing";
     this.#channel.send({ type: "list" });
   }

@@ -3,10 +3,11 @@
 import { type Caution, massDelete } from "./careful.js";
 import type { Work } from "./dirty.js";
 import type { Entry, Kind } from "./entry.js";
-import { compareFiles } from "./entry.js";
+import { compareFiles, DIFFERS } from "./entry.js";
 import { type Failure, SyncError } from "./errors.js";
 import type { PushEvent, Step } from "./events.js";
 import type { Ignore } from "./ignore.js";
+import type { IndexFile } from "./index-file.js";
 import { planWithMoves, soughtSources } from "./moves.js";
 import { ancestorsOf, isWithin } from "./path.js";
 import { type Operation, type Plan, plan, summarize } from "./plan.js";
@@ -21,6 +22,7 @@ export interface RoundOptions {
   /** Remote paths from where a move has failed; added to. */
   readonly unmovable: Set<string>;
   readonly caution: Caution;
+  readonly index: IndexFile | undefined;
 }
 
 const PROGRESS_EVERY_MS = 100;
@@ -181,8 +183,8 @@ export class Round {
       this.#report({ type: "resumed", path, offset: outcome.offset, size: sizeOf(outcome.operation) });
     } else {
       if (this.#moveFailed(outcome)) this.changed.add(path);
-      else if (outcome.type === "changed") this.changed.add(path);
-      else if (outcome.type === "done") this.#takeDone(outcome.operation);
+      else if (this.#checkFailed(outcome) || outcome.type === "changed") this.changed.add(path);
+      else if (outcome.type === "done") this.#takeDone(outcome.operation, outcome.sha256);
       else this.failures.push({ path, code: outcome.error.code, message: outcome.error.message });
       this.#stepsTotal -= outcome.type === "done" ? 0 : 1;
       this.#sent.delete(path);
@@ -200,10 +202,21 @@ export class Round {
     return true;
   }
 
-  #takeDone(operation: Operation): void {
+  /** Whether a file compared by hash was another one there: then it is sent. */
+  #checkFailed({ type, operation }: Outcome): boolean {
+    if (operation.do !== "check" || type === "done") return false;
+    this.#remote.entries.set(operation.entry.path, { ...operation.entry, version: DIFFERS });
+    return true;
+  }
+
+  #takeDone(operation: Operation, sha256: Uint8Array | undefined): void {
     const { path, kind } = operation.entry;
     this.done++;
     if (operation.do === "hold") return;
+    if (operation.entry.kind === "file" && operation.do !== "remove")
+      this.#options.index?.record(operation.entry, sha256);
+    if (operation.do === "check" && !operation.attributes) return;
+    if (operation.do === "rename") this.#recordBelow(path);
     if (operation.do === "move" || operation.do === "rename") {
       this.moved++;
       this.#report({ type: "moved", path, from: operation.from, kind });
@@ -216,6 +229,14 @@ export class Round {
     }
     if (kind === "file") this.files++;
     this.#report({ type: "pushed", path, kind, bytes: this.#sent.get(path) ?? 0 });
+  }
+
+  /** What a folder holds that got another name. */
+  #recordBelow(folder: string): void {
+    if (this.#options.index === undefined) return;
+    for (const entry of this.#remote.entries.values()) {
+      if (entry.kind === "file" && isWithin(entry.path, folder)) this.#options.index.record(entry);
+    }
   }
 
   #progress(): void {

@@ -32,6 +32,7 @@ export interface SenderOptions {
 }
 
 type Put = Operation & { do: "put" };
+type Check = Operation & { do: "check" };
 type Move = Operation & { do: "move" };
 
 /** An operation that was sent (or is being sent) and not yet answered. */
@@ -44,6 +45,8 @@ interface Asked {
   /** For a file that is built from an older version: what that consists of. */
   readonly chunks?: Buffer[];
   failed: boolean;
+  /** Of the whole content, once it is known. */
+  sha256?: Uint8Array;
 }
 
 export class Sender {
@@ -74,7 +77,7 @@ export class Sender {
       await this.#window.acquire();
       await this.#options.channel.drained();
       if (this.#stopping.signal.aborted) break;
-      if (operation.do === "move") {
+      if (operation.do === "move" || operation.do === "check") {
         void (operation.entry.size > MAX_INLINE_BYTES ? this.#largeStreams : this.#smallReads).run(() =>
           this.#sendMove(operation),
         );
@@ -112,7 +115,8 @@ export class Sender {
     if (asked === undefined) return false;
     this.#asked.delete(id);
     asked.answered?.resolve();
-    this.#conclude({ type: "done", operation: asked.operation });
+    const { operation, sha256 } = asked;
+    this.#conclude({ type: "done", operation, ...(sha256 === undefined ? {} : { sha256 }) });
     return true;
   }
 
@@ -146,7 +150,7 @@ export class Sender {
     return asked !== undefined;
   }
 
-  #request(operation: Exclude<Operation, Put | Move>): void {
+  #request(operation: Exclude<Operation, Put | Move | Check>): void {
     const id = this.#ask(operation);
     const { entry } = operation;
     const { path } = entry;
@@ -166,7 +170,7 @@ export class Sender {
       const { content, sha256 } = await readWhole(this.#options.folder, entry, this.#stopping.signal);
       if (this.#stopping.signal.aborted) return;
       const { path, mtimeNs, executable } = entry;
-      const id = this.#ask(operation);
+      const id = this.#ask(operation, { sha256 });
       this.#options.channel.send({ type: "file", id, path, mtimeNs, executable, sha256, content });
       this.#options.report({ type: "sent", operation, bytes: content.length });
     } catch (error) {
@@ -174,10 +178,11 @@ export class Sender {
     }
   }
 
-  /** The other end has a file that seems to be this one: it decides by the hash. */
-  async #sendMove(operation: Move): Promise<void> {
+  /** The other end has a file that seems to be this one, perhaps at its very path: it decides by the hash. */
+  async #sendMove(operation: Move | Check): Promise<void> {
     const { signal } = this.#stopping;
-    const { entry, from } = operation;
+    const { entry } = operation;
+    const from = operation.do === "move" ? operation.from : entry.path;
     let reader: VersionReader | undefined;
     try {
       if (signal.aborted) return;
@@ -185,8 +190,8 @@ export class Sender {
       await reader.skipTo(entry.size, signal);
       const sha256 = reader.finish();
       if (signal.aborted) return;
-      const held = operation.held ? (this.#held.get(from) ?? 0) : 0;
-      const id = this.#ask(operation);
+      const held = operation.do === "move" && operation.held ? (this.#held.get(from) ?? 0) : 0;
+      const id = this.#ask(operation, { sha256 });
       this.#options.channel.send({ type: "move", id, ...identity(entry), sha256, held, from });
     } catch (error) {
       this.#unreadable(operation, error);
@@ -242,7 +247,9 @@ export class Sender {
       report({ type: "sent", operation, bytes: content.length });
       await channel.drained();
     }
-    channel.send({ type: "end", id, sha256: reader.finish() });
+    const sha256 = reader.finish();
+    if (asked !== undefined) asked.sha256 = sha256;
+    channel.send({ type: "end", id, sha256 });
   }
 
   /** As {@link #stream}, but what the older version has is only named. */
@@ -275,10 +282,12 @@ export class Sender {
       return length;
     });
     flush();
-    channel.send({ type: "end", id, sha256: reader.finish() });
+    const sha256 = reader.finish();
+    if (asked !== undefined) asked.sha256 = sha256;
+    channel.send({ type: "end", id, sha256 });
   }
 
-  #ask(operation: Operation, more: Pick<Asked, "offset" | "answered" | "chunks"> = {}): number {
+  #ask(operation: Operation, more: Pick<Asked, "offset" | "answered" | "chunks" | "sha256"> = {}): number {
     const id = this.#options.nextId();
     this.#asked.set(id, { operation, failed: false, ...more });
     return id;

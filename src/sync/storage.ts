@@ -170,7 +170,7 @@ export class Storage {
 
   /**
    * Makes the file at `from` (or what was held of it, at `held`) the one at `file.path`, if it holds what `sha256`
-   * says. Rejects with `ERR_CHECKSUM` if it does not; then nothing has changed.
+   * says. Rejects with `ERR_CHECKSUM` if it does not; then nothing has changed. Where both are one path, it is compared.
    */
   async move(file: FileIdentity, sha256: Uint8Array, from: string, held: string | undefined): Promise<void> {
     const source = held ?? this.#resolve(from);
@@ -179,6 +179,11 @@ export class Storage {
       const stats = fs.fstatSync(fd, { bigint: true });
       const same = stats.isFile() && Number(stats.size) === file.size && (await hashOf(fd, file.size)).equals(sha256);
       if (!same) throw new SyncError("ERR_CHECKSUM", "the file at the destination is another one");
+      if (held === undefined && from === file.path) {
+        if (hasAttributes(stats, file)) return;
+        setAttributes(fd, stats, file);
+        return await fsync(fd);
+      }
       setAttributes(fd, stats, file);
       await fsync(fd);
       const place = this.#resolve(file.path);
@@ -318,6 +323,10 @@ function setAttributes(fd: number, stats: fs.BigIntStats, file: FileIdentity): v
   const readable = (mode & 0o444) >> 2;
   fs.fchmodSync(fd, (mode & 0o7666) | (file.executable ? readable | 0o100 : 0));
   setTime(fd, file.mtimeNs);
+}
+
+function hasAttributes(stats: fs.BigIntStats, file: FileIdentity): boolean {
+  return ((stats.mode & 0o100n) !== 0n) === file.executable && stats.mtimeNs / 1000n === file.mtimeNs / 1000n;
 }
 
 async function hashOf(fd: number, size: number): Promise<Buffer> {

@@ -9,6 +9,9 @@ import { fileURLToPath } from "node:url";
 import { test as base } from "vitest";
 
 export const REPOSITORY: string = fileURLToPath(new URL("../..", import.meta.url));
+/** Where indexes are kept, instead of beside the state of whoever runs the tests. */
+const STATE = path.join(os.tmpdir(), `confundo-test-state-${process.pid}`);
+process.on("exit", () => fs.rmSync(STATE, { recursive: true, force: true }));
 const BIN = path.join(REPOSITORY, "bin", "confundo.js");
 
 export interface Exit {
@@ -42,7 +45,7 @@ export class Program {
     this.#name = [path.basename(file), ...args].join(" ");
     this.#group = options.group ?? false;
     const stdin = options.stdin === undefined ? "ignore" : "pipe";
-    const env = { ...process.env, NODE_OPTIONS: "", ...options.env };
+    const env = { ...process.env, NODE_OPTIONS: "", XDG_STATE_HOME: STATE, ...options.env };
     const detached = this.#group;
     this.child = spawn(file, args, { cwd: options.cwd, env, stdio: [stdin, "pipe", "pipe"], detached });
     this.child.stdout?.setEncoding("utf8").on("data", (text) => this.#take("stdout", text));

@@ -108,6 +108,7 @@ describe("plan", () => {
       directories: 1,
       links: 1,
       touched: 0,
+      checked: 0,
       moved: 0,
       removed: 2,
       bytes: 5,
