@@ -97,7 +97,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   remotePort: number | undefined;
   remoteFamily: "IPv4" | "IPv6" | undefined;
   keepsProcessAlive = true;
-  /** @internal After a `drain` that told of room, one more tells that everything is acknowledged. */
+  /** @internal After much was written or a `drain` told of room, one tells that everything is acknowledged. */
   awaitsEmpty = false;
 
   readonly #connection: Connection;
@@ -116,6 +116,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   #closeDone: (() => void) | null = null;
   #closeEmitted = false;
   #needDrain = false;
+  #lowestMark: number;
   /** What is still to be acted on, as {@link Signal} bits. */
   #signals = 0;
   #acting = false;
@@ -137,6 +138,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     this.#parts = parts;
     this.#connection = parts.connection;
     this.#driver = parts.driver;
+    this.#lowestMark = parts.connection.highWaterMark;
     this.#connecting = !parts.connection.connected;
     this.#sawEnd = !parts.readable;
     if (parts.keepAlive) this.setKeepAlive(true);
@@ -229,7 +231,11 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   ): boolean {
     // Writable sorts the arguments out itself; its types have no signature for that.
     const accepted = super.write(chunk, encoding as BufferEncoding, callback);
-    if (this.writableLength < this.writableHighWaterMark) return accepted;
+    const mark = this.writableHighWaterMark;
+    this.#lowestMark = Math.min(this.#lowestMark, mark);
+    // Who remembers an old mark, as node:http does, may wait for `drain` although there is room by now.
+    if (this.writableLength >= this.#lowestMark) this.awaitsEmpty = true;
+    if (this.writableLength < mark) return accepted;
     this.#watchWindow();
     return false;
   }
