@@ -65,6 +65,9 @@ export interface ConnectionStats {
   bytesReceived: number;
   /** Data that arrived when the reader had left no room for it. */
   overflows: number;
+  /** The smoothed and the least round trip in milliseconds, 0 where none was measured (the classic edition measures none). */
+  smoothedRttMs: number;
+  minRttMs: number;
 }
 
 export function emptyStats(): ConnectionStats {
@@ -77,6 +80,8 @@ export function emptyStats(): ConnectionStats {
     bytesAcknowledged: 0,
     bytesReceived: 0,
     overflows: 0,
+    smoothedRttMs: 0,
+    minRttMs: 0,
   };
 }
 

@@ -21,6 +21,7 @@ import {
   DATA,
   DATA_HEADER_BYTES,
   decodePacket,
+  EXTENDED,
   emptyPacket,
   FIN,
   HELLO,
@@ -255,6 +256,8 @@ export class ExtendedConnection implements Connection {
     if ((bits & PROBE_ANSWER) !== 0) this.#receiveProbeAnswer(packet, now);
     if ((bits & DATA) !== 0) this.#receiveData(packet, now);
     if ((bits & PING) !== 0) this.#receiver.ackDue = true;
+    // Whoever is asked for nothing but a sign of life has been quiet: what was kept for more to come is given back.
+    if (bits === (EXTENDED | PING)) this.#trim();
   }
 
   /** A server hears of its client: the handshake is done. */
@@ -460,6 +463,10 @@ export class ExtendedConnection implements Connection {
   #ask(now: number): void {
     this.#liveness.onAsked(now);
     this.#pingDue = true;
+    this.#trim();
+  }
+
+  #trim(): void {
     this.#receiver.buffer.trim();
     this.#sender.buffer.trim();
   }

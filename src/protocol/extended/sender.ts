@@ -145,7 +145,13 @@ export class Sender implements DeliveryListener {
 
   /** How long the handshake took is the first round trip known. The window is not known yet: the first flight may leave. */
   onHandshake(rttMs: number, now: number): void {
+    this.#noteRtt(rttMs, now);
+  }
+
+  #noteRtt(rttMs: number, now: number): void {
     this.rtt.onSample(rttMs, now);
+    this.#stats.smoothedRttMs = this.rtt.smoothedMs;
+    this.#stats.minRttMs = this.rtt.minMs;
   }
 
   /** The peer is elsewhere. What was sent to where it was has been for nothing, if nobody has answered for a while. */
@@ -348,7 +354,7 @@ export class Sender implements DeliveryListener {
     // The peer held it back for longer than can be told: no sample.
     if (rttMs === Number.NEGATIVE_INFINITY) return;
     this.#ack.rttMs = Math.max(LEAST_RTT_MS, rttMs);
-    this.rtt.onSample(this.#ack.rttMs, now);
+    this.#noteRtt(this.#ack.rttMs, now);
   }
 
   #advance(position: number, tellsDuplicate: boolean, now: number): void {

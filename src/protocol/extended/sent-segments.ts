@@ -32,7 +32,8 @@ export interface DeliveryListener {
   onDelivered(segment: SentSegment): void;
 }
 
-const INITIAL_CAPACITY = 64;
+/** A power of two, small: most connections are quiet, and a busy one grows it in a moment. */
+const INITIAL_CAPACITY = 8;
 
 /**
  * The scoreboard (RFC 6675 section 3): every segment between SND.UNA and SND.NXT, by position in a ring of reused records,

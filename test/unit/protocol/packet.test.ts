@@ -24,7 +24,12 @@ describe("the header", () => {
     const header = emptyHeader();
     encodeHeader(out, 0xffffffff, 0x80000000, 0xffff, SYN);
     expect(decodeHeader(out, header)).toBe(true);
-    expect(header).toMatchObject({ sequence: 0xffffffff, acknowledgement: 0x80000000, connectionId: 0xffff, flags: SYN });
+    expect(header).toMatchObject({
+      sequence: 0xffffffff,
+      acknowledgement: 0x80000000,
+      connectionId: 0xffff,
+      flags: SYN,
+    });
   });
 
   test("ignores the 13 unused bits", () => {
