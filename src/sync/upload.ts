@@ -18,7 +18,7 @@ export interface Base {
   readonly list: ChunkList;
 }
 
-const COPY_BYTES = 1024 * 1024;
+const COPY_BYTES = 512 * 1024;
 
 /**
  * Writes and hashes in the order of the calls, each waiting for the one before. After an error every later step
@@ -70,13 +70,7 @@ export class Upload {
       return this.#then(() => Promise.reject(new SyncError("ERR_CHECKSUM", "there are no such chunks")));
     }
     return this.#then(async () => {
-      const buffer = Buffer.allocUnsafe(Math.min(end - start, COPY_BYTES));
-      for (let at = start; at < end; ) {
-        const { bytesRead } = await read(fd, buffer, 0, Math.min(buffer.length, end - at), at);
-        if (bytesRead === 0) throw new SyncError("ERR_CHECKSUM", "the older version has become shorter");
-        await this.#append(buffer.subarray(0, bytesRead));
-        at += bytesRead;
-      }
+      await this.#copyBytes(fd, start, end);
       for (let i = first; i < first + count; i++) this.#chunks?.push(chunkRecord(list.length(i), list.hash(i)));
     });
   }
@@ -132,10 +126,28 @@ export class Upload {
     return next;
   }
 
+  /** While one block is being hashed and written, the next one is read. */
+  async #copyBytes(fd: number, start: number, end: number): Promise<void> {
+    let [block, other] = [Buffer.allocUnsafe(COPY_BYTES), Buffer.allocUnsafe(COPY_BYTES)];
+    const fill = async (into: Buffer, at: number): Promise<Buffer> => {
+      const bytes = Math.min(COPY_BYTES, end - at);
+      const { bytesRead } = bytes > 0 ? await read(fd, into, 0, bytes, at) : { bytesRead: 0 };
+      return into.subarray(0, bytesRead);
+    };
+    let ready = await fill(block, start);
+    for (let at = start; at < end; [block, other] = [other, block]) {
+      if (ready.length === 0) throw new SyncError("ERR_CHECKSUM", "the older version has become shorter");
+      at += ready.length;
+      [ready] = await Promise.all([fill(other, at), this.#append(ready)]);
+    }
+  }
+
   async #append(content: Uint8Array): Promise<void> {
-    this.#hash.update(content);
     for (let done = 0; done < content.length; ) {
-      const { bytesWritten } = await write(this.#incoming.fd, content, done, content.length - done, this.#written);
+      const writing = write(this.#incoming.fd, content, done, content.length - done, this.#written);
+      // The system writes while we hash.
+      if (done === 0) this.#hash.update(content);
+      const { bytesWritten } = await writing;
       done += bytesWritten;
       this.#written += bytesWritten;
     }
