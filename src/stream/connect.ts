@@ -13,7 +13,8 @@ import { type DatagramSocket, openConnected, type Tier } from "./datagram/index.
 import { type DatagramPort, Driver } from "./driver.js";
 import { ConfundoError, checkPort, lookupError } from "./errors.js";
 import { extendedOptions, transmissionBytes } from "./extended.js";
-import { type AddressInfo, ConfundoSocket, type SocketOptions } from "./socket.js";
+import { ConfundoSocket } from "./socket.js";
+import type { AddressInfo, SocketOptions } from "./socket-options.js";
 
 export interface ConnectOptions extends SocketOptions {
   readonly port: number;

@@ -7,7 +7,7 @@ import {
   MAX_BURST_BYTES,
   MAX_DATAGRAM_BYTES,
 } from "../protocol/index.js";
-import type { SocketOptions } from "./socket.js";
+import type { SocketOptions } from "./socket-options.js";
 
 const UINT32 = 0x1_0000_0000;
 const pool = new Uint32Array(256);

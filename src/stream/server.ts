@@ -15,7 +15,8 @@ import { type DatagramSocket, openShared, type SharedDatagramSocket, type Tier }
 import { type ConnectionOwner, type DatagramPort, Driver } from "./driver.js";
 import { bindError, ConfundoError, checkPort, throwLater } from "./errors.js";
 import { extendedOptions, transmissionBytes } from "./extended.js";
-import { type AddressInfo, ConfundoSocket, type SocketOptions } from "./socket.js";
+import { ConfundoSocket } from "./socket.js";
+import type { AddressInfo, SocketOptions } from "./socket-options.js";
 
 /** From this many bytes either way on, a connection of the extended edition is worth a UDP socket of its own. */
 const BULK_BYTES = 256 * 1024;

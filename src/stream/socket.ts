@@ -2,17 +2,15 @@ import { isIPv6 } from "node:net";
 import { Duplex, type DuplexOptions } from "node:stream";
 import {
   type Connection,
-  type ConnectionStats,
-  type ControllerName,
   type EditionName,
   EXTENDED_SILENCE_TIMEOUT_MS,
   editionNamed,
   Signal,
 } from "../protocol/index.js";
-import type { Clock, Timer } from "./clock.js";
-import type { Tier } from "./datagram/index.js";
+import type { Timer } from "./clock.js";
 import type { ConnectionOwner, Driver } from "./driver.js";
 import { abortError, connectionError, throwLater } from "./errors.js";
+import type { AddressInfo, SocketParts, SocketStats } from "./socket-options.js";
 
 /** How often a silent connection with keep-alive asks for a sign of life: three tries within the 10 s of silence. */
 const KEEP_ALIVE_MS = 3000;
@@ -21,61 +19,6 @@ const KEEP_ALIVE_MS = 3000;
 const NOTHING = new Uint8Array(0);
 
 type WriteCallback = (error: Error | null | undefined) => void;
-
-export interface AddressInfo {
-  address: string;
-  family: "IPv4" | "IPv6";
-  port: number;
-}
-
-/** What both `connect` and a server decide about a socket. */
-export interface SocketOptions {
-  /**
-   * Keep the writing side open when the peer has ended. Default false: the socket ends itself, as in `node:net`.
-   */
-  readonly allowHalfOpen?: boolean | undefined;
-  /**
-   * Ask a silent peer for a sign of life every 3 s, so that an idle connection lives on. Default false. The extended edition
-   * always does.
-   */
-  readonly keepAlive?: boolean | undefined;
-  /** Send small writes at once instead of gathering them while something is in flight (Nagle). Default false. */
-  readonly noDelay?: boolean | undefined;
-  /**
-   * The extended edition: true offers it to, or accepts it from, whoever speaks it, and falls back to the classic edition
-   * otherwise; `required` fails instead of falling back; false speaks classic only. Default true.
-   */
-  readonly extended?: boolean | "required" | undefined;
-  /** Congestion control of the extended edition. Default `bbr`. */
-  readonly congestion?: ControllerName | undefined;
-  /** The highest way to move datagrams that may be used: see docs/architecture.md. Default `auto`. */
-  readonly tier?: Tier | "auto" | undefined;
-  /** The largest datagram to try, in bytes of UDP payload. Default: what the network interface takes. */
-  readonly maxDatagramBytes?: number | undefined;
-  /** @internal Default: the system's. */
-  readonly clock?: Clock | undefined;
-}
-
-/** @internal What a socket is made from. */
-export interface SocketParts extends SocketOptions {
-  readonly connection: Connection;
-  readonly driver: Driver;
-  /** False: nothing is expected from the peer but its FIN. */
-  readonly readable: boolean;
-  /** Emit `close` only after FIN-WAIT instead of leaving that to the background. */
-  readonly foregroundFinWait: boolean;
-  readonly host: string;
-  readonly port: number;
-  /** What the kernel said of the peer, if it did. */
-  readonly kernelHint: () => NodeJS.ErrnoException | null;
-  readonly localAddress: () => AddressInfo | null;
-  readonly currentTier: () => Tier;
-}
-
-export interface SocketStats extends ConnectionStats {
-  /** How datagrams reach the kernel: `dgram`, `descriptor` or `segmented`. */
-  readonly tier: Tier;
-}
 
 /**
  * A Confundo connection as a Node `Duplex`, with the properties, methods and events of `net.Socket`.
