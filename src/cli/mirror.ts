@@ -17,6 +17,8 @@ export interface MirrorCommandOptions {
   readonly allowMassDelete?: boolean;
   readonly ignore?: readonly string[];
   readonly gitignore?: boolean;
+  /** Bytes a second. */
+  readonly bandwidth?: number;
   readonly deleteIgnored?: boolean;
 }
 
@@ -49,6 +51,7 @@ export async function mirror(operands: readonly string[], options: MirrorCommand
     allowMassDelete: options.allowMassDelete ?? false,
     ignore: patterns,
     gitignore: options.gitignore ?? false,
+    ...(options.bandwidth === undefined ? {} : { bandwidth: options.bandwidth }),
     deleteIgnored: options.deleteIgnored ?? false,
   });
   await lastValueFrom(events.pipe(tap({ next: show, finalize: () => display.end() }), takeUntil(stop)), {

@@ -29,6 +29,21 @@ export function editionOption(): Option {
     });
 }
 
+/** Parses bytes a second: a number with K, M or G (of 1024) behind it. */
+export function parseRate(value: string): number {
+  const [, number = "", unit = ""] = /^(\d+(?:\.\d+)?)([KMG]?)$/i.exec(value) ?? [];
+  const rate = Math.round(Number(number) * 1024 ** " KMG".indexOf(unit === "" ? " " : unit.toUpperCase()));
+  if (number === "" || rate < LEAST_RATE) {
+    throw new UsageError(
+      `${shownPath(value)} is not a bandwidth: that is bytes a second, such as 500K or 5M, and at least ${LEAST_RATE}.`,
+    );
+  }
+  return rate;
+}
+
+/** Below this the signs of life alone would not get through in time. */
+const LEAST_RATE = 256;
+
 /** Gathers a repeatable option's values. */
 export function gather(value: string, before: string[] | undefined): string[] {
   return [...(before ?? []), value];

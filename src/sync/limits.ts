@@ -138,6 +138,13 @@ export const INDEX_FLUSH_MS = 500;
 /** An index is made anew when more than half of it and this many more records are about nothing. */
 export const INDEX_SPARE_RECORDS = 4096;
 
+// Bandwidth.
+
+/** What a limited sender passes on in one go. */
+export const SLICE_BYTES: number = 16 * KIB;
+/** What it has not sent for so long may follow at once. */
+export const MAX_BURST_MS = 100;
+
 // Being careful.
 
 /** Losing up to this many files is never asked about; more is when they are more than half. */

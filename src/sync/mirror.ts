@@ -41,6 +41,7 @@ import {
 } from "./limits.js";
 import { type PushOptions, pushTo } from "./push.js";
 import { type Backoff, reconnecting, session } from "./session.js";
+import { throttle } from "./throttle.js";
 import { everything, type Hint, watchFolder } from "./watch.js";
 
 export interface MirrorOptions {
@@ -87,6 +88,8 @@ export interface MirrorOptions {
   readonly index?: string;
   /** Shown to people who find the mirror busy; default HOST:FOLDER. */
   readonly label?: string;
+  /** Send no more bytes a second than this. Default: as many as there is room for. */
+  readonly bandwidth?: number;
   readonly pingMs?: number;
   readonly silenceMs?: number;
   /** Instead of {@link watchFolder}. */
@@ -112,7 +115,7 @@ export function mirror(folder: string, options: MirrorOptions): Observable<Mirro
     const caution = new Caution(options.allowMassDelete);
     const identity = identify(source, options);
     const index = indexOf(identity.clientId, options);
-    const mirrored = session(identity, options, (remote) =>
+    const mirrored = session(identity, throttled(options), (remote) =>
       hints(source, changes, options).pipe(pushTo(remote, { ...pushOptions(options, ignore), caution, ...index })),
     );
     return mirrored.pipe(
@@ -226,6 +229,12 @@ function indexOf(clientId: string, { name, index }: MirrorOptions): { index?: In
     process.emitWarning(`The index ${index} cannot be written, so the next run compares anew: ${error.message}`);
   };
   return { index: new IndexFile(index, `${clientId}\0${name}`, warn) };
+}
+
+function throttled(options: MirrorOptions): MirrorOptions {
+  const { bandwidth, connect } = options;
+  if (bandwidth === undefined) return options;
+  return { ...options, connect: async (signal) => throttle(await connect(signal), bandwidth) };
 }
 
 function realFolder(folder: string): string {
