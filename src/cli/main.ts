@@ -82,6 +82,13 @@ function program(): Command {
     .action(async (_folder, _address, options, command) => (await import("./mirror.js")).mirror(command.args, options));
 
   root
+    .command("doctor")
+    .description("look for what could keep a folder from being mirrored")
+    .argument("<folder>", "the folder to look at")
+    .argument("[address]", "confundo://HOST:PORT/NAME: also see whether the server answers")
+    .action(async (folder, address) => (await import("./doctor.js")).doctor(folder, address));
+
+  root
     .command("explain")
     .description("say whether a path is mirrored, and which ignore rule decides")
     .argument("<folder>", "the folder that is mirrored")

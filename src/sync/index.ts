@@ -3,6 +3,7 @@ export { Caution, type Intent, type Judgement } from "./careful.js";
 export type { Comparison, DirectoryEntry, Entry, FileEntry, Kind, SymlinkEntry } from "./entry.js";
 export { type Failure, type Losses, SyncError, type SyncErrorCode } from "./errors.js";
 export type { MirrorEvent, PushEvent, Step, SyncedSummary } from "./events.js";
+export { examine, type Finding } from "./examine.js";
 export {
   CONFUNDOIGNORE,
   GITIGNORE,

@@ -1,0 +1,36 @@
+import { once } from "node:events";
+import { connect } from "../index.js";
+import { examine, type Finding } from "../sync/index.js";
+import { parseAddress } from "./address.js";
+import { describe, shownPath } from "./report.js";
+
+const SIGNS: Record<Finding["level"], string> = { ok: "ok      ", warning: "warning ", problem: "PROBLEM " };
+
+/** Looks for what could keep a folder from being mirrored. Fails when it finds something that would. */
+export async function doctor(folder: string, address: string | undefined): Promise<void> {
+  const where = address === undefined ? undefined : parseAddress(address);
+  const findings = await examine(folder);
+  if (where !== undefined) findings.push(await reach(where.host, where.port));
+  for (const { level, message, paths, count } of findings) {
+    process.stdout.write(`${SIGNS[level]} ${message}\n`);
+    for (const path of paths) process.stdout.write(`           ${shownPath(path)}\n`);
+    if (count > paths.length) process.stdout.write(`           … and ${count - paths.length} more\n`);
+  }
+  const problems = findings.filter(({ level }) => level === "problem").length;
+  if (problems > 0) throw new Error(`${problems} of the above would keep something from being mirrored.`);
+}
+
+/** Whether somebody answers there; the mirror itself is left alone. */
+async function reach(host: string, port: number): Promise<Finding> {
+  const start = performance.now();
+  const socket = connect({ host, port, noDelay: true });
+  try {
+    await once(socket, "connect");
+    const ms = Math.round(performance.now() - start);
+    return { level: "ok", message: `${host}:${port} answers in ${ms} ms`, paths: [], count: 0 };
+  } catch (error) {
+    return { level: "problem", message: describe(error), paths: [], count: 0 };
+  } finally {
+    socket.on("error", () => {}).destroy();
+  }
+}
