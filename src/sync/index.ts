@@ -16,6 +16,7 @@ export {
 } from "./ignore.js";
 export { defaultIndexPath, IndexFile } from "./index-file.js";
 export { type MirrorOptions, mirror } from "./mirror.js";
+export { type MoveOptions, planWithMoves } from "./moves.js";
 export {
   type Entries,
   type Operation,
