@@ -6,6 +6,8 @@ export interface DisplayOptions {
   /** One summary line and nothing else. */
   readonly once: boolean;
   readonly dryRun: boolean;
+  /** Begins each line, where several mirrors write. */
+  readonly label?: string;
 }
 
 /** A round of at most so many steps is told path by path; a larger one by its sum. */
@@ -103,14 +105,18 @@ export class Display {
     this.#synced = true;
   }
 
+  #label(): string {
+    return this.#options.label === undefined ? "" : `${shownPath(this.#options.label)}: `;
+  }
+
   #say(line: string): void {
     this.#progress.clear();
-    process.stdout.write(`${line}\n`);
+    process.stdout.write(`${this.#label()}${line}\n`);
   }
 
   #note(line: string): void {
     this.#progress.clear();
-    process.stderr.write(`${escaped(line)}\n`);
+    process.stderr.write(`${this.#label()}${escaped(line)}\n`);
   }
 }
 

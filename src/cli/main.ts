@@ -66,8 +66,8 @@ function program(): Command {
   root
     .command("mirror")
     .description("keep a folder mirrored to a server, and follow its changes")
-    .argument("<folder>", "the folder to mirror")
-    .argument("<address>", "confundo://HOST:PORT/NAME")
+    .argument("[folder]", "the folder to mirror; without one, those in confundo.json here")
+    .argument("[address]", "confundo://HOST:PORT/NAME")
     // What else is there are patterns for --ignore, which takes several.
     .allowExcessArguments()
     .option("--once", "end as soon as the destination equals the folder")

@@ -1,12 +1,13 @@
 import { once } from "node:events";
 import { realpathSync } from "node:fs";
-import { opendir } from "node:fs/promises";
+import { opendir, readFile } from "node:fs/promises";
 import { fromEvent, lastValueFrom, merge, takeUntil, tap } from "rxjs";
 import { type ConfundoSocket, connect } from "../index.js";
 import { defaultIndexPath, type MirrorEvent, mirror as mirrorFolder } from "../sync/index.js";
 import { parseAddress } from "./address.js";
+import { CONFIG_FILE, type MirrorConfig, parseConfig } from "./config.js";
 import { Display } from "./display.js";
-import { shownPath, UsageError } from "./report.js";
+import { printError, shownPath, UsageError } from "./report.js";
 
 export interface MirrorCommandOptions {
   readonly once?: boolean;
@@ -25,15 +26,56 @@ export interface MirrorCommandOptions {
 /** How long the server is given to hear that we take our leave. Without, it finds out by our silence. */
 const LEAVE_MS = 1000;
 
-/** Mirrors a folder and follows it, until a signal ends that. */
+/** Mirrors a folder and follows it, until a signal ends that; without one, the folders of the configuration file. */
 export async function mirror(operands: readonly string[], options: MirrorCommandOptions): Promise<void> {
+  if (operands.length === 0) return mirrorAll(await readConfig(), options);
   const { folder, address, patterns } = sortOperands(operands, options.ignore);
+  if (address === "") throw new UsageError(`Where is ${shownPath(folder)} to be mirrored? Give an address, too.`);
+  await mirrorOne(folder, address, { ...options, ignore: patterns }, {});
+}
+
+async function readConfig(): Promise<MirrorConfig[]> {
+  const text = await readFile(CONFIG_FILE, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw error;
+    throw new UsageError(`Give a folder and an address, or write them into ${CONFIG_FILE} here.`);
+  });
+  return parseConfig(text, CONFIG_FILE);
+}
+
+/** Each goes on whatever becomes of the others. What the command line says holds for all of them. */
+async function mirrorAll(configs: readonly MirrorConfig[], options: MirrorCommandOptions): Promise<void> {
+  const several = configs.length > 1;
+  const running = configs.map(async (config) => {
+    const { folder, address } = config;
+    const ignore = [...(config.ignore ?? []), ...(options.ignore ?? [])];
+    const both = { ...config, ...options, delete: options.delete && (config.delete ?? true), ignore };
+    try {
+      await mirrorOne(folder, address, both, several ? { label: parseAddress(address).name } : {});
+      return true;
+    } catch (error) {
+      if (!several) throw error;
+      printError(error);
+      return false;
+    }
+  });
+  const failed = (await Promise.all(running)).filter((done) => !done).length;
+  if (failed > 0) throw new Error(`${failed} of ${configs.length} mirrors failed.`);
+}
+
+/** `label` tells the lines of several mirrors apart. */
+async function mirrorOne(
+  folder: string,
+  address: string,
+  options: MirrorCommandOptions,
+  { label }: { readonly label?: string },
+): Promise<void> {
   const { host, port, name } = parseAddress(address);
   await requireFolder(folder);
   const { once = false, dryRun = false } = options;
-  const display = new Display({ once, dryRun });
+  const display = new Display({ once, dryRun, ...(label === undefined ? {} : { label }) });
   const show = (event: MirrorEvent) => {
-    if (options.json) process.stdout.write(`${JSON.stringify(event)}\n`);
+    if (options.json)
+      process.stdout.write(`${JSON.stringify(label === undefined ? event : { ...event, mirror: label })}\n`);
     else display.show(event);
   };
   let socket: ConfundoSocket | null = null;
@@ -49,7 +91,7 @@ export async function mirror(operands: readonly string[], options: MirrorCommand
     dryRun,
     delete: options.delete,
     allowMassDelete: options.allowMassDelete ?? false,
-    ignore: patterns,
+    ignore: options.ignore ?? [],
     gitignore: options.gitignore ?? false,
     ...(options.bandwidth === undefined ? {} : { bandwidth: options.bandwidth }),
     deleteIgnored: options.deleteIgnored ?? false,
