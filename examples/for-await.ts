@@ -25,9 +25,11 @@ Readable.from(numbers()).pipe(socket);
 await once(socket, "finish");
 console.log(`every byte acknowledged: ${socket.stats.bytesAcknowledged === socket.bytesWritten}`);
 
-// Reading can stop in the middle: leaving the loop destroys the socket. The classic protocol cannot tell the other side,
-// which gives up after 10 s of silence; unref() lets this program end before.
-const endless = createServer((peer) => Readable.from(numbers()).pipe(peer.unref()));
+// Reading can stop in the middle: leaving the loop destroys the socket, and the other side is told at once.
+const endless = createServer((peer) => {
+  Readable.from(numbers()).pipe(peer);
+  peer.on("error", (error: NodeJS.ErrnoException) => console.log(`told: ${error.code}`));
+});
 endless.listen(0, "127.0.0.1");
 await once(endless, "listening");
 const reader = connect({ port: endless.address()?.port ?? 0, host: "127.0.0.1" });
@@ -36,4 +38,4 @@ for await (const chunk of reader) {
   break;
 }
 console.log(`destroyed: ${reader.destroyed}`);
-endless.unref().close();
+endless.close();

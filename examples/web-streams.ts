@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { Duplex } from "node:stream";
 import { connect, createServer } from "confundo";
 
-// The server shouts back what it hears.
-const server = createServer((socket) => {
+// The server shouts back what it hears, also what it hears last.
+const server = createServer({ allowHalfOpen: true }, (socket) => {
   const shout = new TransformStream<string, string>({
     transform: (text, controller) => controller.enqueue(text.toUpperCase()),
   });

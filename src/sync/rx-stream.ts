@@ -1,5 +1,5 @@
 import { type Duplex, finished } from "node:stream";
-import { concatMap, defer, Observable, type ObservableInput, type OperatorFunction, of, type Subscription } from "rxjs";
+import { defer, Observable, type ObservableInput, type OperatorFunction, of, type Subscription } from "rxjs";
 
 /**
  * What a socket (any `Duplex`) receives, chunk by chunk, until the peer's end. Unsubscribing before that destroys it.
@@ -56,20 +56,48 @@ export function toSocket(socket: Duplex): OperatorFunction<Uint8Array | string, 
   return (source) =>
     new Observable((subscriber) => {
       let bytes = 0;
+      let ended = false;
+      let full = false;
+      let taken = 0;
+      const queue: (Uint8Array | string)[] = [];
       const forget = finished(socket, { readable: false }, (error) => {
         if (error) subscriber.error(error);
         else subscriber.complete();
       });
-      const writing = source.pipe(concatMap((chunk) => writeTo(socket, chunk))).subscribe({
-        next: (length) => {
-          bytes += length;
-          subscriber.next(bytes);
+      const takenUp = (chunk: Uint8Array | string) => {
+        bytes += Buffer.byteLength(chunk);
+        subscriber.next(bytes);
+      };
+      // A loop and not one operator in another: a thousand chunks that find room at once must not nest a thousand calls.
+      const pump = () => {
+        while (!full && taken < queue.length && !subscriber.closed) {
+          const chunk = queue[taken++] as Uint8Array | string;
+          full = !socket.write(chunk);
+          if (!full) takenUp(chunk);
+          else socket.once("drain", () => drained(chunk));
+        }
+        if (taken < queue.length) return;
+        taken = queue.length = 0;
+        if (ended && !full) socket.end();
+      };
+      const drained = (chunk: Uint8Array | string) => {
+        full = false;
+        takenUp(chunk);
+        pump();
+      };
+      const writing = source.subscribe({
+        next: (chunk) => {
+          queue.push(chunk);
+          if (queue.length === taken + 1) pump();
         },
         error: (error) => {
           destroyQuietly(socket, error);
           subscriber.error(error);
         },
-        complete: () => socket.end(),
+        complete: () => {
+          ended = true;
+          if (queue.length === 0 && !full) socket.end();
+        },
       });
       return () => {
         forget();

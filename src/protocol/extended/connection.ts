@@ -389,7 +389,7 @@ export class ExtendedConnection implements Connection {
       segment = sender.next(room, now);
     }
     if (segment === null && !receiver.ackDue && !this.#pingDue) {
-      if (!sender.holdsBack || this.#askedAt === sender.sndNxt) return 0;
+      if (!sender.holdsBack || this.#askedAt >= sender.sndUna) return 0;
       // What waits for an acknowledgement to be joined by more need not wait for the peer's timer too.
       this.#askedAt = sender.sndNxt;
       this.#pingDue = true;
