@@ -24,9 +24,9 @@ type WriteCallback = (error: Error | null | undefined) => void;
  * A Confundo connection as a Node `Duplex`, with the properties, methods and events of `net.Socket`.
  *
  * Backpressure is the congestion window: `write()` returns false as soon as the bytes accepted and not yet acknowledged
- * (`writableLength`) reach `cwnd` (`writableHighWaterMark`), and `drain` comes when the window has room again, and once
- * more when it is empty, as Node's own streams mean by it (`node:http` waits for that). `finish` means that the peer has
- * acknowledged every byte and the FIN.
+ * (`writableLength`) reach `writableHighWaterMark`, which is `cwnd`, or twice that in the extended edition. `drain` comes
+ * when the window has room again, and once more when it is empty, as Node's own streams mean by it (`node:http` waits for
+ * that). `finish` means that the peer has acknowledged every byte and the FIN.
  *
  * Events: `lookup`, `connect`, `ready`, `data`, `end`, `drain`, `finish`, `timeout`, `error` (a {@link ConfundoError}),
  * `close` (hadError).
