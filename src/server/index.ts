@@ -1,4 +1,6 @@
 /** The mirrors' home. */
+export type * from "./auth/types.js";
+export type * from "./database/types.js";
 export { type HomeEvent, MirrorHome, type MirrorHomeOptions } from "./home.js";
 export { mirrorNameProblem } from "./name.js";
 export { type ServeOptions, type Serving, serve } from "./serve.js";

@@ -1,0 +1,65 @@
+/** The authentication service: who somebody is, and what they may do. The only one that sees codes, tokens and passwords. */
+import type { Access, Device, Invitation, Role, Token, User } from "../database/types.js";
+
+/** Who acts. What follows from it is asked of {@link Auth.may}. */
+export type Principal =
+  | { readonly kind: "device"; readonly id: string; readonly name: string; readonly role: Role }
+  | {
+      readonly kind: "user";
+      readonly id: string;
+      readonly name: string;
+      readonly role: Role;
+      /** The token it came with; its scopes narrow what the user may do. */
+      readonly token: Token;
+    }
+  /** Who runs programs beside the data, as the command line does. */
+  | { readonly kind: "local" };
+
+export interface Peer {
+  /** IP address, for rate limits and the audit log. */
+  readonly address: string;
+}
+
+export interface Invited {
+  readonly invitation: Invitation;
+  /** 128 bits, base64url: told once. */
+  readonly code: string;
+}
+
+/** Refusals reject with an `AuthError`: ERR_UNAUTHENTICATED, ERR_FORBIDDEN, ERR_RATE_LIMITED, ERR_CODE (used, expired, unknown). */
+export interface Auth {
+  /** The device behind a pinned key. Rejects where it is unknown or revoked. */
+  device(pin: string, peer: Peer): Promise<Principal & { kind: "device" }>;
+  /** Uses an invitation up and makes the device known (or gives a known one the folder, too). */
+  pair(code: string, device: { name: string; pin: string }, peer: Peer): Promise<Principal & { kind: "device" }>;
+  /** A name and a password for a session token (256 bits, base64url, told once). */
+  login(
+    name: string,
+    password: string,
+    peer: Peer,
+  ): Promise<{ token: string; principal: Principal & { kind: "user" } }>;
+  logout(token: string): Promise<void>;
+  /** Of a session or an API token. */
+  authenticate(token: string, peer: Peer): Promise<Principal & { kind: "user" }>;
+  may(who: Principal, folder: string, access: Access): Promise<boolean>;
+  /** The folders that somebody may read; null: all. */
+  folders(who: Principal): Promise<ReadonlyMap<string, Access> | null>;
+
+  // What administrators do. Each is audited with its actor, and each rejects with ERR_FORBIDDEN for others.
+  invite(who: Principal, what: { folder: string | null; access: Access; expiresInMs: number }): Promise<Invited>;
+  invitations(who: Principal): Promise<Invitation[]>;
+  devices(who: Principal): Promise<Device[]>;
+  /** By id, by name where one device has it. Its connections end at once: event `device.revoked` with `{ id }`. */
+  revoke(who: Principal, device: string): Promise<Device>;
+  users(who: Principal): Promise<User[]>;
+  addUser(who: Principal, user: { name: string; password: string; role: Role }): Promise<User>;
+  /** Also by the user itself. Ends its sessions. */
+  setPassword(who: Principal, name: string, password: string): Promise<void>;
+  removeUser(who: Principal, name: string): Promise<void>;
+  createToken(
+    who: Principal,
+    token: { user: string; name: string; scopes: Token["scopes"]; expiresInMs: number | null },
+  ): Promise<{ token: string; record: Token }>;
+  tokens(who: Principal): Promise<Token[]>;
+  revokeToken(who: Principal, id: string): Promise<void>;
+}

@@ -1,0 +1,281 @@
+/**
+ * The database service: what the mirror's home knows. One interface over SQLite and PostgreSQL; nobody else writes SQL.
+ *
+ * Times are milliseconds since 1970, ids are opaque strings made by the service unless given, hashes are lower-case hex.
+ * Every method rejects with a `DatabaseError` where the database cannot be reached or used.
+ */
+import type { Observable } from "rxjs";
+
+export type Role = "admin" | "user";
+export type Access = "read" | "write";
+
+export interface User {
+  readonly id: string;
+  readonly name: string;
+  readonly role: Role;
+  /** PHC string. */
+  readonly passwordHash: string;
+  readonly createdAt: number;
+}
+
+/** A program with an Ed25519 key of its own. */
+export interface Device {
+  readonly id: string;
+  /** For people: its host's name unless it says otherwise. */
+  readonly name: string;
+  /** SHA-256 of the public key's SubjectPublicKeyInfo, base64url. */
+  readonly pin: string;
+  /** An admin device may write every folder, and make new ones. */
+  readonly role: Role;
+  readonly createdAt: number;
+  readonly lastSeenAt: number | null;
+  readonly revokedAt: number | null;
+}
+
+/** What a device or a user may do with a folder. Admins need none. */
+export interface Grant {
+  readonly subject: "device" | "user";
+  readonly subjectId: string;
+  readonly folder: string;
+  readonly access: Access;
+}
+
+/** A one-time code that pairs a device. `folder` null: any folder, as an administrator. */
+export interface Invitation {
+  readonly id: string;
+  /** SHA-256 of the code, hex. */
+  readonly codeHash: string;
+  readonly folder: string | null;
+  readonly access: Access;
+  readonly createdAt: number;
+  readonly expiresAt: number;
+  readonly usedAt: number | null;
+  readonly usedBy: string | null;
+}
+
+/** `folder` null: all folders. `api` kind is made by hand, `session` by a login. */
+export interface Token {
+  readonly id: string;
+  readonly kind: "api" | "session";
+  readonly name: string;
+  readonly userId: string;
+  /** SHA-256 of the token, hex. */
+  readonly hash: string;
+  readonly scopes: readonly { readonly folder: string | null; readonly access: Access }[];
+  readonly createdAt: number;
+  readonly expiresAt: number | null;
+  readonly revokedAt: number | null;
+  readonly lastUsedAt: number | null;
+}
+
+export interface Folder {
+  readonly name: string;
+  readonly createdAt: number;
+  readonly quotaBytes: number | null;
+  readonly files: number;
+  readonly bytes: number;
+  /** Bytes that kept versions take, each content once. */
+  readonly versionBytes: number;
+  readonly changedAt: number | null;
+  /** Root hash at the last time the folder was in step with its client, hex. */
+  readonly rootHash: string | null;
+}
+
+export type FileKind = "file" | "directory" | "link";
+
+/** An entry of a folder as it is now. */
+export interface FileRecord {
+  readonly folder: string;
+  readonly path: string;
+  readonly kind: FileKind;
+  readonly size: number;
+  readonly mode: number;
+  readonly mtimeNs: bigint;
+  /** Of files; null while it is not known. */
+  readonly sha256: string | null;
+  /** Of links. */
+  readonly target: string | null;
+  /** Counts from 1 for each path. */
+  readonly version: number;
+  readonly storedAt: number;
+}
+
+/** What a path was before it was replaced or deleted. Its content is kept by its sha256. */
+export interface Version extends FileRecord {
+  readonly endedAt: number;
+  readonly why: "replaced" | "deleted";
+}
+
+export interface Transfer {
+  readonly id: string;
+  readonly folder: string;
+  readonly device: string | null;
+  readonly path: string;
+  readonly bytes: number;
+  readonly startedAt: number;
+  readonly endedAt: number;
+  readonly outcome: "stored" | "failed";
+  readonly code: string | null;
+}
+
+/** Who did what to what. Never changed or deleted by the program but by age. */
+export interface AuditEntry {
+  readonly id: number;
+  readonly at: number;
+  /** `user:NAME`, `device:NAME`, `local` (the command line beside the data) or `anonymous`. */
+  readonly actor: string;
+  /** Such as `login`, `device.pair`, `device.revoke`, `restore`. */
+  readonly action: string;
+  readonly target: string | null;
+  readonly outcome: "ok" | "refused";
+  /** Of the peer, where there is one. */
+  readonly address: string | null;
+  readonly detail: string | null;
+}
+
+/**
+ * Something that happened, numbered without gaps being promised, in the order in which it became visible. The log is the bus between processes: the
+ * command line appends `device.revoked`, and the running server hears of it. Kept for a bounded time and number.
+ */
+export interface LoggedEvent {
+  readonly id: number;
+  readonly at: number;
+  /** Such as `file.stored`, `file.deleted`, `folder.settled`, `device.revoked`, `grants.changed`, `session.opened`. */
+  readonly type: string;
+  readonly folder: string | null;
+  /** Plain JSON. */
+  readonly data: unknown;
+}
+
+export interface Page {
+  /** At most this many, 1 to 1000. */
+  readonly limit: number;
+  /** Only what comes after this one: a path, an id or a name, whatever the list is ordered by. */
+  readonly after?: string;
+}
+
+/** One change of the file tables. Batched by the caller or the service; order within a folder is kept. */
+export type FileChange =
+  | ({ readonly do: "put" } & Omit<FileRecord, "version" | "storedAt">)
+  | { readonly do: "remove"; readonly folder: string; readonly path: string }
+  /** A file or a whole tree; versions stay with the old path. */
+  | { readonly do: "move"; readonly folder: string; readonly from: string; readonly path: string };
+
+export interface Users {
+  create(user: { name: string; role: Role; passwordHash: string }): Promise<User>;
+  byName(name: string): Promise<User | undefined>;
+  byId(id: string): Promise<User | undefined>;
+  list(): Promise<User[]>;
+  setPassword(id: string, passwordHash: string): Promise<void>;
+  /** With its tokens and grants. */
+  remove(id: string): Promise<void>;
+}
+
+export interface Devices {
+  create(device: { name: string; pin: string; role: Role }): Promise<Device>;
+  byPin(pin: string): Promise<Device | undefined>;
+  byId(id: string): Promise<Device | undefined>;
+  list(): Promise<Device[]>;
+  seen(id: string, at: number): Promise<void>;
+  /** False where there is none, or it is revoked already. */
+  revoke(id: string, at: number): Promise<boolean>;
+}
+
+export interface Grants {
+  set(grant: Grant): Promise<void>;
+  remove(grant: Omit<Grant, "access">): Promise<void>;
+  of(subject: Grant["subject"], subjectId: string): Promise<Grant[]>;
+}
+
+export interface Invitations {
+  create(invitation: Omit<Invitation, "id" | "usedAt" | "usedBy">): Promise<Invitation>;
+  list(): Promise<Invitation[]>;
+  /** Uses the code up, in one step: of two that come at once, one gets it. */
+  take(codeHash: string, at: number): Promise<Invitation | undefined>;
+  usedBy(id: string, deviceId: string): Promise<void>;
+  remove(id: string): Promise<void>;
+}
+
+export interface Tokens {
+  create(token: Omit<Token, "id" | "revokedAt" | "lastUsedAt">): Promise<Token>;
+  byHash(hash: string): Promise<Token | undefined>;
+  list(userId?: string): Promise<Token[]>;
+  used(id: string, at: number): Promise<void>;
+  revoke(id: string, at: number): Promise<boolean>;
+}
+
+export interface Folders {
+  /** Makes it where it is missing. */
+  ensure(name: string, quotaBytes?: number | null): Promise<Folder>;
+  byName(name: string): Promise<Folder | undefined>;
+  list(): Promise<Folder[]>;
+  setQuota(name: string, quotaBytes: number | null): Promise<void>;
+  settled(name: string, rootHash: string | null, at: number): Promise<void>;
+}
+
+export interface Files {
+  apply(changes: readonly FileChange[], at: number): Promise<void>;
+  byPath(folder: string, path: string): Promise<FileRecord | undefined>;
+  /** What is directly in `directory` ("" for the top), by name. */
+  list(folder: string, directory: string, page: Page): Promise<FileRecord[]>;
+  /** Everything in the folder, by path. */
+  all(folder: string): AsyncIterable<FileRecord>;
+  /** Whether the tables were left in the middle of something (a kill), so that they are to be made anew from the folder. */
+  unclean(): Promise<string[]>;
+  markUnclean(folder: string): Promise<void>;
+  markClean(folder: string): Promise<void>;
+}
+
+export interface Versions {
+  add(version: Omit<Version, "version">): Promise<void>;
+  /** Newest first; of one path, of everything below a folder (`path` ending in "/"), or of all ("" or undefined). */
+  list(folder: string, path: string | undefined, page: Page): Promise<Version[]>;
+  /** What the path was at that time, also where that is the present entry. Undefined: it was not there. */
+  at(folder: string, path: string, time: number): Promise<Version | FileRecord | undefined>;
+  /** The whole folder as it was at that time, by path. */
+  treeAt(folder: string, time: number): AsyncIterable<Version | FileRecord>;
+  /** Ended before `before`, oldest first, for pruning. */
+  endedBefore(folder: string, before: number, limit: number): Promise<Version[]>;
+  remove(folder: string, versions: readonly { path: string; version: number }[]): Promise<void>;
+  /** Whether any kept version still needs this content. */
+  needs(sha256: string): Promise<boolean>;
+}
+
+export interface Transfers {
+  add(transfers: readonly Omit<Transfer, "id">[]): Promise<void>;
+  /** Newest first. */
+  list(page: Page & { readonly folder?: string }): Promise<Transfer[]>;
+}
+
+export interface Audit {
+  add(entry: Omit<AuditEntry, "id" | "at">): Promise<void>;
+  /** Newest first. */
+  list(page: Page): Promise<AuditEntry[]>;
+}
+
+export interface Events {
+  append(events: readonly Omit<LoggedEvent, "id" | "at">[]): Promise<void>;
+  /** In order; `gone` when some after `id` are not kept any more. */
+  since(id: number, limit: number): Promise<{ readonly events: LoggedEvent[]; readonly gone: boolean }>;
+  last(): Promise<number>;
+  /** Hot: every event from now on, also of other processes (within a quarter of a second), in order, each once. */
+  readonly live$: Observable<LoggedEvent>;
+}
+
+export interface Database {
+  readonly users: Users;
+  readonly devices: Devices;
+  readonly grants: Grants;
+  readonly invitations: Invitations;
+  readonly tokens: Tokens;
+  readonly folders: Folders;
+  readonly files: Files;
+  readonly versions: Versions;
+  readonly transfers: Transfers;
+  readonly audit: Audit;
+  readonly events: Events;
+  /** For `/readyz`: rejects where it does not answer. */
+  ping(): Promise<void>;
+  /** Writes what is batched, and closes. */
+  close(): Promise<void>;
+}
