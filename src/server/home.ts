@@ -93,11 +93,9 @@ export class MirrorHome {
     void settled.then(() => this.#doors.get(key) === settled && this.#doors.delete(key));
     await turn;
     return {
-      storage: new Storage(
-        `${this.dir}/${name}`,
-        `${this.dir}/.confundo/staging/${name}`,
-        `${this.dir}/.confundo/chunks/${name}`,
-      ),
+      storage: new Storage(`${this.dir}/${name}`, `${this.dir}/.confundo/staging/${name}`, {
+        chunks: `${this.dir}/.confundo/chunks/${name}`,
+      }),
       release: () => void (this.#tenants.get(key)?.session === candidate.session && this.#tenants.delete(key)),
     };
   }

@@ -17,6 +17,8 @@ export type SyncErrorCode =
   | "ERR_MIRROR_ROOT"
   | "ERR_REPLACED"
   | "ERR_FOLDER"
+  | "ERR_FORBIDDEN"
+  | "ERR_QUOTA"
   | "ERR_UNSAFE_PATH"
   | "ERR_PATH_BUSY"
   | "ERR_NOT_A_FOLDER"

@@ -4,6 +4,14 @@ export type { Comparison, DirectoryEntry, Entry, FileEntry, Kind, SymlinkEntry }
 export { type Failure, type Losses, SyncError, type SyncErrorCode } from "./errors.js";
 export type { MirrorEvent, PushEvent, Step, SyncedSummary } from "./events.js";
 export { examine, type Finding } from "./examine.js";
+export type {
+  Admission,
+  ReceiveEvent,
+  ReceiveOptions,
+  ReceiveSession,
+  StepEvent,
+  StoredEntry,
+} from "./hosting.js";
 export {
   CONFUNDOIGNORE,
   GITIGNORE,
@@ -27,7 +35,7 @@ export {
   summarize,
 } from "./plan.js";
 export { type PushOptions, pushTo } from "./push.js";
-export { type Admission, type ReceiveEvent, type ReceiveOptions, type ReceiveSession, receive } from "./receive.js";
+export { receive } from "./receive.js";
 export { type Outcome, openRemote, type Remote, type RemoteOptions, type RemoteSession } from "./remote.js";
 export type { Rule } from "./rules.js";
 export { fromSocket, toSocket, writeTo } from "./rx-stream.js";
@@ -40,6 +48,6 @@ export {
   scanPaths,
 } from "./scan.js";
 export type { Backoff } from "./session.js";
-export { Storage } from "./storage.js";
+export { type Archive, Storage, type StorageOptions } from "./storage.js";
 export { everything, type Hint, type WatchOptions, watchFolder } from "./watch.js";
 export { Decoder, encode, type Hello, type Message } from "./wire.js";

@@ -5,7 +5,15 @@ import { Channel } from "./channel.js";
 import { CHUNK_RECORD_BYTES } from "./chunk.js";
 import { deferred } from "./deferred.js";
 import type { Entry } from "./entry.js";
-import { clip, SyncError, type SyncErrorCode, toSyncError } from "./errors.js";
+import { clip, SyncError, toSyncError } from "./errors.js";
+import {
+  type Admission,
+  type ReceiveEvent,
+  type ReceiveOptions,
+  type ReceiveSession,
+  type StepEvent,
+  storedFile,
+} from "./hosting.js";
 import {
   FEATURE_PACKED,
   FEATURES,
@@ -24,51 +32,22 @@ import {
 import { PathOrder, Slots, type Turn } from "./order.js";
 import { parentOf, unsafePath } from "./path.js";
 import { scanFolder } from "./scan.js";
-import { type Announced, foldersOf, isStep, pathsOf, type Step } from "./steps.js";
+import { type Announced, eventOf, foldersOf, isStep, pathsOf, type Step } from "./steps.js";
 import type { Storage } from "./storage.js";
 import { Upload } from "./upload.js";
 import { entryBytes, type Hello, type Message, type MovedFile } from "./wire.js";
 
-/** What a receiver tells its host, for logs. Plain data. */
-export type ReceiveEvent =
-  | { readonly type: "opened"; readonly name: string; readonly label: string }
-  | { readonly type: "stored"; readonly name: string; readonly path: string; readonly bytes: number }
-  | { readonly type: "removed"; readonly name: string; readonly path: string }
-  | { readonly type: "failed"; readonly name: string; readonly path: string; readonly code: SyncErrorCode }
-  | { readonly type: "settled"; readonly name: string; readonly entries: number }
-  /** Without a code the client took its leave. `name` is empty when it never said one. */
-  | { readonly type: "closed"; readonly name: string; readonly code?: SyncErrorCode; readonly message?: string };
-
-export interface ReceiveOptions {
-  /**
-   * Says where the client's mirror is kept, or throws a {@link SyncError} that it is told. `release` is called when
-   * the session is over and nothing of it is being written any more.
-   */
-  readonly admit: (hello: Hello, session: ReceiveSession) => Promise<Admission>;
-  readonly onEvent?: (event: ReceiveEvent) => void;
-  /** Milliseconds; the defaults are those of limits.ts. */
-  readonly pingMs?: number;
-  readonly silenceMs?: number;
-  readonly handshakeMs?: number;
-}
-
-export interface Admission {
-  readonly storage: Storage;
-  readonly release: () => void;
-}
-
-export interface ReceiveSession {
-  /** Resolves when the session is over and nothing of it is being written any more. Never rejects. */
-  readonly closed: Promise<void>;
-  /** Ends the session, telling the client why. */
-  end(reason: SyncError): void;
-  /** Whether the client answers within `ms`. */
-  probe(ms: number): Promise<boolean>;
-}
-
 /** Serves one client. Takes the Duplex over: its errors are handled and it is destroyed at the end. Never throws. */
 export function receive(duplex: Duplex, options: ReceiveOptions): ReceiveSession {
   return new Receiver(duplex, options);
+}
+
+/** A step that is done and not yet durable. */
+interface Placed {
+  readonly id: number;
+  /** Whose names have changed. */
+  readonly folders: readonly string[];
+  readonly event: StepEvent | undefined;
 }
 
 class Receiver implements ReceiveSession {
@@ -90,7 +69,7 @@ class Receiver implements ReceiveSession {
   #pending = 0;
   #pendingBytes = 0;
   #full = false;
-  #placed: { id: number; folders: readonly string[] }[] = [];
+  #placed: Placed[] = [];
   /** Where what was held is, by the id of its HOLD. */
   readonly #held = new Map<number, string>();
   #committing = false;
@@ -210,7 +189,7 @@ class Receiver implements ReceiveSession {
     const turn = this.#enter(pathsOf(request), bytes);
     void this.#carryOut(request, storage, turn)
       .then(
-        () => this.#place(request.id, foldersOf(request)),
+        () => this.#place({ id: request.id, folders: foldersOf(request), event: eventOf(request) }),
         (error) => this.#fail(request.id, request.path, error),
       )
       .finally(() => this.#leave(bytes));
@@ -219,6 +198,7 @@ class Receiver implements ReceiveSession {
   async #carryOut(request: Step, storage: Storage, turn: Turn): Promise<void> {
     let staged: string | undefined;
     try {
+      this.#permit(request.path, request.type === "file" ? request.content.length : undefined);
       await storage.prepare();
       staged = request.type === "file" ? await this.#writes.run(() => storage.stageSmall(request)) : undefined;
       if (turn.ready !== undefined) await turn.ready;
@@ -236,9 +216,12 @@ class Receiver implements ReceiveSession {
     } finally {
       turn.leave();
     }
-    if (request.type === "file") {
-      this.#emit({ type: "stored", name: this.#name, path: request.path, bytes: request.content.length });
-    } else if (request.type === "remove") this.#emit({ type: "removed", name: this.#name, path: request.path });
+  }
+
+  /** Throws where the host does not let the client do that. */
+  #permit(path: string, bytes: number | undefined): void {
+    if (this.#admission?.readOnly) throw new SyncError("ERR_FORBIDDEN", "this client may read the mirror only");
+    if (bytes !== undefined) this.#admission?.admitBytes?.(path, bytes);
   }
 
   async #hold(id: number, path: string, storage: Storage): Promise<void> {
@@ -268,6 +251,7 @@ class Receiver implements ReceiveSession {
     void Promise.all([storage.prepare(), this.#discarding.get(request.path)])
       .then(() => {
         if (busy) throw new SyncError("ERR_PATH_BUSY", "this file is on its way already");
+        this.#permit(request.path, request.size);
         const unsafe = unsafePath(request.path);
         if (unsafe !== undefined) throw new SyncError("ERR_UNSAFE_PATH", unsafe);
         const upload = new Upload(storage, request);
@@ -354,12 +338,13 @@ class Receiver implements ReceiveSession {
         turn.leave();
       }
       this.#uploads.delete(id);
-      this.#emit({ type: "stored", name: this.#name, path: upload.file.path, bytes: upload.file.size });
     };
     void finish()
       .then(
         () => {
-          this.#place(id, [parentOf(upload.file.path)]);
+          const { path, size: bytes } = upload.file;
+          const event = { type: "stored", path, bytes, entry: storedFile(upload.file, sha256) } as const;
+          this.#place({ id, folders: [parentOf(path)], event });
           storage?.chunks.later(
             () => storage.openFile(upload.file.path),
             () => this.#whenIdle(),
@@ -415,8 +400,8 @@ class Receiver implements ReceiveSession {
     else this.#channel.release();
   }
 
-  #place(id: number, folders: readonly string[]): void {
-    this.#placed.push({ id, folders });
+  #place(placed: Placed): void {
+    this.#placed.push(placed);
     if (!this.#committing) void this.#commit();
   }
 
@@ -430,6 +415,7 @@ class Receiver implements ReceiveSession {
       const folders = new Set(group.flatMap((placed) => placed.folders));
       try {
         await Promise.all([...folders].map((folder) => storage?.flushFolder(folder)));
+        for (const { event } of group) if (event !== undefined) this.#emit({ ...event, name: this.#name });
         this.#channel.send({ type: "done", ids: group.map(({ id }) => id) });
       } catch (error) {
         for (const { id, folders } of group) this.#fail(id, folders[0] ?? "", error);

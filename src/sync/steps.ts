@@ -1,4 +1,5 @@
 /** What a client asks for, sorted by how it is done. */
+import { type StepEvent, storedFile } from "./hosting.js";
 import { parentOf } from "./path.js";
 import type { Message, Request } from "./wire.js";
 
@@ -22,4 +23,38 @@ export function pathsOf(step: Step): string[] {
 /** The folders whose names a step changes. */
 export function foldersOf(step: Step): string[] {
   return step.type === "touch" || step.type === "hold" ? [] : pathsOf(step).map(parentOf);
+}
+
+/** What a host is told of a step that is done. */
+export function eventOf(step: Step): StepEvent | undefined {
+  const { path } = step;
+  switch (step.type) {
+    case "hold":
+      return undefined;
+    case "mkdir": {
+      const entry = { kind: "directory", path, size: 0, executable: false } as const;
+      return { type: "stored", path, bytes: 0, entry };
+    }
+    case "link": {
+      const bytes = Buffer.byteLength(step.target);
+      const entry = { kind: "symlink", path, size: bytes, executable: false, target: step.target } as const;
+      return { type: "stored", path, bytes, entry };
+    }
+    case "file": {
+      const bytes = step.content.length;
+      return { type: "stored", path, bytes, entry: storedFile({ ...step, size: bytes }, step.sha256) };
+    }
+    case "touch":
+      return { type: "changed", path, entry: storedFile(step) };
+    case "remove":
+      return { type: "removed", path, kind: step.kind };
+    case "rename":
+      return { type: "moved", path, from: step.from, kind: "directory" };
+    case "move": {
+      const entry = storedFile(step, step.sha256);
+      if (step.held !== 0) return { type: "stored", path, bytes: step.size, entry };
+      if (step.from === path) return { type: "changed", path, entry };
+      return { type: "moved", path, from: step.from, kind: "file", entry };
+    }
+  }
 }

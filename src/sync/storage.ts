@@ -39,20 +39,36 @@ export interface Incoming {
   readonly have: number;
 }
 
+/** Keeps what a mirror replaces and deletes. */
+export interface Archive {
+  /**
+   * Called right before the file or link at `absolutePath` (`path` in the mirror) is replaced or deleted; nothing else
+   * happens until it returns. A deleted one may be renamed away or linked to; a replaced one is linked to or copied
+   * only, so that something is always there. What it throws fails that step, and the entry stays.
+   */
+  retire(absolutePath: string, path: string, why: "replaced" | "deleted"): void;
+}
+
+export interface StorageOptions {
+  /** The folder of the chunk lists; made when needed. Default: none are kept. */
+  readonly chunks?: string;
+  /** Is given what is about to go. Default: it is gone. */
+  readonly archive?: Archive;
+}
+
 export class Storage {
   readonly root: string;
   readonly staging: string;
   readonly chunks: ChunkLists;
+  readonly #archive: Archive | undefined;
   #ready = false;
 
-  /**
-   * `root` is the mirror's folder, `staging` one on the same file system outside of it; `chunks` is where chunk lists are
-   * kept, if anywhere. All are made when needed.
-   */
-  constructor(root: string, staging: string, chunks?: string) {
+  /** `root` is the mirror's folder, `staging` one on the same file system outside of it. Both are made when needed. */
+  constructor(root: string, staging: string, { chunks, archive }: StorageOptions = {}) {
     this.root = root;
     this.staging = staging;
     this.chunks = new ChunkLists(chunks);
+    this.#archive = archive;
   }
 
   /** Makes both folders. Throws `ERR_MIRROR_ROOT` where the mirror's place is taken by something else. */
@@ -152,7 +168,9 @@ export class Storage {
 
   /** Renames what was staged to `path`, over a file or link that stands there. */
   place(staged: string, path: string): void {
-    fs.renameSync(staged, this.#resolve(path));
+    const place = this.#resolve(path);
+    this.#retire(place, path, "replaced");
+    fs.renameSync(staged, place);
   }
 
   /** Keeps what the file at `path` holds now, without a copy where the file system can. Resolves to where. */
@@ -189,6 +207,7 @@ export class Storage {
       const place = this.#resolve(file.path);
       const now = fs.lstatSync(held ?? this.#resolve(from), { bigint: true });
       if (now.ino !== stats.ino || now.dev !== stats.dev) throw new SyncError("ERR_CHECKSUM", "the file was replaced");
+      this.#retire(place, file.path, "replaced");
       fs.renameSync(source, place);
       // Renaming one name of a file over another one of the same file does nothing.
       if (stats.nlink > 1n) fs.rmSync(source, { force: true });
@@ -220,6 +239,7 @@ export class Storage {
     const place = this.#resolve(path);
     fs.symlinkSync(target, staged);
     try {
+      this.#retire(place, path, "replaced");
       fs.renameSync(staged, place);
     } catch (error) {
       fs.rmSync(staged, { force: true });
@@ -241,7 +261,10 @@ export class Storage {
     const place = this.#resolve(path);
     try {
       if (kind === "directory") fs.rmdirSync(place);
-      else fs.unlinkSync(place);
+      else {
+        this.#retire(place, path, "deleted");
+        fs.unlinkSync(place);
+      }
     } catch (error) {
       if (systemCode(error) !== "ENOENT") throw error;
     }
@@ -265,6 +288,12 @@ export class Storage {
   /** Makes the names in the folder at `path` durable, where the platform can. */
   flushFolder(path: string): Promise<void> {
     return flush(path === "" ? this.root : `${this.root}/${path}`);
+  }
+
+  #retire(place: string, path: string, why: "replaced" | "deleted"): void {
+    if (this.#archive === undefined) return;
+    const stats = fs.lstatSync(place, { throwIfNoEntry: false });
+    if (stats !== undefined && !stats.isDirectory()) this.#archive.retire(place, path, why);
   }
 
   /** The place of `path`, once it is clear that it is inside the mirror and reached through no link. */

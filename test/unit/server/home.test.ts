@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { NEVER } from "rxjs";
@@ -115,7 +116,21 @@ describe("a home", () => {
     await until(() => rig.events.some(({ type }) => type === "closed"));
     expect(rig.events).toEqual([
       { type: "opened", name: "m", label: "me", peer: "test" },
-      { type: "stored", name: "m", path: "f", bytes: 5, peer: "test" },
+      {
+        type: "stored",
+        name: "m",
+        path: "f",
+        bytes: 5,
+        entry: {
+          kind: "file",
+          path: "f",
+          size: 5,
+          mtimeNs: fs.statSync(path.join(folder, "f"), { bigint: true }).mtimeNs,
+          executable: false,
+          sha256: createHash("sha256").update("12345").digest("hex"),
+        },
+        peer: "test",
+      },
       { type: "settled", name: "m", entries: 1, peer: "test" },
       { type: "closed", name: "m", peer: "test" },
     ]);

@@ -1,0 +1,86 @@
+/** What a receiver is given by its host, and what it tells it. Plain data and callbacks. */
+import type { Kind } from "./entry.js";
+import type { SyncError, SyncErrorCode } from "./errors.js";
+import type { Storage } from "./storage.js";
+import type { FileIdentity, Hello } from "./wire.js";
+
+/** One entry as it stands at the mirror now. */
+export interface StoredEntry {
+  readonly kind: Kind;
+  readonly path: string;
+  /** Bytes of content; of a link, of its target; 0 for a folder. */
+  readonly size: number;
+  readonly executable: boolean;
+  /** Nanoseconds since 1970, where it is known: of files. */
+  readonly mtimeNs?: bigint;
+  /** Permission bits, where the client sends them. */
+  readonly mode?: number;
+  /** Of a file's content, in hex, where it is known. */
+  readonly sha256?: string;
+  /** Where a link points. */
+  readonly target?: string;
+}
+
+/** What became durable, told right before the client is told. */
+export type StepEvent =
+  /** A file or link that was new or replaced, or a new folder. `bytes` is its size. */
+  | { readonly type: "stored"; readonly path: string; readonly bytes: number; readonly entry: StoredEntry }
+  /** The same content, perhaps with other attributes; its hash is known where it was compared. */
+  | { readonly type: "changed"; readonly path: string; readonly entry: StoredEntry }
+  | { readonly type: "removed"; readonly path: string; readonly kind: Kind }
+  /** A file, or a folder with all it holds, has another name; what stood there is replaced. `entry` for files. */
+  | {
+      readonly type: "moved";
+      readonly path: string;
+      readonly from: string;
+      readonly kind: Kind;
+      readonly entry?: StoredEntry;
+    };
+
+/** What a receiver tells its host, for logs and for a database of files. Plain data. */
+export type ReceiveEvent =
+  | { readonly type: "opened"; readonly name: string; readonly label: string }
+  | (StepEvent & { readonly name: string })
+  | { readonly type: "failed"; readonly name: string; readonly path: string; readonly code: SyncErrorCode }
+  | { readonly type: "settled"; readonly name: string; readonly entries: number }
+  /** Without a code the client took its leave. `name` is empty when it never said one. */
+  | { readonly type: "closed"; readonly name: string; readonly code?: SyncErrorCode; readonly message?: string };
+
+export interface ReceiveOptions {
+  /**
+   * Says where the client's mirror is kept, or throws a {@link SyncError} that it is told. `release` is called when
+   * the session is over and nothing of it is being written any more.
+   */
+  readonly admit: (hello: Hello, session: ReceiveSession) => Promise<Admission>;
+  readonly onEvent?: (event: ReceiveEvent) => void;
+  /** Milliseconds; the defaults are those of limits.ts. */
+  readonly pingMs?: number;
+  readonly silenceMs?: number;
+  readonly handshakeMs?: number;
+}
+
+export interface Admission {
+  readonly storage: Storage;
+  readonly release: () => void;
+  /** The client may look and compare, and nothing else: each of its steps fails with `ERR_FORBIDDEN`. Default false. */
+  readonly readOnly?: boolean;
+  /**
+   * Asked before a file of so many bytes is accepted for `path`, in the place of what stands there. What it throws (a
+   * {@link SyncError} `ERR_QUOTA`) fails that file alone, and nothing has changed.
+   */
+  readonly admitBytes?: (path: string, bytes: number) => void;
+}
+
+export interface ReceiveSession {
+  /** Resolves when the session is over and nothing of it is being written any more. Never rejects. */
+  readonly closed: Promise<void>;
+  /** Ends the session, telling the client why. */
+  end(reason: SyncError): void;
+  /** Whether the client answers within `ms`. */
+  probe(ms: number): Promise<boolean>;
+}
+
+export function storedFile({ path, size, mtimeNs, executable }: FileIdentity, sha256?: Uint8Array): StoredEntry {
+  const hash = sha256 === undefined ? {} : { sha256: Buffer.from(sha256).toString("hex") };
+  return { kind: "file", path, size, mtimeNs, executable, ...hash };
+}
