@@ -28,6 +28,8 @@ export interface StartOptions {
   readonly stdin?: string | Uint8Array | "open";
   /** In a process group of its own, as a terminal's foreground job is. Ends as a whole. */
   readonly group?: boolean;
+  /** A program with its arguments that starts the program. */
+  readonly via?: readonly string[];
 }
 
 /** One running program. */
@@ -129,7 +131,8 @@ export class Rig {
 
   /** Starts `confundo`. */
   start(args: readonly string[], options?: StartOptions): Program {
-    return this.spawn(process.execPath, [BIN, ...args], options);
+    const [file = "", ...more] = [...(options?.via ?? []), process.execPath, BIN, ...args];
+    return this.spawn(file, more, options);
   }
 
   /** Runs `confundo` to its end. */
