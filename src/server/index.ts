@@ -1,5 +1,7 @@
 /** The mirrors' home. */
 export type * from "./auth/types.js";
+export { DatabaseError, type DatabaseErrorCode } from "./database/errors.js";
+export { type DatabaseOptions, openDatabase } from "./database/open.js";
 export type * from "./database/types.js";
 export { type HomeEvent, MirrorHome, type MirrorHomeOptions } from "./home.js";
 export { mirrorNameProblem } from "./name.js";

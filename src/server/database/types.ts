@@ -154,12 +154,19 @@ export interface Page {
   readonly after?: string;
 }
 
-/** One change of the file tables. Batched by the caller or the service; order within a folder is kept. */
-export type FileChange =
+/**
+ * One change of the file tables. Batched by the caller or the service; order within a folder is kept. `at` is when it
+ * happened, where the changes of a batch differ.
+ */
+export type FileChange = { readonly at?: number } & (
   | ({ readonly do: "put" } & Omit<FileRecord, "version" | "storedAt">)
+  /** What stood at the path was kept as a version, because it is about to be replaced or removed by a change that follows. */
+  | ({ readonly do: "retire" } & Omit<Version, "version" | "storedAt" | "endedAt">)
+  /** A folder becomes a version by itself; a file does if it is retired first. */
   | { readonly do: "remove"; readonly folder: string; readonly path: string }
-  /** A file or a whole tree; versions stay with the old path. */
-  | { readonly do: "move"; readonly folder: string; readonly from: string; readonly path: string };
+  /** A file or a whole tree; versions stay with the old path, and so does one of what moved away. */
+  | { readonly do: "move"; readonly folder: string; readonly from: string; readonly path: string }
+);
 
 export interface Users {
   create(user: { name: string; role: Role; passwordHash: string }): Promise<User>;
@@ -218,6 +225,8 @@ export interface Files {
   byPath(folder: string, path: string): Promise<FileRecord | undefined>;
   /** What is directly in `directory` ("" for the top), by name. */
   list(folder: string, directory: string, page: Page): Promise<FileRecord[]>;
+  /** Some of the files, of any folder, that hold this content now. */
+  holding(sha256: string): Promise<FileRecord[]>;
   /** Everything in the folder, by path. */
   all(folder: string): AsyncIterable<FileRecord>;
   /** Whether the tables were left in the middle of something (a kill), so that they are to be made anew from the folder. */
@@ -236,6 +245,8 @@ export interface Versions {
   treeAt(folder: string, time: number): AsyncIterable<Version | FileRecord>;
   /** Ended before `before`, oldest first, for pruning. */
   endedBefore(folder: string, before: number, limit: number): Promise<Version[]>;
+  /** Those beyond the newest `keep` of each path, for pruning. */
+  beyond(folder: string, keep: number, limit: number): Promise<Version[]>;
   remove(folder: string, versions: readonly { path: string; version: number }[]): Promise<void>;
   /** Whether any kept version still needs this content. */
   needs(sha256: string): Promise<boolean>;

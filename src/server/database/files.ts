@@ -1,0 +1,117 @@
+/** What is in the folders now. */
+import type { Kysely, Selectable } from "kysely";
+import { applyChanges } from "./changes.js";
+import { limitOf } from "./journal.js";
+import type { Schema } from "./schema.js";
+import type { Store } from "./store.js";
+import type { FileRecord, Files, Folder, Folders } from "./types.js";
+
+const PAGE = 1000;
+const MAX_HOLDING = 20;
+
+export function folders(store: Store): Folders {
+  return {
+    ensure: (name, quotaBytes) =>
+      store.write(async (db) => {
+        await ensureFolder(db, name, store.now());
+        if (quotaBytes !== undefined)
+          await db.updateTable("folders").set({ quotaBytes }).where("name", "=", name).execute();
+        return toFolder(await db.selectFrom("folders").selectAll().where("name", "=", name).executeTakeFirstOrThrow());
+      }),
+    byName: (name) =>
+      store.read(async (db) => {
+        const row = await db.selectFrom("folders").selectAll().where("name", "=", name).executeTakeFirst();
+        return row === undefined ? undefined : toFolder(row);
+      }),
+    list: () =>
+      store.read(async (db) => (await db.selectFrom("folders").selectAll().orderBy("name").execute()).map(toFolder)),
+    setQuota: (name, quotaBytes) =>
+      store.write(async (db) => {
+        await db.updateTable("folders").set({ quotaBytes }).where("name", "=", name).execute();
+      }),
+    settled: (name, rootHash, at) =>
+      store.write(async (db) => {
+        await ensureFolder(db, name, at);
+        await db.updateTable("folders").set({ rootHash }).where("name", "=", name).execute();
+      }),
+  };
+}
+
+export function files(store: Store): Files {
+  return {
+    apply: async (changes, at) => {
+      if (changes.length > 0) await store.write((db) => applyChanges(db, changes, at));
+    },
+    byPath: (folder, path) =>
+      store.read(async (db) => {
+        const found = db.selectFrom("files").selectAll().where("folder", "=", folder).where("path", "=", path);
+        const row = await found.executeTakeFirst();
+        return row === undefined ? undefined : toFile(row);
+      }),
+    list: (folder, directory, page) =>
+      store.read(async (db) => {
+        const inside = db.selectFrom("files").selectAll().where("folder", "=", folder).where("parent", "=", directory);
+        const after = page.after === undefined ? inside : inside.where("path", ">", page.after);
+        return (await after.orderBy("path").limit(limitOf(page)).execute()).map(toFile);
+      }),
+    holding: (sha256) =>
+      store.read(async (db) => {
+        const some = db.selectFrom("files").selectAll().where("sha256", "=", sha256).limit(MAX_HOLDING);
+        return (await some.execute()).map(toFile);
+      }),
+    all: (folder) => everything(store, folder),
+    unclean: () =>
+      store.read(async (db) => {
+        const rows = await db.selectFrom("folders").select("name").where("unclean", "=", 1).orderBy("name").execute();
+        return rows.map(({ name }) => name);
+      }),
+    markUnclean: (folder) => mark(store, folder, 1),
+    markClean: (folder) => mark(store, folder, 0),
+  };
+}
+
+export async function ensureFolder(db: Kysely<Schema>, name: string, at: number): Promise<void> {
+  const none = {
+    createdAt: at,
+    quotaBytes: null,
+    files: 0,
+    bytes: 0,
+    versionBytes: 0,
+    changedAt: null,
+    rootHash: null,
+  };
+  await db
+    .insertInto("folders")
+    .values({ name, ...none, unclean: 0 })
+    .onConflict((conflict) => conflict.column("name").doNothing())
+    .execute();
+}
+
+async function mark(store: Store, folder: string, unclean: 0 | 1): Promise<void> {
+  await store.write(async (db) => {
+    await ensureFolder(db, folder, store.now());
+    await db.updateTable("folders").set({ unclean }).where("name", "=", folder).execute();
+  });
+}
+
+async function* everything(store: Store, folder: string): AsyncGenerator<FileRecord> {
+  let after = "";
+  for (;;) {
+    const rows = await store.read((db) => {
+      const later = db.selectFrom("files").selectAll().where("folder", "=", folder).where("path", ">", after);
+      return later.orderBy("path").limit(PAGE).execute();
+    });
+    for (const row of rows) yield toFile(row);
+    const last = rows.at(-1);
+    if (rows.length < PAGE || last === undefined) return;
+    after = last.path;
+  }
+}
+
+function toFolder({ unclean: _, ...folder }: Selectable<Schema["folders"]>): Folder {
+  return folder;
+}
+
+function toFile({ parent: _, mtimeNs, ...row }: Selectable<Schema["files"]>): FileRecord {
+  return { ...row, mtimeNs: BigInt(mtimeNs) };
+}

@@ -1,0 +1,99 @@
+import { CamelCasePlugin, type Dialect, Kysely } from "kysely";
+import { DatabaseError, toDatabaseError } from "./errors.js";
+import { files, folders } from "./files.js";
+import { audit, events, prune, transfers } from "./journal.js";
+import { LiveEvents } from "./live.js";
+import { migrate } from "./migrations.js";
+import { devices, grants, invitations, tokens, users } from "./people.js";
+import type { Schema } from "./schema.js";
+import { openSqlite } from "./sqlite.js";
+import { Store } from "./store.js";
+import type { Database } from "./types.js";
+import { versions } from "./versions.js";
+
+export type DatabaseOptions = (
+  | {
+      /** Of an SQLite file, made when missing, owner-only; `:memory:` for one that is gone when it is closed. */
+      readonly path: string;
+    }
+  | {
+      /** `postgres://user:password@host:port/database`. */
+      readonly url: string;
+    }
+) & {
+  /** Milliseconds since 1970. Default: the system's clock. */
+  readonly now?: () => number;
+};
+
+/** How often another process's writes are looked for while somebody listens. */
+const POLL_MS = 150;
+const PRUNE_MS = 60 * 60 * 1000;
+
+interface Backend {
+  readonly dialect: Dialect;
+  readonly kind: Store["dialect"];
+  readonly where: string;
+  /** Calls back when another process may have written, until what it returns is called. */
+  readonly watch: (changed: () => void) => () => void;
+}
+
+/**
+ * Opens the database and brings its tables to this version. Rejects with a `DatabaseError`: `ERR_DATABASE_UNAVAILABLE`
+ * (not there, no permission, locked by another program), `ERR_DATABASE_NEWER`, `ERR_DATABASE_DAMAGED` (no database).
+ */
+export async function openDatabase(options: DatabaseOptions): Promise<Database> {
+  const backend = await connect(options);
+  const kysely = new Kysely<Schema>({ dialect: backend.dialect, plugins: [new CamelCasePlugin()] });
+  const store = new Store(kysely, backend.kind, backend.where, options.now ?? Date.now);
+  try {
+    await migrate(store);
+    await prune(store);
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+  const live = new LiveEvents(store, backend.watch);
+  // What fails now is tried again in an hour.
+  const pruning = setInterval(() => void prune(store).catch(() => {}), PRUNE_MS).unref();
+  return {
+    users: users(store),
+    devices: devices(store),
+    grants: grants(store),
+    invitations: invitations(store),
+    tokens: tokens(store),
+    folders: folders(store),
+    files: files(store),
+    versions: versions(store),
+    transfers: transfers(store),
+    audit: audit(store),
+    events: events(store, live),
+    ping: async () => void (await store.read((db) => db.selectFrom("facts").select("name").limit(1).execute())),
+    close: async () => {
+      clearInterval(pruning);
+      live.close();
+      await store.close();
+    },
+  };
+}
+
+async function connect(options: DatabaseOptions): Promise<Backend> {
+  if ("url" in options) throw new DatabaseError("ERR_DATABASE", "PostgreSQL comes next");
+  const { path } = options;
+  try {
+    const { database, dialect } = openSqlite(path);
+    const version = database.prepare("pragma data_version");
+    const read = (): number => Number(version.get()?.data_version);
+    const watch = (changed: () => void): (() => void) => {
+      let last = read();
+      const timer = setInterval(() => {
+        const now = read();
+        if (now !== last) changed();
+        last = now;
+      }, POLL_MS).unref();
+      return () => clearInterval(timer);
+    };
+    return { dialect, kind: "sqlite", where: path, watch };
+  } catch (error) {
+    throw toDatabaseError(error, path);
+  }
+}

@@ -1,0 +1,88 @@
+/** SQLite inside of Node (node:sqlite) for kysely. */
+import { closeSync, openSync } from "node:fs";
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+import {
+  CompiledQuery,
+  type DatabaseConnection,
+  SqliteAdapter,
+  SqliteDialect,
+  type SqliteDialectConfig,
+  SqliteDriver,
+  type SqliteStatement,
+} from "kysely";
+
+/** Another process (a command beside the server) may write at this moment: it is waited for. */
+const BUSY_MS = 5000;
+const MAX_STATEMENTS = 300;
+
+/** Opens or makes the file, readable by its owner only. */
+export function openSqlite(path: string): { database: DatabaseSync; dialect: SqliteDialect } {
+  if (path !== ":memory:") closeSync(openSync(path, "a", 0o600));
+  const database = new DatabaseSync(path, { timeout: BUSY_MS });
+  try {
+    database.exec("pragma journal_mode = wal");
+    // Every commit is on the disk before it is one: WAL alone keeps the database whole but may lose the last commits.
+    database.exec("pragma synchronous = full");
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+  return { database, dialect: new NodeSqliteDialect({ database: prepared(database) }) };
+}
+
+class NodeSqliteDialect extends SqliteDialect {
+  readonly #config: SqliteDialectConfig;
+
+  constructor(config: SqliteDialectConfig) {
+    super(config);
+    this.#config = config;
+  }
+
+  override createDriver(): SqliteDriver {
+    return new ImmediateDriver(this.#config);
+  }
+
+  override createAdapter(): SqliteAdapter {
+    return new TransactionalAdapter();
+  }
+}
+
+/** A transaction that reads first and writes then would fail when another process wrote in between. */
+class ImmediateDriver extends SqliteDriver {
+  override async beginTransaction(connection: DatabaseConnection): Promise<void> {
+    await connection.executeQuery(CompiledQuery.raw("begin immediate"));
+  }
+}
+
+/** SQLite can undo changes of tables, too: https://www.sqlite.org/lang_transaction.html */
+class TransactionalAdapter extends SqliteAdapter {
+  override get supportsTransactionalDdl(): boolean {
+    return true;
+  }
+}
+
+/** The subset that kysely needs, with the statements of before at hand. */
+function prepared(database: DatabaseSync): { prepare(sql: string): SqliteStatement; close(): void } {
+  const statements = new Map<string, SqliteStatement>();
+  return {
+    close: () => database.close(),
+    prepare: (sql) => {
+      const known = statements.get(sql);
+      if (known !== undefined) return known;
+      const statement = adapt(database.prepare(sql));
+      if (statements.size >= MAX_STATEMENTS) statements.delete(statements.keys().next().value as string);
+      statements.set(sql, statement);
+      return statement;
+    },
+  };
+}
+
+function adapt(statement: StatementSync): SqliteStatement {
+  const values = (parameters: readonly unknown[]) => parameters as readonly SQLInputValue[];
+  return {
+    reader: statement.columns().length > 0,
+    all: (parameters) => statement.all(...values(parameters)),
+    run: (parameters) => statement.run(...values(parameters)),
+    iterate: (parameters) => statement.iterate(...values(parameters)),
+  };
+}

@@ -1,0 +1,106 @@
+/**
+ * One connection to write with, and the rule how: what is to be written at the same time goes into one transaction,
+ * which is durable before any of it resolves. A disk flushes a few hundred times a second; so many small writes one by
+ * one would wait for each other.
+ */
+import { type Kysely, sql, type Transaction } from "kysely";
+import { toDatabaseError } from "./errors.js";
+import type { Schema } from "./schema.js";
+
+/** Writes of one transaction; more wait for the next. */
+const MAX_GROUP = 500;
+
+interface Write {
+  readonly change: (db: Transaction<Schema>) => Promise<unknown>;
+  readonly resolve: (value: never) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+type Outcome = { readonly value: unknown } | { readonly error: unknown };
+
+export class Store {
+  readonly dialect: "sqlite" | "postgres";
+  /** For messages: a path, or an address without its password. */
+  readonly where: string;
+  readonly now: () => number;
+  readonly #kysely: Kysely<Schema>;
+  #waiting: Write[] = [];
+  #running: Promise<void> | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(kysely: Kysely<Schema>, dialect: Store["dialect"], where: string, now: () => number) {
+    this.#kysely = kysely;
+    this.dialect = dialect;
+    this.where = where;
+    this.now = now;
+  }
+
+  async read<T>(query: (db: Kysely<Schema>) => Promise<T>): Promise<T> {
+    try {
+      return await query(this.#kysely);
+    } catch (error) {
+      throw toDatabaseError(error, this.where);
+    }
+  }
+
+  /**
+   * Carries `change` out after all that were asked for before it, and resolves when it is durable. It must await nothing
+   * but the database. One that throws leaves no trace and does not disturb the others of its transaction.
+   */
+  write<T>(change: (db: Transaction<Schema>) => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ change, resolve, reject });
+      this.#running ??= this.#run();
+    });
+  }
+
+  /** Until the end of the transaction nobody else, in any process, is between this line and its own end. */
+  async lock(db: Transaction<Schema>, key: number): Promise<void> {
+    // SQLite has one writer at a time anyway.
+    if (this.dialect === "postgres") await sql`select pg_advisory_xact_lock(${sql.lit(key)})`.execute(db);
+  }
+
+  /** Resolves when everything asked for so far is written, and closes. */
+  close(): Promise<void> {
+    this.#closing ??= (async () => {
+      await this.#running;
+      await this.#kysely.destroy();
+    })();
+    return this.#closing;
+  }
+
+  async #run(): Promise<void> {
+    // What else is asked for in this turn of the event loop comes along.
+    await new Promise(setImmediate);
+    while (this.#waiting.length > 0) {
+      const group = this.#waiting.splice(0, MAX_GROUP);
+      try {
+        const outcomes = await this.#kysely.transaction().execute((db) => this.#carryOut(group, db));
+        for (const [at, outcome] of outcomes.entries()) {
+          if ("error" in outcome) group[at]?.reject(toDatabaseError(outcome.error, this.where));
+          else group[at]?.resolve(outcome.value as never);
+        }
+      } catch (error) {
+        for (const { reject } of group) reject(toDatabaseError(error, this.where));
+      }
+    }
+    this.#running = undefined;
+  }
+
+  async #carryOut(group: readonly Write[], db: Transaction<Schema>): Promise<Outcome[]> {
+    const [only] = group;
+    if (group.length === 1 && only !== undefined) return [{ value: await only.change(db) }];
+    const outcomes: Outcome[] = [];
+    for (const { change } of group) {
+      await sql`savepoint one`.execute(db);
+      try {
+        outcomes.push({ value: await change(db) });
+      } catch (error) {
+        outcomes.push({ error });
+        await sql`rollback to savepoint one`.execute(db);
+      }
+      await sql`release savepoint one`.execute(db);
+    }
+    return outcomes;
+  }
+}

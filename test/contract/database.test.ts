@@ -1,0 +1,468 @@
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { openDatabase } from "../../src/server/database/open.js";
+import type { Database, FileChange, LoggedEvent } from "../../src/server/index.js";
+
+/** What every database has to do. */
+
+interface Place {
+  /** A database of its own; a second call opens the same one again. */
+  open(now?: () => number): Promise<Database>;
+  close(): Promise<void>;
+}
+
+describe.each([["SQLite", sqlite]] as const)("%s", (_, place) => {
+  let here: Place;
+  let db: Database;
+  let time: number;
+  const opened: Database[] = [];
+  const open = async (): Promise<Database> => {
+    const another = await here.open(() => time);
+    opened.push(another);
+    return another;
+  };
+
+  beforeEach(async () => {
+    time = 1_700_000_000_000;
+    here = await place();
+    db = await open();
+  });
+
+  afterEach(async () => {
+    for (const one of opened.splice(0)) await one.close();
+    await here.close();
+  });
+
+  describe("users", () => {
+    test("are found by name and id, and their names are taken once", async () => {
+      const ada = await db.users.create({ name: "ada", role: "admin", passwordHash: "$x" });
+      expect(ada).toEqual({ id: ada.id, name: "ada", role: "admin", passwordHash: "$x", createdAt: time });
+      expect(await db.users.byName("ada")).toEqual(ada);
+      expect(await db.users.byId(ada.id)).toEqual(ada);
+      expect(await db.users.byName("bob")).toBeUndefined();
+      await expect(db.users.create({ name: "ada", role: "user", passwordHash: "" })).rejects.toMatchObject({
+        name: "DatabaseError",
+        code: "ERR_EXISTS",
+      });
+      await db.users.setPassword(ada.id, "$y");
+      expect(await db.users.list()).toEqual([{ ...ada, passwordHash: "$y" }]);
+    });
+
+    test("are removed with their tokens and grants", async () => {
+      const ada = await db.users.create({ name: "ada", role: "user", passwordHash: "" });
+      await db.tokens.create(token({ userId: ada.id, hash: "h1" }));
+      await db.grants.set({ subject: "user", subjectId: ada.id, folder: "notes", access: "read" });
+      await db.users.remove(ada.id);
+      expect(await db.users.list()).toEqual([]);
+      expect(await db.tokens.byHash("h1")).toBeUndefined();
+      expect(await db.grants.of("user", ada.id)).toEqual([]);
+    });
+  });
+
+  test("devices are found by their pin, seen, and revoked once", async () => {
+    const laptop = await db.devices.create({ name: "laptop", pin: "p1", role: "user" });
+    expect(laptop).toMatchObject({ name: "laptop", pin: "p1", role: "user", lastSeenAt: null, revokedAt: null });
+    await expect(db.devices.create({ name: "other", pin: "p1", role: "user" })).rejects.toMatchObject({
+      code: "ERR_EXISTS",
+    });
+    await db.devices.seen(laptop.id, 5);
+    expect(await db.devices.byPin("p1")).toEqual({ ...laptop, lastSeenAt: 5 });
+    expect(await db.devices.revoke(laptop.id, 7)).toBe(true);
+    expect(await db.devices.revoke(laptop.id, 8)).toBe(false);
+    expect(await db.devices.revoke("nobody", 8)).toBe(false);
+    expect(await db.devices.byId(laptop.id)).toMatchObject({ revokedAt: 7 });
+    expect(await db.devices.list()).toHaveLength(1);
+  });
+
+  test("grants are one for each folder, the last one counts", async () => {
+    const grant = { subject: "device", subjectId: "d", folder: "notes" } as const;
+    await db.grants.set({ ...grant, access: "read" });
+    await db.grants.set({ ...grant, access: "write" });
+    await db.grants.set({ ...grant, folder: "art", access: "read" });
+    expect(await db.grants.of("device", "d")).toEqual([
+      { ...grant, folder: "art", access: "read" },
+      { ...grant, access: "write" },
+    ]);
+    await db.grants.remove(grant);
+    expect(await db.grants.of("device", "d")).toHaveLength(1);
+    expect(await db.grants.of("user", "d")).toEqual([]);
+  });
+
+  describe("invitations", () => {
+    const invitation = { codeHash: "c", folder: null, access: "write", createdAt: 1, expiresAt: 100 } as const;
+
+    test("of two that come at once, one gets it", async () => {
+      const { id } = await db.invitations.create(invitation);
+      const second = await open();
+      const taken = await Promise.all([db.invitations.take("c", 50), second.invitations.take("c", 50)]);
+      expect(taken.filter((one) => one !== undefined)).toEqual([{ ...invitation, id, usedAt: 50, usedBy: null }]);
+      await db.invitations.usedBy(id, "d");
+      expect(await db.invitations.list()).toEqual([{ ...invitation, id, usedAt: 50, usedBy: "d" }]);
+      await db.invitations.remove(id);
+      expect(await db.invitations.list()).toEqual([]);
+    });
+
+    test("that have expired are of no use, and none can be taken whose code is unknown", async () => {
+      await db.invitations.create(invitation);
+      expect(await db.invitations.take("c", 100)).toBeUndefined();
+      expect(await db.invitations.take("x", 50)).toBeUndefined();
+      expect(await db.invitations.take("c", 99)).toBeDefined();
+    });
+  });
+
+  test("tokens keep their scopes and are revoked once", async () => {
+    const scopes = [{ folder: null, access: "read" }] as const;
+    const made = await db.tokens.create(token({ hash: "h", scopes }));
+    expect(made).toMatchObject({ scopes, revokedAt: null, lastUsedAt: null });
+    await db.tokens.used(made.id, 9);
+    expect(await db.tokens.revoke(made.id, 10)).toBe(true);
+    expect(await db.tokens.revoke(made.id, 11)).toBe(false);
+    expect(await db.tokens.byHash("h")).toEqual({ ...made, lastUsedAt: 9, revokedAt: 10 });
+    expect(await db.tokens.list("somebody else")).toEqual([]);
+    expect(await db.tokens.list()).toHaveLength(1);
+  });
+
+  test("folders are made once; a quota stays until it is changed", async () => {
+    const made = await db.folders.ensure("notes", 1000);
+    expect(made).toEqual({
+      name: "notes",
+      createdAt: time,
+      quotaBytes: 1000,
+      files: 0,
+      bytes: 0,
+      versionBytes: 0,
+      changedAt: null,
+      rootHash: null,
+    });
+    expect(await db.folders.ensure("notes")).toEqual(made);
+    await db.folders.setQuota("notes", null);
+    await db.folders.settled("notes", "abc", 5);
+    expect(await db.folders.byName("notes")).toMatchObject({ quotaBytes: null, rootHash: "abc" });
+    expect(await db.folders.byName("none")).toBeUndefined();
+    expect((await db.folders.list()).map(({ name }) => name)).toEqual(["notes"]);
+  });
+
+  describe("files", () => {
+    test("are put, replaced and removed, and the folder's sums follow", async () => {
+      await db.files.apply([directory("docs"), file("docs/a", "one"), file("b", "two!")], 1);
+      expect(await db.files.byPath("f", "docs/a")).toEqual(record("docs/a", "one", { version: 1, storedAt: 1 }));
+      expect(await db.folders.byName("f")).toMatchObject({ files: 2, bytes: 7, changedAt: 1 });
+      await db.files.apply([file("b", "three"), { do: "remove", folder: "f", path: "docs/a" }], 2);
+      expect(await db.files.byPath("f", "docs/a")).toBeUndefined();
+      expect(await db.files.byPath("f", "b")).toMatchObject({ size: 5, version: 2, storedAt: 2 });
+      expect(await db.folders.byName("f")).toMatchObject({ files: 1, bytes: 5, changedAt: 2 });
+    });
+
+    test("of which only time or mode change stay the version they are", async () => {
+      await db.files.apply([file("a", "one")], 1);
+      await db.files.apply([{ ...file("a", "one"), mode: 0o755, mtimeNs: 99n }], 2);
+      expect(await db.files.byPath("f", "a")).toMatchObject({ mode: 0o755, mtimeNs: 99n, version: 1, storedAt: 1 });
+    });
+
+    test("keep nanoseconds, also before 1970", async () => {
+      const times = [1_700_000_000_123_456_789n, -1n, 0n];
+      await db.files.apply(
+        times.map((mtimeNs, at) => ({ ...file(`t${at}`, "x"), mtimeNs })),
+        1,
+      );
+      const found = [];
+      for await (const { mtimeNs } of db.files.all("f")) found.push(mtimeNs);
+      expect(found).toEqual(times);
+    });
+
+    test("are listed a folder at a time and a page at a time, in the order of their bytes", async () => {
+      const names = ["Z", "a", "a b", "a-b", "ä", "ß", "\u{1f4c1}"];
+      await db.files.apply(
+        [directory("d"), ...names.map((name) => file(`d/${name}`, "x")), file("d2", "x"), file("d/a-b.x/y", "x")],
+        1,
+      );
+      const first = await db.files.list("f", "d", { limit: 3 });
+      const rest = await db.files.list("f", "d", { limit: 100, after: first.at(-1)?.path as string });
+      const bytes = (path: string): string => Buffer.from(path).toString("hex");
+      const sorted = names.map((name) => `d/${name}`).sort((a, b) => (bytes(a) < bytes(b) ? -1 : 1));
+      expect([...first, ...rest].map(({ path }) => path)).toEqual(sorted);
+      expect((await db.files.list("f", "", { limit: 100 })).map(({ path }) => path)).toEqual(["d", "d2"]);
+      expect((await db.files.holding(hash("x"))).length).toBe(9);
+    });
+
+    test("by the thousand, in one call and in one list", async () => {
+      const many = Array.from({ length: 2345 }, (_, at) => file(`n${String(at).padStart(5, "0")}`, "x"));
+      await db.files.apply(many, 1);
+      const found: string[] = [];
+      for await (const { path } of db.files.all("f")) found.push(path);
+      expect(found).toEqual(many.map(({ path }) => path));
+      expect(await db.folders.byName("f")).toMatchObject({ files: 2345 });
+    });
+
+    test("that move leave versions, with whole trees", async () => {
+      await db.files.apply([directory("old"), file("old/a", "one"), file("old/sub/b", "two"), file("old0", "x")], 1);
+      await db.files.apply([{ do: "move", folder: "f", from: "old", path: "new" }], 2);
+      const found: string[] = [];
+      for await (const { path } of db.files.all("f")) found.push(path);
+      expect(found).toEqual(["new", "new/a", "new/sub/b", "old0"]);
+      expect(await db.files.list("f", "new/sub", { limit: 5 })).toHaveLength(1);
+      expect(await db.folders.byName("f")).toMatchObject({ files: 3, bytes: 7 });
+      expect(await pathsAt(db, 1)).toEqual(["old", "old/a", "old/sub/b", "old0"]);
+      expect(await pathsAt(db, 2)).toEqual(["new", "new/a", "new/sub/b", "old0"]);
+    });
+
+    test("are marked while they are in the middle of something", async () => {
+      await db.files.markUnclean("f");
+      await db.files.markUnclean("g");
+      await db.files.markClean("f");
+      expect(await db.files.unclean()).toEqual(["g"]);
+    });
+  });
+
+  describe("versions", () => {
+    beforeEach(async () => {
+      await db.files.apply([file("a", "one")], 10);
+      await db.files.apply([retire("a", "one", "replaced"), file("a", "two!")], 20);
+      await db.files.apply([retire("a", "two!", "deleted"), { do: "remove", folder: "f", path: "a" }], 30);
+      await db.files.apply([file("a", "one")], 40);
+    });
+
+    test("are numbered and dated", async () => {
+      expect(await db.versions.list("f", "a", { limit: 10 })).toEqual([
+        { ...record("a", "two!", { version: 2, storedAt: 20 }), endedAt: 30, why: "deleted" },
+        { ...record("a", "one", { version: 1, storedAt: 10 }), endedAt: 20, why: "replaced" },
+      ]);
+      expect(await db.files.byPath("f", "a")).toMatchObject({ version: 3, storedAt: 40 });
+      expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 7 });
+    });
+
+    test("say what was at a time", async () => {
+      const at = async (time: number) => (await db.versions.at("f", "a", time))?.version;
+      expect(await Promise.all([9, 10, 19, 20, 29, 30, 39, 40, 99].map(at))).toEqual([
+        undefined,
+        1,
+        1,
+        2,
+        2,
+        undefined,
+        undefined,
+        3,
+        3,
+      ]);
+      expect(await pathsAt(db, 35)).toEqual([]);
+      expect(await pathsAt(db, 25)).toEqual(["a"]);
+    });
+
+    test("are listed of a path, of what is below a folder, of all, newest first, a page at a time", async () => {
+      await db.files.apply([file("d/x", "x"), file("d/y", "y"), file("d-z", "z")], 50);
+      await db.files.apply(
+        ["d/x", "d/y", "d-z"].flatMap((path): FileChange[] => [
+          retire(path, path.slice(-1), "deleted"),
+          { do: "remove", folder: "f", path },
+        ]),
+        60,
+      );
+      const paths = async (path: string | undefined) =>
+        (await db.versions.list("f", path, { limit: 10 })).map((version) => version.path);
+      expect(await paths("d/")).toEqual(["d/y", "d/x"]);
+      expect(await paths(undefined)).toEqual(["d/y", "d/x", "d-z", "a", "a"]);
+      const found: string[] = [];
+      for (let after: string | undefined; ; ) {
+        const page = await db.versions.list("f", "", { limit: 2, ...(after === undefined ? {} : { after }) });
+        found.push(...page.map(({ path, version }) => `${path}:${version}`));
+        const last = page.at(-1);
+        if (last === undefined) break;
+        after = `${last.endedAt}/${last.version}/${last.path}`;
+      }
+      expect(found).toEqual(["d/y:1", "d/x:1", "d-z:1", "a:2", "a:1"]);
+    });
+
+    test("are pruned by age and by number; what content they needed is free then", async () => {
+      expect((await db.versions.endedBefore("f", 30, 10)).map(({ version }) => version)).toEqual([1]);
+      expect((await db.versions.beyond("f", 1, 10)).map(({ version }) => version)).toEqual([1]);
+      expect(await db.versions.needs(hash("one"))).toBe(true);
+      await db.versions.remove("f", [{ path: "a", version: 1 }]);
+      expect(await db.versions.needs(hash("one"))).toBe(false);
+      expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 4 });
+      await db.versions.remove("f", [{ path: "a", version: 1 }]);
+      expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 4 });
+    });
+
+    test("of one content count once", async () => {
+      await db.files.apply([retire("a", "one", "replaced"), file("a", "two!")], 50);
+      await db.files.apply([file("b", "one")], 50);
+      await db.files.apply([retire("b", "one", "deleted"), { do: "remove", folder: "f", path: "b" }], 60);
+      expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 7, bytes: 4 });
+      await db.versions.remove("f", [{ path: "a", version: 1 }]);
+      expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 7 });
+    });
+
+    test("can be added by hand", async () => {
+      const { version: _, ...entry } = record("h", "hi", { version: 1, storedAt: 3 });
+      await db.versions.add({ ...entry, endedAt: 5, why: "deleted" });
+      expect(await db.versions.list("f", "h", { limit: 1 })).toEqual([
+        { ...entry, version: 1, endedAt: 5, why: "deleted" },
+      ]);
+    });
+  });
+
+  test("transfers and the audit log are listed newest first, a page at a time", async () => {
+    const transfer = {
+      device: "d",
+      path: "a",
+      bytes: 3,
+      startedAt: 1,
+      endedAt: 2,
+      outcome: "stored",
+      code: null,
+    } as const;
+    await db.transfers.add(["f", "g", "f"].map((folder) => ({ ...transfer, folder })));
+    const [newest, ...older] = await db.transfers.list({ limit: 10, folder: "f" });
+    expect(newest).toEqual({ ...transfer, folder: "f", id: newest?.id });
+    expect(await db.transfers.list({ limit: 10, folder: "f", after: newest?.id as string })).toEqual(older);
+
+    const entry = {
+      actor: "local",
+      action: "login",
+      target: null,
+      outcome: "ok",
+      address: null,
+      detail: null,
+    } as const;
+    await db.audit.add(entry);
+    await db.audit.add({ ...entry, outcome: "refused" });
+    const [last] = await db.audit.list({ limit: 1 });
+    expect(last).toEqual({ ...entry, outcome: "refused", at: time, id: last?.id });
+    expect(await db.audit.list({ limit: 5, after: String(last?.id) })).toMatchObject([{ outcome: "ok" }]);
+  });
+
+  describe("events", () => {
+    const event = (type: string) => ({ type, folder: "f", data: { n: [1, null, "ü\0"] } });
+
+    test("are numbered, and read from a number on", async () => {
+      expect(await db.events.last()).toBe(0);
+      await db.events.append([event("a"), event("b")]);
+      await db.events.append([event("c")]);
+      const { events, gone } = await db.events.since(0, 10);
+      expect(gone).toBe(false);
+      expect(events.map(({ type }) => type)).toEqual(["a", "b", "c"]);
+      expect(events[0]).toEqual({ ...event("a"), id: events[0]?.id, at: time });
+      expect(await db.events.last()).toBe(events[2]?.id);
+      expect((await db.events.since(events[0]?.id as number, 1)).events).toEqual([events[1]]);
+    });
+
+    test("are heard from now on, each once and in order, also those of another process", async () => {
+      const second = await open();
+      await db.events.append([event("before")]);
+      const heard: LoggedEvent[] = [];
+      const subscription = db.events.live$.subscribe((one) => heard.push(one));
+      await db.events.append([event("a")]);
+      await second.events.append([event("b"), event("c")]);
+      await until(() => heard.length >= 3);
+      expect(heard.map(({ type }) => type)).toEqual(["a", "b", "c"]);
+      const all = (await db.events.since(0, 10)).events;
+      expect(heard).toEqual(all.slice(1));
+      subscription.unsubscribe();
+      await db.events.append([event("d")]);
+      expect(heard).toHaveLength(3);
+    });
+
+    test("of many at once are seen in the order of their numbers by everybody", async () => {
+      const second = await open();
+      const heard: number[] = [];
+      db.events.live$.subscribe(({ id }) => heard.push(id));
+      await Promise.all(
+        Array.from({ length: 60 }, (_, at) => (at % 2 === 0 ? db : second).events.append([event(String(at))])),
+      );
+      await until(() => heard.length >= 60);
+      expect(heard).toEqual([...heard].sort((a, b) => a - b));
+      expect(new Set(heard).size).toBe(60);
+    });
+
+    test("that are old are gone, and it is told", async () => {
+      await db.events.append([event("a")]);
+      const first = await db.events.last();
+      time += 8 * 24 * 60 * 60 * 1000;
+      await db.events.append([event("b")]);
+      const later = await open();
+      expect(await later.events.since(0, 10)).toMatchObject({ gone: true, events: [{ type: "b" }] });
+      expect(await later.events.since(first, 10)).toMatchObject({ gone: false, events: [{ type: "b" }] });
+      time += 8 * 24 * 60 * 60 * 1000;
+      expect(await (await open()).events.last()).toBe(await db.events.last());
+    });
+  });
+
+  test("writes that fail leave nothing and disturb no other of the same transaction", async () => {
+    const results = await Promise.allSettled(
+      ["x", "y", "x", "z"].map((name) => db.users.create({ name, role: "user", passwordHash: "" })),
+    );
+    expect(results.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "rejected", "fulfilled"]);
+    expect((await db.users.list()).map(({ name }) => name)).toEqual(["x", "y", "z"]);
+  });
+
+  test("what was written is there when it is opened again", async () => {
+    await db.files.apply([file("a", "one")], 1);
+    await db.close();
+    db = await open();
+    expect(await db.files.byPath("f", "a")).toMatchObject({ size: 3 });
+    await db.ping();
+  });
+});
+
+async function sqlite(): Promise<Place> {
+  const dir = await mkdtemp(join(tmpdir(), "confundo-database-"));
+  return {
+    open: async (now = Date.now) => {
+      const database = await openDatabase({ path: join(dir, "database.sqlite"), now });
+      expect((await stat(join(dir, "database.sqlite"))).mode & 0o777).toBe(0o600);
+      return database;
+    },
+    close: () => rm(dir, { recursive: true }),
+  };
+}
+
+function hash(content: string): string {
+  return Buffer.from(content.padEnd(32)).toString("hex");
+}
+
+function entry(path: string, content: string) {
+  const kind = "file" as const;
+  return {
+    folder: "f",
+    path,
+    kind,
+    size: content.length,
+    mode: 0o644,
+    mtimeNs: 5n,
+    sha256: hash(content),
+    target: null,
+  };
+}
+
+function file(path: string, content: string): FileChange & { do: "put" } {
+  return { do: "put", ...entry(path, content) };
+}
+
+function directory(path: string): FileChange & { do: "put" } {
+  return { ...file(path, ""), kind: "directory", sha256: null };
+}
+
+function retire(path: string, content: string, why: "replaced" | "deleted"): FileChange {
+  return { do: "retire", ...entry(path, content), why };
+}
+
+function record(path: string, content: string, more: { version: number; storedAt: number }) {
+  return { ...entry(path, content), ...more };
+}
+
+function token(more: { hash: string; userId?: string; scopes?: readonly { folder: null; access: "read" }[] }) {
+  return { kind: "api", name: "t", userId: "u", scopes: [], createdAt: 1, expiresAt: null, ...more } as const;
+}
+
+async function pathsAt(db: Database, time: number): Promise<string[]> {
+  const paths: string[] = [];
+  for await (const { path } of db.versions.treeAt("f", time)) paths.push(path);
+  return paths;
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  const end = Date.now() + 10_000;
+  while (!condition() && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 5));
+}
