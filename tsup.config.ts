@@ -4,6 +4,7 @@ export default defineConfig({
   entry: {
     index: "src/index.ts",
     "protocol/index": "src/protocol/index.ts",
+    "secure/index": "src/secure/index.ts",
     "sync/index": "src/sync/index.ts",
     "server/index": "src/server/index.ts",
     "cli/main": "src/cli/main.ts",

@@ -16,6 +16,7 @@ describe("docs/errors.md", () => {
   test.each([
     ["src/protocol/errors.ts", "ProtocolErrorCode"],
     ["src/stream/errors.ts", "ConfundoErrorCode"],
+    ["src/secure/errors.ts", "SecureErrorCode"],
     ["src/sync/errors.ts", "SyncErrorCode"],
     ["src/server/database/errors.ts", "DatabaseErrorCode"],
   ])("has a heading for every code of %s", (file, type) => {

@@ -14,8 +14,9 @@ const MAY_IMPORT: Record<string, { folders: string[]; packages: string[] }> = {
   protocol: { folders: [], packages: [] },
   stream: { folders: ["protocol"], packages: ["node:"] },
   sync: { folders: [], packages: ["node:", "rxjs", "chokidar", "ignore"] },
-  server: { folders: ["stream", "sync"], packages: ["*"] },
-  cli: { folders: ["", "stream", "sync", "server"], packages: ["*"] },
+  secure: { folders: ["stream"], packages: ["node:"] },
+  server: { folders: ["stream", "sync", "secure"], packages: ["*"] },
+  cli: { folders: ["", "stream", "sync", "secure", "server"], packages: ["*"] },
   // src/index.ts, the public face, which the command line uses as anybody else would.
   "": { folders: ["protocol", "stream"], packages: [] },
 };
@@ -24,6 +25,7 @@ const MAY_IMPORT: Record<string, { folders: string[]; packages: string[] }> = {
 const OWN_SUBPATHS: Record<string, string> = {
   confundo: "",
   "confundo/protocol": "protocol",
+  "confundo/secure": "secure",
   "confundo/sync": "sync",
   "confundo/server": "server",
 };
@@ -102,6 +104,7 @@ describe("the checks see what they are for", () => {
     ["stream", "src/stream/a.ts imports confundo/server"],
     ["sync", "src/sync/a.ts imports ../stream/index.js"],
     ["sync", "src/sync/a.ts imports pino"],
+    ["secure", "src/secure/a.ts imports ../server/index.js"],
     ["server", "src/server/a.ts imports ../cli/main.js"],
   ])("%s: %s is wrong", (folder, line) => {
     expect(allowed(folder, line)).toBe(false);
