@@ -61,6 +61,9 @@ export class Sender {
   readonly #stopping = new AbortController();
   readonly #finished = deferred();
   #left = 0;
+  /** Files and moves begun and without an outcome yet, and who waits until there are none. */
+  #filling = 0;
+  #filled: Deferred | undefined;
 
   constructor(options: SenderOptions) {
     this.#options = options;
@@ -75,8 +78,10 @@ export class Sender {
     // Large files wait for their turn in a line of their own and hold nobody up.
     for (const operation of operations) {
       await this.#window.acquire();
+      if (operation.do === "remove") await this.#whenFilled();
       await this.#options.channel.drained();
       if (this.#stopping.signal.aborted) break;
+      if (isFilling(operation)) this.#filling++;
       if (operation.do === "move" || operation.do === "check") {
         void (operation.entry.size > MAX_INLINE_BYTES ? this.#largeStreams : this.#smallReads).run(() =>
           this.#sendMove(operation),
@@ -105,6 +110,7 @@ export class Sender {
     }
     this.#asked.clear();
     this.#window.release();
+    this.#filled?.resolve();
     this.#finished.reject(error);
   }
 
@@ -300,12 +306,24 @@ export class Sender {
     else this.#conclude({ type: "failed", operation, error: known });
   }
 
+  /** What goes may be what comes elsewhere, and a folder goes after what moves out of it. */
+  async #whenFilled(): Promise<void> {
+    if (this.#filling === 0 || this.#stopping.signal.aborted) return;
+    this.#filled = deferred();
+    await this.#filled.promise;
+  }
+
   #conclude(outcome: Outcome): void {
     if (this.#stopping.signal.aborted) return;
     this.#window.release();
+    if (isFilling(outcome.operation) && --this.#filling === 0) this.#filled?.resolve();
     this.#options.report(outcome);
     if (--this.#left === 0) this.#finished.resolve();
   }
+}
+
+function isFilling({ do: what }: Operation): boolean {
+  return what === "put" || what === "move";
 }
 
 function identity({ path, size, mtimeNs, executable }: FileEntry) {
