@@ -15,6 +15,8 @@ export default defineConfig({
   splitting: true,
   sourcemap: true,
   clean: true,
+  // node:sqlite has no name without it.
+  removeNodeProtocol: false,
   // TypeScript 7 has no JavaScript API: tsc writes the declarations (tsconfig.build.json).
   dts: false,
 });
