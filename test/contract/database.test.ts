@@ -1,19 +1,27 @@
-import { mkdtemp, rm, stat } from "node:fs/promises";
+import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { DatabaseSync } from "node:sqlite";
+import pg from "pg";
+import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openDatabase } from "../../src/server/database/open.js";
 import type { Database, FileChange, LoggedEvent } from "../../src/server/index.js";
+import { hasPostgres, type Postgres, startPostgres } from "../support/postgres.js";
 
 /** What every database has to do. */
 
 interface Place {
   /** A database of its own; a second call opens the same one again. */
   open(now?: () => number): Promise<Database>;
+  /** Past the program, as somebody else would. */
+  sql(statement: string): Promise<unknown[]>;
   close(): Promise<void>;
 }
 
-describe.each([["SQLite", sqlite]] as const)("%s", (_, place) => {
+const databases: [string, () => Promise<Place>][] = [["SQLite", sqlite]];
+if (hasPostgres()) databases.push(["PostgreSQL", postgres]);
+
+describe.each(databases)("%s", (_, place) => {
   let here: Place;
   let db: Database;
   let time: number;
@@ -294,6 +302,20 @@ describe.each([["SQLite", sqlite]] as const)("%s", (_, place) => {
       expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 7 });
     });
 
+    test("of a path that changes faster than it is told follow each other", async () => {
+      await db.files.apply([file("q", "1")], 50);
+      await db.files.apply([retire("q", "1", "replaced"), { ...retire("q", "22", "replaced"), at: 61 }], 60);
+      await db.files.apply([file("q", "22"), file("q", "333")], 62);
+      const times = (await db.versions.list("f", "q", { limit: 5 })).map(({ storedAt, endedAt }) => [
+        storedAt,
+        endedAt,
+      ]);
+      expect(times).toEqual([
+        [60, 61],
+        [50, 60],
+      ]);
+    });
+
     test("can be added by hand", async () => {
       const { version: _, ...entry } = record("h", "hi", { version: 1, storedAt: 3 });
       await db.versions.add({ ...entry, endedAt: 5, why: "deleted" });
@@ -397,6 +419,29 @@ describe.each([["SQLite", sqlite]] as const)("%s", (_, place) => {
     expect((await db.users.list()).map(({ name }) => name)).toEqual(["x", "y", "z"]);
   });
 
+  test("one of a newer version is refused, and left as it is", async () => {
+    await db.close();
+    const names = "select name from kysely_migration order by name";
+    await here.sql("insert into kysely_migration (name, timestamp) values ('999-later', '2030-01-01T00:00:00.000Z')");
+    const before = await here.sql(names);
+    await expect(here.open()).rejects.toMatchObject({
+      code: "ERR_DATABASE_NEWER",
+      message: /999-later.*use that version/,
+    });
+    expect(await here.sql(names)).toEqual(before);
+  });
+
+  test("an interrupted change of the tables leaves the old state", async () => {
+    const other = await place();
+    await other.sql("create table events (mine integer)");
+    await expect(other.open()).rejects.toMatchObject({ code: "ERR_DATABASE" });
+    await expect(other.sql("select * from users")).rejects.toThrow(/users/);
+    expect(await other.sql("select mine from events")).toEqual([]);
+    await other.sql("drop table events");
+    await (await other.open()).close();
+    await other.close();
+  });
+
   test("what was written is there when it is opened again", async () => {
     await db.files.apply([file("a", "one")], 1);
     await db.close();
@@ -406,14 +451,89 @@ describe.each([["SQLite", sqlite]] as const)("%s", (_, place) => {
   });
 });
 
+/** One server for all tests, a database of its own for each. */
+let server: Postgres | undefined;
+let databasesMade = 0;
+afterAll(() => server?.stop());
+
+async function postgres(): Promise<Place> {
+  server ??= await startPostgres();
+  const url = await server.createDatabase(`test${databasesMade++}`);
+  const sql = async (statement: string): Promise<unknown[]> => {
+    const client = new pg.Client(url);
+    await client.connect();
+    return client
+      .query(statement)
+      .then(({ rows }) => rows)
+      .finally(() => client.end());
+  };
+  return { open: (now = Date.now) => openDatabase({ url, now }), sql, close: async () => {} };
+}
+
+describe.runIf(hasPostgres())("PostgreSQL that goes away", () => {
+  test("is reported at once and used again when it is back, and no event is missed", async () => {
+    const own = await startPostgres();
+    const db = await openDatabase({ url: await own.createDatabase("gone") });
+    try {
+      const heard: string[] = [];
+      db.events.live$.subscribe(({ type }) => heard.push(type));
+      const event = (type: string) => [{ type, folder: null, data: null }];
+      await db.events.append(event("before"));
+      await until(() => heard.length === 1);
+      await own.kill();
+      const away = expect.objectContaining({
+        name: "DatabaseError",
+        code: "ERR_DATABASE_UNAVAILABLE",
+        retryable: true,
+      });
+      for (let round = 0; round < 3; round++) {
+        await expect(db.ping()).rejects.toEqual(away);
+        await expect(db.events.append(event("lost"))).rejects.toEqual(away);
+        await expect(db.files.apply([file("a", "x")], 1)).rejects.toEqual(away);
+      }
+      await own.start();
+      await db.ping();
+      await db.files.apply([file("a", "x")], 1);
+      await db.events.append(event("after"));
+      await until(() => heard.length === 2);
+      expect(heard).toEqual(["before", "after"]);
+    } finally {
+      await db.close();
+      await own.stop();
+    }
+  });
+});
+
+test("SQLite: a new one is for its owner only; what is no database is refused", async () => {
+  const dir = await mkdtemp(join(tmpdir(), "confundo-database-"));
+  try {
+    const path = join(dir, "letter.sqlite");
+    await writeFile(path, "Dear database, ".repeat(100));
+    await expect(openDatabase({ path })).rejects.toMatchObject({
+      code: "ERR_DATABASE_DAMAGED",
+      message: /letter.sqlite/,
+    });
+    await (await openDatabase({ path: join(dir, "new.sqlite") })).close();
+    expect((await stat(join(dir, "new.sqlite"))).mode & 0o777).toBe(0o600);
+    await expect(openDatabase({ path: dir })).rejects.toMatchObject({ code: "ERR_DATABASE_UNAVAILABLE" });
+    await expect(openDatabase({ url: "mysql://x" })).rejects.toMatchObject({ code: "ERR_DATABASE" });
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+});
+
 async function sqlite(): Promise<Place> {
   const dir = await mkdtemp(join(tmpdir(), "confundo-database-"));
   return {
-    open: async (now = Date.now) => {
-      const database = await openDatabase({ path: join(dir, "database.sqlite"), now });
-      expect((await stat(join(dir, "database.sqlite"))).mode & 0o777).toBe(0o600);
-      return database;
+    sql: async (statement) => {
+      const database = new DatabaseSync(join(dir, "database.sqlite"));
+      try {
+        return database.prepare(statement).all();
+      } finally {
+        database.close();
+      }
     },
+    open: (now = Date.now) => openDatabase({ path: join(dir, "database.sqlite"), now }),
     close: () => rm(dir, { recursive: true }),
   };
 }

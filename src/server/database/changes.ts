@@ -73,26 +73,34 @@ export async function addVersion(db: Kysely<Schema>, { endedAt, ...version }: Om
 class Piece {
   readonly #folder: string;
   readonly #rows: Map<string, Row>;
-  /** Numbers of the last versions that were kept. */
-  readonly #last: Map<string, number>;
+  /** The last versions that were kept. */
+  readonly #last: Map<string, { version: number; endedAt: number }>;
   readonly #touched = new Set<string>();
   readonly #retired: VersionRow[] = [];
   #files = 0;
   #bytes = 0;
   #changedAt: number | null = null;
 
-  constructor(folder: string, rows: readonly Row[], last: readonly { path: string; last: number | null }[]) {
+  constructor(
+    folder: string,
+    rows: readonly Row[],
+    last: readonly { path: string; version: number; endedAt: number }[],
+  ) {
     this.#folder = folder;
     this.#rows = new Map(rows.map((row) => [row.path, row]));
-    this.#last = new Map(last.map((one) => [one.path, one.last ?? 0]));
+    this.#last = new Map(last.map((one) => [one.path, one]));
   }
 
   static async of(db: Kysely<Schema>, folder: string, paths: readonly string[]): Promise<Piece> {
     const some = [...new Set(paths)];
     const rows = db.selectFrom("files").selectAll().where("folder", "=", folder).where("path", "in", some);
     const versions = db.selectFrom("versions").where("folder", "=", folder).where("path", "in", some);
-    const last = versions.select(["path", (all) => all.fn.max("version").as("last")]).groupBy("path");
-    return new Piece(folder, await rows.execute(), await last.execute());
+    const last = versions.select(({ fn }) => [
+      "path",
+      fn.max("version").as("version"),
+      fn.max("endedAt").as("endedAt"),
+    ]);
+    return new Piece(folder, await rows.execute(), await last.groupBy("path").execute());
   }
 
   apply(change: FileChange, at: number, storedAt?: number): void {
@@ -118,7 +126,7 @@ class Piece {
 
   #put({ do: _, at: __, ...entry }: Put, at: number): void {
     const before = this.#rows.get(entry.path);
-    const last = this.#last.get(entry.path) ?? 0;
+    const last = this.#last.get(entry.path)?.version ?? 0;
     const { folder, path, kind, size, mode, sha256, target } = entry;
     const row = { folder, path, kind, size, mode, mtimeNs: String(entry.mtimeNs), sha256, target };
     const same = before !== undefined && before.version > last && sameContent(before, row);
@@ -133,14 +141,16 @@ class Piece {
 
   #retire(change: FileChange & { do: "retire" }, at: number, storedAt?: number): void {
     const before = this.#rows.get(change.path);
-    const last = this.#last.get(change.path) ?? 0;
-    const version = before !== undefined && before.version > last ? before.version : last + 1;
+    const last = this.#last.get(change.path);
+    const known = before !== undefined && before.version > (last?.version ?? 0) ? before : undefined;
+    const version = known?.version ?? (last?.version ?? 0) + 1;
     const { folder, path, kind, size, mode, mtimeNs, sha256, target, why } = change;
-    // Of what nobody told us about it is only known that it was there when it was written.
-    const since = storedAt ?? before?.storedAt ?? Math.min(Number(mtimeNs / 1_000_000n), at);
+    // Of what we were not told about it is only known that it came after the one before, and when it was written.
+    const unknown = Math.max(last?.endedAt ?? 0, Math.min(Number(mtimeNs / 1_000_000n), at));
+    const since = storedAt ?? known?.storedAt ?? unknown;
     const entry = { folder, path, kind, size, mode, mtimeNs: String(mtimeNs), sha256, target };
     this.#retired.push({ ...entry, version, storedAt: since, endedAt: at, why });
-    this.#last.set(path, version);
+    this.#last.set(path, { version, endedAt: at });
   }
 
   #remove(path: string, at: number): void {

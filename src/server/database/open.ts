@@ -1,3 +1,4 @@
+import type { DatabaseSync } from "node:sqlite";
 import { CamelCasePlugin, type Dialect, Kysely } from "kysely";
 import { DatabaseError, toDatabaseError } from "./errors.js";
 import { files, folders } from "./files.js";
@@ -5,6 +6,7 @@ import { audit, events, prune, transfers } from "./journal.js";
 import { LiveEvents } from "./live.js";
 import { migrate } from "./migrations.js";
 import { devices, grants, invitations, tokens, users } from "./people.js";
+import { describeUrl, openPostgres } from "./postgres.js";
 import type { Schema } from "./schema.js";
 import { openSqlite } from "./sqlite.js";
 import { Store } from "./store.js";
@@ -42,7 +44,7 @@ interface Backend {
  * (not there, no permission, locked by another program), `ERR_DATABASE_NEWER`, `ERR_DATABASE_DAMAGED` (no database).
  */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
-  const backend = await connect(options);
+  const backend = connect(options);
   const kysely = new Kysely<Schema>({ dialect: backend.dialect, plugins: [new CamelCasePlugin()] });
   const store = new Store(kysely, backend.kind, backend.where, options.now ?? Date.now);
   try {
@@ -76,24 +78,32 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   };
 }
 
-async function connect(options: DatabaseOptions): Promise<Backend> {
-  if ("url" in options) throw new DatabaseError("ERR_DATABASE", "PostgreSQL comes next");
+function connect(options: DatabaseOptions): Backend {
+  if ("url" in options) {
+    const { url } = options;
+    if (!/^postgres(ql)?:\/\//.test(url)) {
+      throw new DatabaseError("ERR_DATABASE", `"${url}" is no address of a database: it begins with postgres://`);
+    }
+    return { ...openPostgres(url), kind: "postgres", where: describeUrl(url) };
+  }
   const { path } = options;
   try {
     const { database, dialect } = openSqlite(path);
-    const version = database.prepare("pragma data_version");
-    const read = (): number => Number(version.get()?.data_version);
-    const watch = (changed: () => void): (() => void) => {
-      let last = read();
-      const timer = setInterval(() => {
-        const now = read();
-        if (now !== last) changed();
-        last = now;
-      }, POLL_MS).unref();
-      return () => clearInterval(timer);
-    };
-    return { dialect, kind: "sqlite", where: path, watch };
+    return { dialect, kind: "sqlite", where: path, watch: (changed) => poll(database, changed) };
   } catch (error) {
     throw toDatabaseError(error, path);
   }
+}
+
+function poll(database: DatabaseSync, changed: () => void): () => void {
+  // https://www.sqlite.org/pragma.html#pragma_data_version: another one when somebody else has written.
+  const version = database.prepare("pragma data_version");
+  const read = (): number => Number(version.get()?.data_version);
+  let last = read();
+  const timer = setInterval(() => {
+    const now = read();
+    if (now !== last) changed();
+    last = now;
+  }, POLL_MS).unref();
+  return () => clearInterval(timer);
 }
