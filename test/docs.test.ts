@@ -17,6 +17,7 @@ describe("docs/errors.md", () => {
     ["src/protocol/errors.ts", "ProtocolErrorCode"],
     ["src/stream/errors.ts", "ConfundoErrorCode"],
     ["src/secure/errors.ts", "SecureErrorCode"],
+    ["src/server/auth/errors.ts", "AuthErrorCode"],
     ["src/sync/errors.ts", "SyncErrorCode"],
     ["src/server/database/errors.ts", "DatabaseErrorCode"],
   ])("has a heading for every code of %s", (file, type) => {

@@ -61,7 +61,7 @@ function invitation(text: string): Attempt["invited"] {
   return { code, pin, hash: createHash("sha256").update(code).digest("hex") };
 }
 
-function checkPin(pin: string, { host, port, known, invited }: Attempt): void {
+function checkPin(pin: string, { host, port, state, known, invited }: Attempt): void {
   if (invited !== undefined) {
     if (pin === invited.pin) return;
     throw new SecureError(
@@ -72,7 +72,7 @@ function checkPin(pin: string, { host, port, known, invited }: Attempt): void {
   }
   if (pin === known?.pin) return;
   // A server of this user on this machine vouches for itself by a file that nobody else can write.
-  if (isLoopback(host) && localCode(pin) !== undefined) return;
+  if (isLoopback(host) && localCode(pin, state.folder) !== undefined) return;
   if (known === undefined) throw notPaired(host, port);
   throw new SecureError(
     "ERR_SERVER_KEY",
@@ -83,7 +83,7 @@ function checkPin(pin: string, { host, port, known, invited }: Attempt): void {
 }
 
 async function pair(stream: TLSSocket, pin: string, { host, port, state, known, invited }: Attempt): Promise<void> {
-  const code = invited?.code ?? (isLoopback(host) ? localCode(pin) : undefined) ?? null;
+  const code = invited?.code ?? (isLoopback(host) ? localCode(pin, state.folder) : undefined) ?? null;
   try {
     await askToPair(stream, { code, name: state.name });
   } catch (error) {

@@ -8,7 +8,7 @@ export { SecureError, type SecureErrorCode } from "./errors.js";
 export { answerPairing, askToPair, type PairRequest, pairRequest } from "./exchange.js";
 export { createSecret, ownFolder, readSecret, stateFolder, writeSecret } from "./files.js";
 export { createIdentity, type Identity, type IdentityOptions, identityFromKey, pinOf } from "./identity.js";
-export { announceLocally, isLoopback, localCode, runtimeFolder } from "./local.js";
+export { announceLocally, isLoopback, localCode } from "./local.js";
 export {
   type HandshakeOptions,
   type InnerProtocol,

@@ -1,28 +1,24 @@
 /**
- * Pairing without a code between programs of one user on one machine. A server notes, in a folder that only its user can
- * enter, under its pin where its own code for that is. Who can read that code can read everything the server has anyway.
+ * Pairing without a code between programs of one user on one machine. A server notes in the user's state, under its pin, where
+ * its own code for that is. Who can read that code can read everything the server has anyway.
  */
 import fs from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isCode, isPin } from "./code.js";
-import { isOwnFolder, ownFolder, readSecret, writeSecret } from "./files.js";
+import { isOwnFolder, ownFolder, readSecret, stateFolder, writeSecret } from "./files.js";
 
 interface Note {
   readonly codeFile: string;
   readonly pid: number;
 }
 
-/** `$XDG_RUNTIME_DIR/confundo-UID`, or the same in the folder for temporary files. */
-export function runtimeFolder(env: NodeJS.ProcessEnv = process.env): string {
-  return join(env.XDG_RUNTIME_DIR || tmpdir(), `confundo-${process.getuid?.() ?? "user"}`);
-}
-
 /**
  * Notes where the server with this pin keeps its code for programs of this user. Returns what takes the note away.
- * @throws SecureError ERR_STATE when the folder is another user's
+ * @throws SecureError ERR_STATE when the state's folder is another user's
  */
-export function announceLocally(pin: string, codeFile: string, folder: string = runtimeFolder()): () => void {
+export function announceLocally(pin: string, codeFile: string, state: string = stateFolder()): () => void {
+  const folder = notesIn(state);
+  ownFolder(state);
   ownFolder(folder);
   sweep(folder);
   const file = join(folder, `${pin}.json`);
@@ -34,7 +30,8 @@ export function announceLocally(pin: string, codeFile: string, folder: string = 
 }
 
 /** The code of the server with this pin, where it is this user's and runs here. */
-export function localCode(pin: string, folder: string = runtimeFolder()): string | undefined {
+export function localCode(pin: string, state: string = stateFolder()): string | undefined {
+  const folder = notesIn(state);
   if (!isPin(pin) || !isOwnFolder(folder)) return undefined;
   const note = noteIn(join(folder, `${pin}.json`));
   if (note === undefined) return undefined;
@@ -49,6 +46,10 @@ export function localCode(pin: string, folder: string = runtimeFolder()): string
 /** Whether the host is this machine, going by its name. */
 export function isLoopback(host: string): boolean {
   return /^(localhost|127(\.\d{1,3}){3}|::1|(::ffff:)127(\.\d{1,3}){3})$/i.test(host);
+}
+
+function notesIn(state: string): string {
+  return join(state, "running");
 }
 
 function noteIn(file: string): Note | undefined {

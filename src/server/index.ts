@@ -1,4 +1,6 @@
 /** The mirrors' home. */
+export { type AuthOptions, createAuth } from "./auth/auth.js";
+export { AuthError, type AuthErrorCode } from "./auth/errors.js";
 export type * from "./auth/types.js";
 export { DatabaseError, type DatabaseErrorCode } from "./database/errors.js";
 export { type DatabaseOptions, openDatabase } from "./database/open.js";

@@ -26,12 +26,17 @@ export interface Invited {
   readonly code: string;
 }
 
-/** Refusals reject with an `AuthError`: ERR_UNAUTHENTICATED, ERR_FORBIDDEN, ERR_RATE_LIMITED, ERR_CODE (used, expired, unknown). */
+/**
+ * Refusals reject with an `AuthError`: ERR_UNAUTHENTICATED, ERR_FORBIDDEN, ERR_RATE_LIMITED, ERR_CODE (used, expired, unknown);
+ * mistakes of administrators with ERR_NOT_FOUND, ERR_EXISTS, ERR_INVALID. Each refusal is in the audit log.
+ */
 export interface Auth {
   /** The device behind a pinned key. Rejects where it is unknown or revoked. */
   device(pin: string, peer: Peer): Promise<Principal & { kind: "device" }>;
   /** Uses an invitation up and makes the device known (or gives a known one the folder, too). */
   pair(code: string, device: { name: string; pin: string }, peer: Peer): Promise<Principal & { kind: "device" }>;
+  /** Makes a device known that has shown to be of the server's own user, as an administrator. A known one stays what it is. */
+  pairLocal(device: { name: string; pin: string }, peer: Peer): Promise<Principal & { kind: "device" }>;
   /** A name and a password for a session token (256 bits, base64url, told once). */
   login(
     name: string,
@@ -52,7 +57,15 @@ export interface Auth {
   /** By id, by name where one device has it. Its connections end at once: event `device.revoked` with `{ id }`. */
   revoke(who: Principal, device: string): Promise<Device>;
   users(who: Principal): Promise<User[]>;
-  addUser(who: Principal, user: { name: string; password: string; role: Role }): Promise<User>;
+  addUser(
+    who: Principal,
+    user: {
+      name: string;
+      password: string;
+      role: Role;
+      grants?: readonly { readonly folder: string; readonly access: Access }[];
+    },
+  ): Promise<User>;
   /** Also by the user itself. Ends its sessions. */
   setPassword(who: Principal, name: string, password: string): Promise<void>;
   removeUser(who: Principal, name: string): Promise<void>;
@@ -61,5 +74,11 @@ export interface Auth {
     token: { user: string; name: string; scopes: Token["scopes"]; expiresInMs: number | null },
   ): Promise<{ token: string; record: Token }>;
   tokens(who: Principal): Promise<Token[]>;
-  revokeToken(who: Principal, id: string): Promise<void>;
+  /** By id, by name where one token has it; users may revoke their own. Event `token.revoked` with `{ id }`. */
+  revokeToken(who: Principal, token: string): Promise<void>;
+  /** What a device or a user, by id or name, may do with a folder; null: nothing any more. Event `grants.changed`. */
+  grant(
+    who: Principal,
+    what: { subject: "device" | "user"; of: string; folder: string; access: Access | null },
+  ): Promise<void>;
 }

@@ -48,6 +48,10 @@ export function devices(store: Store): Devices {
       store.write(async (db) => {
         await db.updateTable("devices").set({ lastSeenAt: at }).where("id", "=", id).execute();
       }),
+    setRole: (id, role) =>
+      store.write(async (db) => {
+        await db.updateTable("devices").set({ role }).where("id", "=", id).execute();
+      }),
     revoke: (id, at) =>
       store.write(async (db) => {
         const revoking = db.updateTable("devices").set({ revokedAt: at }).where("id", "=", id);

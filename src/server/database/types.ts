@@ -184,6 +184,7 @@ export interface Devices {
   byId(id: string): Promise<Device | undefined>;
   list(): Promise<Device[]>;
   seen(id: string, at: number): Promise<void>;
+  setRole(id: string, role: Role): Promise<void>;
   /** False where there is none, or it is revoked already. */
   revoke(id: string, at: number): Promise<boolean>;
 }

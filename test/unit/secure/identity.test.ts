@@ -138,18 +138,19 @@ describe("a server of the same user on the same machine", () => {
     fs.chmodSync(codeFile, 0o644);
     expect(localCode(pin, runtime)).toBeUndefined();
     fs.chmodSync(codeFile, 0o600);
-    fs.chmodSync(runtime, 0o755);
+    fs.chmodSync(join(runtime, "running"), 0o755);
     expect(localCode(pin, runtime)).toBeUndefined();
-    fs.chmodSync(runtime, 0o700);
+    fs.chmodSync(join(runtime, "running"), 0o700);
     withdraw();
     expect(localCode(pin, runtime)).toBeUndefined();
   });
 
   test("notes of servers that were killed are swept away", async () => {
     await using folder = await temporaryFolder();
-    const stale = join(folder.path, `${createIdentity().pin}.json`);
+    const stale = join(folder.path, "running", `${createIdentity().pin}.json`);
+    ownFolder(join(folder.path, "running"));
     writeSecret(stale, JSON.stringify({ codeFile: "x", pid: 2 ** 22 + 1 }));
     announceLocally(createIdentity().pin, "x", folder.path)();
-    expect(fs.readdirSync(folder.path)).toEqual([]);
+    expect(fs.readdirSync(join(folder.path, "running"))).toEqual([]);
   });
 });

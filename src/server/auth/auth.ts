@@ -1,0 +1,242 @@
+/** The authentication service over the database service: who somebody is, and what they may do. */
+import type { Access, Database, Device, Token, User } from "../database/types.js";
+import * as administration from "./administration.js";
+import { actorOf, Guard } from "./guard.js";
+import { hashPassword, isOutdated, verifyPassword } from "./passwords.js";
+import { createToken, hashSecret } from "./secrets.js";
+import type { Auth, Peer, Principal } from "./types.js";
+
+export interface AuthOptions {
+  readonly database: Database;
+  /** Milliseconds since 1970. Default: the system's clock. */
+  readonly now?: () => number;
+}
+
+const SESSION_MS = 7 * 24 * 60 * 60 * 1000;
+/** How exactly it is known when a device or a token was last seen: not each request is a write. */
+const SEEN_MS = 60_000;
+
+type DevicePrincipal = Principal & { kind: "device" };
+type UserPrincipal = Principal & { kind: "user" };
+
+export function createAuth({ database, now = Date.now }: AuthOptions): Auth {
+  const guard = new Guard(database, now);
+  const proofs = new Proofs(database, guard);
+  return {
+    device: (pin, peer) => proofs.device(pin, peer),
+    pair: (code, device, peer) => proofs.pair(code, device, peer),
+    pairLocal: (device, peer) => proofs.pairLocal(device, peer),
+    login: (name, password, peer) => proofs.login(name, password, peer),
+    logout: (token) => proofs.logout(token),
+    authenticate: (token, peer) => proofs.authenticate(token, peer),
+    may: async (who, folder, access) => permits(await foldersOf(database, who), folder, access),
+    folders: (who) => foldersOf(database, who),
+    ...administration.acts(database, guard),
+  };
+}
+
+/** What somebody may do with each folder; null: everything with all. */
+async function foldersOf(database: Database, who: Principal): Promise<ReadonlyMap<string, Access> | null> {
+  if (who.kind === "local" || (who.kind === "device" && who.role === "admin")) return null;
+  const scopes = who.kind === "user" ? who.token.scopes : [{ folder: null, access: "write" as const }];
+  if (who.role === "admin" && widest(scopes, null) === "write") return null;
+  const own = who.role === "admin" ? await everyFolder(database, scopes) : await grantsOf(database, who);
+  const allowed = new Map<string, Access>();
+  for (const [folder, access] of own) {
+    const scoped = widest(scopes, folder);
+    if (scoped !== undefined) allowed.set(folder, access === "write" ? scoped : "read");
+  }
+  return allowed;
+}
+
+async function grantsOf(
+  database: Database,
+  { kind, id }: DevicePrincipal | UserPrincipal,
+): Promise<Map<string, Access>> {
+  const grants = await database.grants.of(kind, id);
+  return new Map(grants.map(({ folder, access }) => [folder, access]));
+}
+
+/** Those that there are, and those that a token names. */
+async function everyFolder(database: Database, scopes: Token["scopes"]): Promise<Map<string, Access>> {
+  const there = (await database.folders.list()).map(({ name }) => name);
+  const named = scopes.flatMap(({ folder }) => folder ?? []);
+  return new Map([...there, ...named].map((name) => [name, "write"]));
+}
+
+/** The most that scopes allow for a folder; for null, for all folders. */
+function widest(scopes: Token["scopes"], folder: string | null): Access | undefined {
+  const of = scopes.filter((scope) => scope.folder === null || scope.folder === folder);
+  return of.find(({ access }) => access === "write")?.access ?? of[0]?.access;
+}
+
+function permits(folders: ReadonlyMap<string, Access> | null, folder: string, access: Access): boolean {
+  const has = folders === null ? "write" : folders.get(folder);
+  return has === "write" || (has === "read" && access === "read");
+}
+
+/** Keys, codes, passwords and tokens. */
+class Proofs {
+  readonly #database: Database;
+  readonly #guard: Guard;
+  /** A hash of no password: what a login to an unknown account is compared with, so that it takes as long. */
+  #nobody: Promise<string> | undefined;
+
+  constructor(database: Database, guard: Guard) {
+    this.#database = database;
+    this.#guard = guard;
+  }
+
+  async device(pin: string, peer: Peer): Promise<DevicePrincipal> {
+    const device = await this.#database.devices.byPin(pin);
+    if (device === undefined) {
+      this.#guard.check(peer);
+      const message =
+        "This server does not know this device. Mirror once to a pairing address: `confundo invite NAME` prints one.";
+      throw await this.#guard.failed("ERR_UNAUTHENTICATED", message, { action: "device.connect", target: pin, peer });
+    }
+    return this.#admitted(device, "device.connect", peer);
+  }
+
+  async pair(code: string, device: { name: string; pin: string }, peer: Peer): Promise<DevicePrincipal> {
+    this.#guard.check(peer);
+    const { devices, invitations, grants } = this.#database;
+    const known = await devices.byPin(device.pin);
+    if (known !== undefined) await this.#admitted(known, "device.pair", peer);
+    const codeHash = hashSecret(code);
+    const invitation = await invitations.take(codeHash, this.#guard.now());
+    if (invitation === undefined) return this.#pairAgain(codeHash, known, peer);
+    const role = invitation.folder === null && invitation.access === "write" ? "admin" : "user";
+    const paired = known ?? (await this.#create(device, role));
+    if (role === "admin" && paired.role !== role) await devices.setRole(paired.id, role);
+    const { folder, access } = invitation;
+    if (folder !== null) await grants.set({ subject: "device", subjectId: paired.id, folder, access });
+    await invitations.usedBy(invitation.id, paired.id);
+    return this.#paired(
+      { ...paired, role: role === "admin" ? role : paired.role },
+      peer,
+      folder === null ? "all folders" : `${folder}, ${access}`,
+    );
+  }
+
+  async pairLocal(device: { name: string; pin: string }, peer: Peer): Promise<DevicePrincipal> {
+    const known = await this.#database.devices.byPin(device.pin);
+    if (known !== undefined) return this.#admitted(known, "device.connect", peer);
+    return this.#paired(await this.#create(device, "admin"), peer, "by a program of the server's user, all folders");
+  }
+
+  async login(name: string, password: string, peer: Peer): Promise<{ token: string; principal: UserPrincipal }> {
+    this.#guard.check(peer, name);
+    const user = await this.#database.users.byName(name);
+    this.#nobody ??= hashPassword(createToken());
+    const right = await verifyPassword(password, user?.passwordHash ?? (await this.#nobody));
+    if (user === undefined || !right) {
+      const act = { action: "login", target: name.slice(0, 100), peer, account: name };
+      throw await this.#guard.failed("ERR_UNAUTHENTICATED", "The name or the password is wrong.", act);
+    }
+    this.#guard.familiar(name, peer);
+    if (isOutdated(user.passwordHash)) {
+      await this.#database.users.setPassword(user.id, await hashPassword(password));
+    }
+    const secret = createToken();
+    const at = this.#guard.now();
+    const token = await this.#database.tokens.create({
+      kind: "session",
+      name: "login",
+      userId: user.id,
+      hash: hashSecret(secret),
+      scopes: [{ folder: null, access: "write" }],
+      createdAt: at,
+      expiresAt: at + SESSION_MS,
+    });
+    const principal = principalOf(user, token);
+    await this.#guard.done({ action: "login", actor: actorOf(principal), peer });
+    return { token: secret, principal };
+  }
+
+  async logout(secret: string): Promise<void> {
+    const token = await this.#database.tokens.byHash(hashSecret(secret));
+    if (token === undefined || !(await this.#database.tokens.revoke(token.id, this.#guard.now()))) return;
+    const user = await this.#database.users.byId(token.userId);
+    await this.#guard.done({ action: "logout", actor: `user:${user?.name ?? token.userId}` });
+    await this.#database.events.append([{ type: "token.revoked", folder: null, data: { id: token.id } }]);
+  }
+
+  async authenticate(secret: string, peer: Peer): Promise<UserPrincipal> {
+    const { tokens, users } = this.#database;
+    const token = await tokens.byHash(hashSecret(secret));
+    const now = this.#guard.now();
+    const over = token === undefined || token.revokedAt !== null || (token.expiresAt ?? Infinity) <= now;
+    const user = over ? undefined : await users.byId(token.userId);
+    if (token === undefined || user === undefined) {
+      this.#guard.check(peer);
+      const message =
+        "The token is unknown, expired or revoked. Log in again, or make a new one: `confundo token create`.";
+      throw await this.#guard.failed("ERR_UNAUTHENTICATED", message, {
+        action: "token.use",
+        target: token?.id ?? null,
+        peer,
+      });
+    }
+    if (now - (token.lastUsedAt ?? 0) >= SEEN_MS) await tokens.used(token.id, now);
+    return principalOf(user, token);
+  }
+
+  /** A code that is used up is good once more for the device that it was used by: the answer may have been lost. */
+  async #pairAgain(codeHash: string, known: Device | undefined, peer: Peer): Promise<DevicePrincipal> {
+    const invitation = (await this.#database.invitations.list()).find((each) => each.codeHash === codeHash);
+    if (known !== undefined && invitation?.usedBy === known.id) return this.#admitted(known, "device.pair", peer);
+    const act = { action: "device.pair", target: invitation?.folder ?? null, peer };
+    if (invitation === undefined)
+      throw await this.#guard.failed("ERR_CODE", `This server does not know the code. ${ASK}`, act);
+    if (invitation.usedAt !== null) {
+      throw await this.#guard.failed("ERR_CODE", `The code was used already, and each is for one device. ${ASK}`, act);
+    }
+    throw await this.#guard.failed("ERR_CODE", `The code has expired. ${ASK}`, act);
+  }
+
+  async #create(device: { name: string; pin: string }, role: Device["role"]): Promise<Device> {
+    try {
+      return await this.#database.devices.create({ ...device, role });
+    } catch (error) {
+      // The same device by another connection at the same time.
+      const known = await this.#database.devices.byPin(device.pin);
+      if (known === undefined) throw error;
+      return known;
+    }
+  }
+
+  async #paired(device: Device, peer: Peer, detail: string): Promise<DevicePrincipal> {
+    const principal = deviceOf(device);
+    await this.#guard.done({ action: "device.pair", actor: actorOf(principal), target: device.id, peer, detail });
+    const data = { id: device.id, name: device.name };
+    await this.#database.events.append([{ type: "device.paired", folder: null, data }]);
+    return principal;
+  }
+
+  async #admitted(device: Device, action: string, peer: Peer): Promise<DevicePrincipal> {
+    if (device.revokedAt !== null) {
+      const message =
+        "This device was revoked. If that was not meant, delete its key (device.key in its state folder) and pair it again.";
+      throw await this.#guard.failed("ERR_FORBIDDEN", message, {
+        action,
+        actor: `device:${device.name}`,
+        target: device.id,
+        peer,
+      });
+    }
+    const now = this.#guard.now();
+    if (now - (device.lastSeenAt ?? 0) >= SEEN_MS) await this.#database.devices.seen(device.id, now);
+    return deviceOf(device);
+  }
+}
+
+const ASK = "Ask for a new pairing address: `confundo invite NAME` prints one.";
+
+function deviceOf({ id, name, role }: Device): DevicePrincipal {
+  return { kind: "device", id, name, role };
+}
+
+function principalOf({ id, name, role }: User, token: Token): UserPrincipal {
+  return { kind: "user", id, name, role, token };
+}
