@@ -1,17 +1,30 @@
-/** What leaves at once, in time: bursts are what makes a system call worth its price, and routers' queues bear them. */
-const QUANTUM_MS = 1;
-/** What an idle sender may save up, in time and in bytes: one quantum leaves while the next one fills. */
-const BURST_MS = 2;
+/**
+ * What leaves at once, in time: a share of the least round trip, so that the queue that it makes is as small a share of the
+ * path's; within bounds, as each quantum costs a wake-up here, and routers' queues must bear it.
+ */
+const QUANTA_PER_ROUND = 16;
+const MIN_QUANTUM_MS = 1;
+const MAX_QUANTUM_MS = 4;
+/** What an idle sender may save up, in quanta and in bytes: one leaves while the next one fills. */
+const BURST_QUANTA = 2;
 const MAX_BURST_BYTES: number = 256 * 1024;
 const MIN_BURST_SEGMENTS = 2;
 /** How much of a timer's lateness is made up for. Event loops count in milliseconds and are busy for a few of them. */
 const CATCH_UP_MS = 5;
+
+/** The quantum of a path of this least round trip. */
+export function quantumMs(minRttMs: number): number {
+  // Infinity: none is known yet.
+  if (minRttMs === Number.POSITIVE_INFINITY) return MIN_QUANTUM_MS;
+  return Math.max(MIN_QUANTUM_MS, Math.min(minRttMs / QUANTA_PER_ROUND, MAX_QUANTUM_MS));
+}
 
 /**
  * Spreads what is sent over time: a token bucket filled at the pacing rate (bytes per millisecond). Times are milliseconds.
  */
 export class Pacer {
   #segmentBytes = 0;
+  #quantumMs = MIN_QUANTUM_MS;
   #rate = Number.POSITIVE_INFINITY;
   #tokens = 0;
   #filledAt = 0;
@@ -35,6 +48,11 @@ export class Pacer {
     this.#segmentBytes = segmentBytes;
   }
 
+  /** The path's least round trip, as far as it is known. */
+  setMinRtt(minRttMs: number): void {
+    this.#quantumMs = quantumMs(minRttMs);
+  }
+
   /** How many bytes may leave now. */
   budget(now: number): number {
     if (this.#rate === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
@@ -56,7 +74,7 @@ export class Pacer {
   nextReleaseAt(now: number, wantedBytes: number): number {
     if (this.#rate === Number.POSITIVE_INFINITY) return now;
     this.#fill(now);
-    const quantum = Math.max(this.#segmentBytes, Math.min(this.#rate * QUANTUM_MS, this.#burstBytes()));
+    const quantum = Math.max(this.#segmentBytes, Math.min(this.#rate * this.#quantumMs, this.#burstBytes()));
     const missing = Math.min(wantedBytes, quantum) - this.#tokens;
     const at = missing < 0.5 ? now : now + missing / this.#rate;
     // Asking again does not excuse the lateness of an earlier promise.
@@ -65,7 +83,7 @@ export class Pacer {
   }
 
   #burstBytes(): number {
-    return Math.max(MIN_BURST_SEGMENTS * this.#segmentBytes, Math.min(this.#rate * BURST_MS, MAX_BURST_BYTES));
+    return Math.max(MIN_BURST_SEGMENTS * this.#segmentBytes, Math.min(this.#rate * BURST_QUANTA * this.#quantumMs, MAX_BURST_BYTES));
   }
 
   #fill(now: number): void {

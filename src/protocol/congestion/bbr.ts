@@ -1,3 +1,4 @@
+import { quantumMs } from "../pacer.js";
 import type { AckSample, CongestionController } from "./controller.js";
 import { FirstTrain } from "./first-train.js";
 import { LossFloor } from "./loss-floor.js";
@@ -45,7 +46,6 @@ const BANDWIDTH_BETA = 0.7;
 const MIN_CWND_SEGMENTS = 4;
 const EXTRA_ACKED_ROUNDS = 10;
 const EXTRA_ACKED_MS = 100;
-const QUANTUM_MS = 1;
 const MAX_QUANTUM_BYTES: number = 256 * 1024;
 
 const NEVER = Number.POSITIVE_INFINITY;
@@ -429,7 +429,7 @@ export class Bbr implements CongestionController {
 
   /** Three bursts: one at each end and one on its way (section 5.6.4.2 of the draft). */
   #quantum(): number {
-    return 3 * Math.max(2 * this.#segmentBytes, Math.min(this.bandwidth * QUANTUM_MS, MAX_QUANTUM_BYTES));
+    return 3 * Math.max(2 * this.#segmentBytes, Math.min(this.bandwidth * quantumMs(this.#minRtt), MAX_QUANTUM_BYTES));
   }
 
   #minCwnd(): number {

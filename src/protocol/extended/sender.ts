@@ -152,6 +152,7 @@ export class Sender implements DeliveryListener {
     this.rtt.onSample(rttMs, now);
     this.#stats.smoothedRttMs = this.rtt.smoothedMs;
     this.#stats.minRttMs = this.rtt.minMs;
+    this.#pacer.setMinRtt(this.rtt.minMs);
   }
 
   /** The peer is elsewhere. What was sent to where it was has been for nothing, if nobody has answered for a while. */
@@ -202,8 +203,11 @@ export class Sender implements DeliveryListener {
   pacedUntil(now: number): number {
     const { segments } = this;
     const bytes = segments.firstLost()?.bytes ?? this.#newLength(this.segmentBytes);
-    if (bytes === 0 || (bytes + segments.inFlight > this.cwnd && segments.inFlight > 0)) return NEVER;
-    return this.#pacer.nextReleaseAt(now, bytes);
+    const room = this.cwnd - segments.inFlight;
+    if (bytes === 0 || (bytes > room && segments.inFlight > 0)) return NEVER;
+    // What could leave together is waited for together.
+    const more = Math.min(room, this.windowEnd - this.sndNxt, this.dataEnd - this.sndNxt);
+    return this.#pacer.nextReleaseAt(now, Math.max(bytes, more));
   }
 
   /** There is a tail that is held back only to be filled up. */

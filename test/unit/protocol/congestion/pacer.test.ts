@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { Pacer } from "../../../../src/protocol/pacer.js";
+import { Pacer, quantumMs } from "../../../../src/protocol/pacer.js";
 
 const SEGMENT = 1460;
 
@@ -39,6 +39,21 @@ describe("Pacer", () => {
     const paced = pacer(rate);
     expect(paced.nextReleaseAt(0, wanted)).toBeCloseTo(expected, 9);
     expect(paced.budget(paced.nextReleaseAt(0, wanted))).toBeGreaterThanOrEqual(Math.min(wanted, SEGMENT));
+  });
+
+  test.each([
+    // least round trip, quantum: a sixteenth, between 1 and 4 ms
+    [Number.POSITIVE_INFINITY, 1],
+    [0.1, 1],
+    [20, 1.25],
+    [40, 2.5],
+    [100, 4],
+  ])("a round trip of %d ms makes a quantum of %d ms", (minRttMs, expected) => {
+    expect(quantumMs(minRttMs)).toBe(expected);
+    const paced = pacer(10_000);
+    paced.setMinRtt(minRttMs);
+    expect(paced.nextReleaseAt(0, 1e6)).toBeCloseTo(expected, 9);
+    expect(paced.budget(1000)).toBeGreaterThanOrEqual(20_000 * expected);
   });
 
   test("timers that fire in whole milliseconds, or three late, lose nothing", () => {

@@ -86,8 +86,7 @@ describe("reordering (RFC 8985 section 6.2)", () => {
     script.send(0);
     // The newest range first, as the receiver does it: that is no reordering.
     script.ack(100, 0, 0, [5, 2, 3]);
-    expect(script.send(103)).toEqual([0, 1]);
-    expect(script.send(105)).toEqual([4]);
+    expect(script.send(104)).toEqual([0, 1, 4]);
   });
 });
 
