@@ -83,7 +83,10 @@ export class Pacer {
   }
 
   #burstBytes(): number {
-    return Math.max(MIN_BURST_SEGMENTS * this.#segmentBytes, Math.min(this.#rate * BURST_QUANTA * this.#quantumMs, MAX_BURST_BYTES));
+    return Math.max(
+      MIN_BURST_SEGMENTS * this.#segmentBytes,
+      Math.min(this.#rate * BURST_QUANTA * this.#quantumMs, MAX_BURST_BYTES),
+    );
   }
 
   #fill(now: number): void {
