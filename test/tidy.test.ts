@@ -12,8 +12,9 @@ const LONGEST_FILE = 500;
 /** What each folder of src may import: folders below it, and packages. `*` stands for any package and node:*. */
 const MAY_IMPORT: Record<string, { folders: string[]; packages: string[] }> = {
   protocol: { folders: [], packages: [] },
-  stream: { folders: ["protocol"], packages: ["node:"] },
-  sync: { folders: [], packages: ["node:", "rxjs", "chokidar", "ignore"] },
+  native: { folders: [], packages: ["node:"] },
+  stream: { folders: ["protocol", "native"], packages: ["node:"] },
+  sync: { folders: ["native"], packages: ["node:", "rxjs", "chokidar", "ignore"] },
   secure: { folders: ["stream"], packages: ["node:"] },
   server: { folders: ["stream", "sync", "secure"], packages: ["*"] },
   cli: { folders: ["", "stream", "sync", "secure", "server"], packages: ["*"] },

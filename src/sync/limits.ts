@@ -59,6 +59,11 @@ export const MAX_LISTED_ENTRIES = 10_000_000;
 export const MAX_UNANSWERED = 4096;
 /** Small files read ahead at once. */
 export const MAX_SMALL_READS = 16;
+/** Small files read without letting others have their turn. */
+export const READS_IN_A_ROW = 32;
+/** Two small files in a row that take this long to read wait for a disk: then so many are read by other threads. */
+export const SLOW_READ_MS = 3;
+export const SLOW_READS = 64;
 /** Large files announced and not yet durable; less than the receiver's {@link MAX_OPEN_FILES}. */
 export const MAX_LARGE_SENDS = 16;
 /** … of which so many send their content at a time. */
@@ -79,13 +84,15 @@ export const MAX_CHANGED_ROUNDS = 20;
 // The receiving side.
 
 /** Operations accepted and not yet durable; then the receiver stops reading. */
-export const MAX_PENDING_OPERATIONS = 1024;
+export const MAX_PENDING_OPERATIONS = 4096;
 /** Content accepted and not yet on disk; then the receiver stops reading. */
 export const MAX_PENDING_BYTES: number = 8 * MIB;
 /** Large files one client may have open at once. */
 export const MAX_OPEN_FILES = 64;
-/** Small files written at once. */
-export const MAX_SMALL_WRITES = 16;
+/** Files and folders flushed one by one, at a time; for more than this, the whole file system is, where it can be. */
+export const FEW_FLUSHES = 16;
+/** Contents compared by hash at once. */
+export const MAX_COMPARISONS = 4;
 /** A large file is flushed in the background every so many bytes, so that its end does not wait for all of it. */
 export const FLUSH_EVERY_BYTES: number = 32 * MIB;
 /** Chunk lists kept per mirror. */

@@ -1,4 +1,5 @@
 /** Carries out a list of operations at the other end: pipelined, several files at a time, within bounds. */
+import { setImmediate as yieldToOthers } from "node:timers/promises";
 import type { Channel } from "./channel.js";
 import { CHUNK_RECORD_BYTES, ChunkList, LEAST_CHUNK_BYTES, Matcher, throughWindow } from "./chunk.js";
 import { type Deferred, deferred } from "./deferred.js";
@@ -13,10 +14,11 @@ import {
   MAX_LARGE_STREAMS,
   MAX_SMALL_READS,
   MAX_UNANSWERED,
+  READS_IN_A_ROW,
 } from "./limits.js";
 import { Slots } from "./order.js";
 import type { Operation } from "./plan.js";
-import { readWhole, VersionReader } from "./read.js";
+import { VersionReader, WholeReader } from "./read.js";
 import type { Outcome } from "./remote.js";
 import { dataFrame } from "./wire.js";
 
@@ -54,6 +56,7 @@ export class Sender {
   readonly #asked = new Map<number, Asked>();
   readonly #window = new Slots(MAX_UNANSWERED);
   readonly #smallReads = new Slots(MAX_SMALL_READS);
+  readonly #whole = new WholeReader();
   readonly #largeSends = new Slots(MAX_LARGE_SENDS);
   readonly #largeStreams = new Slots(MAX_LARGE_STREAMS);
   /** Under which id the content of a path was held. */
@@ -75,11 +78,13 @@ export class Sender {
     this.#left = operations.length;
     if (this.#options.channel.closed) this.lost(new SyncError("ERR_CONNECTION_LOST", "the session is closed"));
     if (operations.length === 0) return;
+    let taken = 0;
     // Large files wait for their turn in a line of their own and hold nobody up.
     for (const operation of operations) {
       await this.#window.acquire();
       if (operation.do === "remove") await this.#whenFilled();
       await this.#options.channel.drained();
+      if (++taken % READS_IN_A_ROW === 0) await yieldToOthers();
       if (this.#stopping.signal.aborted) break;
       if (isFilling(operation)) this.#filling++;
       if (operation.do === "move" || operation.do === "check") {
@@ -173,7 +178,7 @@ export class Sender {
   async #sendSmall(operation: Put): Promise<void> {
     const { entry } = operation;
     try {
-      const { content, sha256 } = await readWhole(this.#options.folder, entry, this.#stopping.signal);
+      const { content, sha256 } = await this.#whole.read(this.#options.folder, entry, this.#stopping.signal);
       if (this.#stopping.signal.aborted) return;
       const { path, mtimeNs, executable } = entry;
       const id = this.#ask(operation, { sha256 });

@@ -1,4 +1,5 @@
 /** What a client asks for, sorted by how it is done. */
+import { SyncError } from "./errors.js";
 import { type StepEvent, storedFile } from "./hosting.js";
 import { parentOf } from "./path.js";
 import type { Message, Request } from "./wire.js";
@@ -57,4 +58,8 @@ export function eventOf(step: Step): StepEvent | undefined {
       return { type: "moved", path, from: step.from, kind: "file", entry };
     }
   }
+}
+
+export function unexpected({ type }: { type: string }): SyncError {
+  return new SyncError("ERR_PROTOCOL", `a ${type} message at a time when none is expected`);
 }

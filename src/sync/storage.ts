@@ -2,25 +2,26 @@
  * A mirror's folder as the receiver changes it. What is visible is always complete: files and links are made in the
  * staging folder, on the same file system and outside the mirror, and renamed into place.
  *
- * The short system calls are synchronous on purpose. Between the check that no folder above a path is a link and the
- * use of that path nothing else of this process runs, and a small file costs a fraction of what a round of promises
- * would; the calls that wait for the disk (flushing) are asynchronous.
+ * The short system calls are synchronous on purpose: a small file costs a fraction of what a round of promises would.
+ * The calls that wait for the disk (flushing) are asynchronous.
  */
-import { createHash, randomUUID } from "node:crypto";
+import { createHash, hash, randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { dirname } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 import { ChunkLists } from "./chunk-lists.js";
+import { canFlushFileSystem, flushFileSystem, setTime } from "./disk.js";
 import type { Kind } from "./entry.js";
 import { SyncError, systemCode } from "./errors.js";
-import { MAX_DATA_BYTES, MAX_PARTIALS, PARTIAL_KEEP_MS } from "./limits.js";
-import { ancestorsOf, unsafePath } from "./path.js";
+import { FEW_FLUSHES, MAX_DATA_BYTES, MAX_PARTIALS, PARTIAL_KEEP_MS } from "./limits.js";
+import { Slots } from "./order.js";
+import { Places } from "./places.js";
 import type { FileIdentity, SmallFile } from "./wire.js";
 
 const fsync = promisify(fs.fsync);
 const fdatasync = promisify(fs.fdatasync);
 const read = promisify(fs.read);
-const copyFile = promisify(fs.copyFile);
 
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } = fs.constants;
 /** Absent on Windows, where creating a link needs a privilege that this guards against elsewhere. */
@@ -30,6 +31,8 @@ const O_NONBLOCK = fs.constants.O_NONBLOCK ?? 0;
 const PARTIAL = /^[0-9a-f]{32}-[0-9a-f]{32}\.partial$/;
 /** A folder cannot be flushed there; the rename is as durable as the system makes it. */
 const CANNOT_FLUSH_FOLDERS: ReadonlySet<string> = new Set(["EISDIR", "EPERM", "EACCES", "EINVAL", "ENOTSUP", "EBADF"]);
+
+const FOLDER_IS_GONE: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ERR_NOT_A_FOLDER"]);
 
 /** A large file on its way in. */
 export interface Incoming {
@@ -49,6 +52,12 @@ export interface Archive {
   retire(absolutePath: string, path: string, why: "replaced" | "deleted"): void;
 }
 
+/** A small file that was written beside. It is open while it is to be flushed on its own. */
+export interface StagedFile {
+  readonly staged: string;
+  fd: number | undefined;
+}
+
 export interface StorageOptions {
   /** The folder of the chunk lists; made when needed. Default: none are kept. */
   readonly chunks?: string;
@@ -61,6 +70,11 @@ export class Storage {
   readonly staging: string;
   readonly chunks: ChunkLists;
   readonly #archive: Archive | undefined;
+  readonly #places: Places;
+  /** The names of staged files: ours, and none that an earlier session has left. */
+  readonly #stamp = randomBytes(8).toString("hex");
+  readonly #flushes = new Slots(FEW_FLUSHES);
+  #stagedCount = 0;
   #ready = false;
 
   /** `root` is the mirror's folder, `staging` one on the same file system outside of it. Both are made when needed. */
@@ -69,15 +83,16 @@ export class Storage {
     this.staging = staging;
     this.chunks = new ChunkLists(chunks);
     this.#archive = archive;
+    this.#places = new Places(root);
   }
 
   /** Makes both folders. Throws `ERR_MIRROR_ROOT` where the mirror's place is taken by something else. */
-  async prepare(): Promise<void> {
+  prepare(): void {
     if (this.#ready) return;
     fs.mkdirSync(this.staging, { recursive: true });
     if (!this.checkRoot()) {
       fs.mkdirSync(this.root);
-      await flush(dirname(this.root));
+      flushNow(dirname(this.root));
     }
     this.#ready = true;
   }
@@ -112,23 +127,41 @@ export class Storage {
     }
   }
 
-  /** Writes a small file beside and flushes it. Resolves to where it is; {@link place} makes it visible. */
-  async stageSmall(file: SmallFile): Promise<string> {
-    if (!createHash("sha256").update(file.content).digest().equals(file.sha256)) {
+  /** Writes a small file beside; {@link flush} makes it durable and {@link place} visible. Throws `ERR_CHECKSUM`. */
+  stageSmall(file: SmallFile): StagedFile {
+    if (!hash("sha256", file.content, "buffer").equals(file.sha256)) {
       throw new SyncError("ERR_CHECKSUM", "what arrived is not what was sent");
     }
-    const staged = `${this.staging}/${randomUUID()}.new`;
+    const staged = this.#newStaged();
     const fd = fs.openSync(staged, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, modeOf(file.executable));
     try {
       writeAll(fd, file.content);
       setTime(fd, file.mtimeNs);
-      await fdatasync(fd);
-      return staged;
+      return { staged, fd };
     } catch (error) {
+      fs.closeSync(fd);
       fs.rmSync(staged, { force: true });
       throw error;
+    }
+  }
+
+  /** Closes a staged file that is one of so many more: those are flushed together, or opened again for it. */
+  keepOpen(file: StagedFile, others: number): void {
+    if (others >= FEW_FLUSHES) close(file);
+  }
+
+  /** Makes staged files, which are closed, and the names in folders durable, where the platform can. */
+  async flush(files: readonly StagedFile[], folders: ReadonlySet<string>): Promise<void> {
+    try {
+      if (files.length + folders.size > FEW_FLUSHES && canFlushFileSystem()) await flushAround(this.root);
+      else {
+        await Promise.all([
+          ...files.map((file) => this.#flushes.run(() => flushFile(file))),
+          ...[...folders].map((folder) => this.#flushes.run(() => flushFolder(() => this.#openFolder(folder)))),
+        ]);
+      }
     } finally {
-      fs.closeSync(fd);
+      for (const file of files) close(file);
     }
   }
 
@@ -136,7 +169,7 @@ export class Storage {
   openFile(path: string): number | undefined {
     let fd: number | undefined;
     try {
-      fd = fs.openSync(this.#resolve(path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+      fd = fs.openSync(this.#places.at(path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
       if (fs.fstatSync(fd).isFile()) return fd;
     } catch {
       // Nothing there, or nothing that we would read.
@@ -168,20 +201,21 @@ export class Storage {
 
   /** Renames what was staged to `path`, over a file or link that stands there. */
   place(staged: string, path: string): void {
-    const place = this.#resolve(path);
+    const place = this.#places.at(path);
     this.#retire(place, path, "replaced");
     fs.renameSync(staged, place);
   }
 
   /** Keeps what the file at `path` holds now, without a copy where the file system can. Resolves to where. */
   async hold(path: string): Promise<string> {
-    const place = this.#resolve(path);
+    const place = this.#places.at(path);
     if (!fs.lstatSync(place).isFile()) throw new SyncError("ERR_CHECKSUM", "there is no such file at the destination");
-    const staged = `${this.staging}/${randomUUID()}.new`;
+    const staged = this.#newStaged();
     try {
       fs.linkSync(place, staged);
     } catch {
-      await copyFile(place, staged, fs.constants.COPYFILE_EXCL | fs.constants.COPYFILE_FICLONE);
+      const fd = fs.openSync(place, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+      await pipeline(fs.createReadStream("", { fd }), fs.createWriteStream(staged, { flags: "wx" }));
     }
     return staged;
   }
@@ -191,8 +225,7 @@ export class Storage {
    * says. Rejects with `ERR_CHECKSUM` if it does not; then nothing has changed. Where both are one path, it is compared.
    */
   async move(file: FileIdentity, sha256: Uint8Array, from: string, held: string | undefined): Promise<void> {
-    const source = held ?? this.#resolve(from);
-    const fd = fs.openSync(source, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    const fd = fs.openSync(held ?? this.#places.at(from), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     try {
       const stats = fs.fstatSync(fd, { bigint: true });
       const same = stats.isFile() && Number(stats.size) === file.size && (await hashOf(fd, file.size)).equals(sha256);
@@ -204,8 +237,9 @@ export class Storage {
       }
       setAttributes(fd, stats, file);
       await fsync(fd);
-      const place = this.#resolve(file.path);
-      const now = fs.lstatSync(held ?? this.#resolve(from), { bigint: true });
+      const source = held ?? this.#places.at(from);
+      const place = this.#places.at(file.path);
+      const now = fs.lstatSync(source, { bigint: true });
       if (now.ino !== stats.ino || now.dev !== stats.dev) throw new SyncError("ERR_CHECKSUM", "the file was replaced");
       this.#retire(place, file.path, "replaced");
       fs.renameSync(source, place);
@@ -218,8 +252,8 @@ export class Storage {
 
   /** Gives a folder with all it holds another name, where nothing may be. */
   renameFolder(from: string, to: string): void {
-    const source = this.#resolve(from);
-    const place = this.#resolve(to);
+    const source = this.#places.at(from);
+    const place = this.#places.at(to);
     if (!fs.lstatSync(source).isDirectory()) throw new SyncError("ERR_NOT_A_FOLDER", `${from} is not a folder`);
     const there = fs.lstatSync(place, { bigint: true, throwIfNoEntry: false });
     if (there !== undefined && there.ino !== fs.lstatSync(source, { bigint: true }).ino) {
@@ -235,8 +269,8 @@ export class Storage {
 
   makeLink(path: string, target: string): void {
     if (target === "" || target.includes("\0")) throw new SyncError("ERR_UNSAFE_PATH", "no link can point there");
-    const staged = `${this.staging}/${randomUUID()}.new`;
-    const place = this.#resolve(path);
+    const staged = this.#newStaged();
+    const place = this.#places.at(path);
     fs.symlinkSync(target, staged);
     try {
       this.#retire(place, path, "replaced");
@@ -248,7 +282,7 @@ export class Storage {
   }
 
   makeFolder(path: string): void {
-    const place = this.#resolve(path);
+    const place = this.#places.at(path);
     try {
       fs.mkdirSync(place);
     } catch (error) {
@@ -258,7 +292,7 @@ export class Storage {
 
   /** Removes one entry; a folder only when it is empty. What is not there is fine. */
   remove(path: string, kind: Kind): void {
-    const place = this.#resolve(path);
+    const place = this.#places.at(path);
     try {
       if (kind === "directory") fs.rmdirSync(place);
       else {
@@ -272,7 +306,7 @@ export class Storage {
 
   /** Sets modification time and executable bit of a file whose content is right already. */
   async touch(file: FileIdentity): Promise<void> {
-    const fd = fs.openSync(this.#resolve(file.path), O_RDONLY | O_NOFOLLOW);
+    const fd = fs.openSync(this.#places.at(file.path), O_RDONLY | O_NOFOLLOW);
     try {
       const stats = fs.fstatSync(fd, { bigint: true });
       if (!stats.isFile() || Number(stats.size) !== file.size) {
@@ -285,9 +319,12 @@ export class Storage {
     }
   }
 
-  /** Makes the names in the folder at `path` durable, where the platform can. */
-  flushFolder(path: string): Promise<void> {
-    return flush(path === "" ? this.root : `${this.root}/${path}`);
+  #openFolder(path: string): number {
+    return fs.openSync(path === "" ? this.root : this.#places.at(path), O_RDONLY | O_NOFOLLOW);
+  }
+
+  #newStaged(): string {
+    return `${this.staging}/${this.#stamp}-${++this.#stagedCount}.new`;
   }
 
   #retire(place: string, path: string, why: "replaced" | "deleted"): void {
@@ -296,23 +333,11 @@ export class Storage {
     if (stats !== undefined && !stats.isDirectory()) this.#archive.retire(place, path, why);
   }
 
-  /** The place of `path`, once it is clear that it is inside the mirror and reached through no link. */
-  #resolve(path: string): string {
-    const reason = unsafePath(path);
-    if (reason !== undefined) throw new SyncError("ERR_UNSAFE_PATH", reason);
-    for (const ancestor of ancestorsOf(path)) {
-      const stats = fs.lstatSync(`${this.root}/${ancestor}`, { throwIfNoEntry: false });
-      if (stats === undefined) throw new SyncError("ERR_NOT_A_FOLDER", `there is no folder ${ancestor}`);
-      if (!stats.isDirectory()) throw new SyncError("ERR_NOT_A_FOLDER", `${ancestor} is not a folder`);
-    }
-    return `${this.root}/${path}`;
-  }
-
   /** What the mirror's file system keeps, found out by trying. */
   probe(): { executable: boolean; mtimeToleranceNs: bigint } {
     const executable = process.platform !== "win32";
     const wanted = 1_700_000_001_123_456_789n;
-    const file = `${this.staging}/${randomUUID()}.new`;
+    const file = this.#newStaged();
     try {
       fs.mkdirSync(this.staging, { recursive: true });
       const fd = fs.openSync(file, O_CREAT | O_EXCL | O_WRONLY, 0o600);
@@ -327,19 +352,57 @@ export class Storage {
   }
 }
 
-async function flush(folder: string): Promise<void> {
+/** Makes everything on the file system of a folder durable. */
+async function flushAround(folder: string): Promise<void> {
+  const fd = fs.openSync(folder, O_RDONLY);
+  try {
+    await flushFileSystem(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+async function flushFile(file: StagedFile): Promise<void> {
+  file.fd ??= fs.openSync(file.staged, O_RDONLY | O_NOFOLLOW);
+  await fdatasync(file.fd);
+  close(file);
+}
+
+function close(file: StagedFile): void {
+  if (file.fd !== undefined) fs.closeSync(file.fd);
+  file.fd = undefined;
+}
+
+/** Makes the names in a folder durable, where the platform can. */
+async function flushFolder(open: () => number): Promise<void> {
   let fd: number | undefined;
   try {
-    fd = fs.openSync(folder, O_RDONLY | O_NOFOLLOW);
+    fd = open();
     await fsync(fd);
   } catch (error) {
-    const code = systemCode(error) ?? "";
-    // A folder that is gone (or replaced) needs no flushing: its removal is flushed with its parent.
-    if (code === "ENOENT" || code === "ENOTDIR" || code === "ELOOP") return;
-    if (!CANNOT_FLUSH_FOLDERS.has(code)) throw error;
+    if (!needsNoFlush(error)) throw error;
   } finally {
     if (fd !== undefined) fs.closeSync(fd);
   }
+}
+
+function flushNow(folder: string): void {
+  try {
+    const fd = fs.openSync(folder, O_RDONLY);
+    try {
+      fs.fsyncSync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+  } catch (error) {
+    if (!needsNoFlush(error)) throw error;
+  }
+}
+
+/** A folder that is gone (or replaced) needs no flushing: its removal is flushed with its parent. */
+function needsNoFlush(error: unknown): boolean {
+  const code = systemCode(error) ?? "";
+  return FOLDER_IS_GONE.has(code) || CANNOT_FLUSH_FOLDERS.has(code);
 }
 
 /** The bits a new file gets, before the process's umask. */
@@ -368,29 +431,6 @@ async function hashOf(fd: number, size: number): Promise<Buffer> {
     done += bytesRead;
   }
   return hash.digest();
-}
-
-/** Node takes times before 1970 only as a Date. */
-function setTime(fd: number, mtimeNs: bigint): void {
-  const time = mtimeNs < 0n ? new Date(Number(mtimeNs / 1_000_000n)) : closestSeconds(mtimeNs);
-  fs.futimesSync(fd, time, time);
-}
-
-/**
- * Node takes seconds as a float, some 240 ns apart today, and cuts what it makes of them off to nanoseconds. Of the
- * floats around the time, this is one that keeps at least its microsecond.
- */
-export function closestSeconds(timeNs: bigint): number {
-  const seconds = Number(timeNs) / 1e9;
-  const step = 2 ** (Math.floor(Math.log2(Math.max(seconds, 1))) - 52);
-  const microseconds = timeNs / 1000n;
-  const keepsIt = (candidate: number): boolean => becomesNs(candidate) / 1000n === microseconds;
-  return [seconds, seconds + step, seconds - step].find(keepsIt) ?? seconds;
-}
-
-function becomesNs(seconds: number): bigint {
-  const whole = Math.trunc(seconds);
-  return BigInt(whole) * 1_000_000_000n + BigInt(Math.trunc((seconds - whole) * 1e9));
 }
 
 function writeAll(fd: number, content: Uint8Array): void {

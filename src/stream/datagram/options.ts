@@ -1,4 +1,4 @@
-import { createRequire } from "node:module";
+import { type CFunction, cFunction } from "../../native/c-library.js";
 
 /** setsockopt(2) for options of type int. The one thing here that needs native code. */
 export interface SocketOptions {
@@ -19,16 +19,12 @@ const IPV6_MTU_DISCOVER = 23;
 /** Both IP_PMTUDISC_PROBE and IPV6_PMTUDISC_PROBE: never fragment, and leave finding the path's MTU to us. */
 const PMTUDISC_PROBE = 3;
 
-/** What a package that calls C functions gives for setsockopt. */
-type SetsockoptFunction = (fd: number, level: number, option: number, value: Uint8Array, bytes: number) => number;
-
 const INT_BYTES = 4;
-const load = createRequire(import.meta.url);
 let loaded: SocketOptions | null | undefined;
 
 /** Null where nothing that can call setsockopt is installed, or where this is not Linux. Looks once. */
 export function socketOptions(): SocketOptions | null {
-  if (loaded === undefined) loaded = process.platform === "linux" ? findSocketOptions() : null;
+  if (loaded === undefined) loaded = findSocketOptions();
   return loaded;
 }
 
@@ -43,44 +39,14 @@ export function neverFragment(options: SocketOptions, fd: number, family: "IPv4"
   if (family === "IPv6") options.set(fd, SOL_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE);
 }
 
-/**
- * koffi's packages of one platform each hold nothing but its binary, and run nothing at install, where `koffi` itself
- * compiles if it finds no binary. Whoever is on a platform without one may install `koffi`, or have a Node with node:ffi.
- */
 function findSocketOptions(): SocketOptions | null {
-  const ways = [
-    () => fromKoffi(`@koromix/koffi-linux-${process.arch}`),
-    () => fromKoffi("koffi"),
-    () => fromNode("node:ffi"),
-  ];
-  for (const way of ways) {
-    try {
-      const options = toSocketOptions(way());
-      // No descriptor -1 exists: whatever says that this worked does not work.
-      if (!options.set(-1, SOL_UDP, UDP_SEGMENT, 0)) return options;
-    } catch {
-      // Not installed, no binary for this platform, or not permitted.
-    }
-  }
-  return null;
+  // No descriptor -1 exists: whatever says that this worked does not work.
+  const works = (called: CFunction): boolean => !toSocketOptions(called).set(-1, SOL_UDP, UDP_SEGMENT, 0);
+  const setsockopt = cFunction("setsockopt", ["int", "int", "int", "bytes", "uint"], works);
+  return setsockopt === null ? null : toSocketOptions(setsockopt);
 }
 
-function fromKoffi(name: string): SetsockoptFunction {
-  const koffi = load(name) as {
-    load(library: null): { func(name: string, result: string, parameters: string[]): SetsockoptFunction };
-  };
-  return koffi.load(null).func("setsockopt", "int", ["int", "int", "int", "uint8_t *", "uint"]);
-}
-
-function fromNode(name: string): SetsockoptFunction {
-  const ffi = load(name) as {
-    dlopen(library: null, symbols: object): { functions: { setsockopt: SetsockoptFunction } };
-  };
-  const signature = { arguments: ["i32", "i32", "i32", "buffer", "u32"], return: "i32" };
-  return ffi.dlopen(null, { setsockopt: signature }).functions.setsockopt;
-}
-
-function toSocketOptions(setsockopt: SetsockoptFunction): SocketOptions {
+function toSocketOptions(setsockopt: CFunction): SocketOptions {
   const value = new Int32Array(1);
   const bytes = new Uint8Array(value.buffer);
   return {

@@ -2,7 +2,8 @@ import fs from "node:fs";
 import path from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { closestSeconds, Storage } from "../../../src/sync/storage.js";
+import { closestSeconds } from "../../../src/sync/disk.js";
+import { Storage } from "../../../src/sync/storage.js";
 import { make, tempFolder } from "../../support/sync-rig.js";
 
 describe("Storage", () => {

@@ -1,0 +1,124 @@
+/** Carries out the steps of a client at the receiving end, as if in order. */
+import type { Desk } from "./desk.js";
+import { SyncError } from "./errors.js";
+import { MAX_COMPARISONS, MAX_HELD } from "./limits.js";
+import { Slots, type Turn } from "./order.js";
+import { eventOf, foldersOf, pathsOf, type Step } from "./steps.js";
+import type { StagedFile } from "./storage.js";
+import type { MovedFile, SmallFile } from "./wire.js";
+
+type OtherStep = Exclude<Step, SmallFile>;
+
+export class Applier {
+  readonly #desk: Desk;
+  readonly #comparisons = new Slots(MAX_COMPARISONS);
+  /** Where what was held is, by the id of its HOLD. */
+  readonly #held = new Map<number, string>();
+
+  constructor(desk: Desk) {
+    this.#desk = desk;
+  }
+
+  /** Answered by DONE or FAIL. */
+  step(request: Step): void {
+    if (request.type === "file") this.#file(request);
+    else void this.#other(request, this.#desk.enter(pathsOf(request)));
+  }
+
+  /** Lets go of what was held. */
+  letGo(): void {
+    for (const staged of this.#held.values()) this.#desk.storage.discard(staged);
+    this.#held.clear();
+  }
+
+  #file(request: SmallFile): void {
+    const desk = this.#desk;
+    const { storage } = desk;
+    const { id, path } = request;
+    const turn = desk.enter([path]);
+    const event = eventOf(request);
+    let file: StagedFile | undefined;
+    const conclude = (error?: unknown): void => {
+      try {
+        if (error !== undefined || file === undefined) throw error;
+        storage.place(file.staged, path);
+        desk.place({ id, folders: foldersOf(request), event });
+      } catch (reason) {
+        if (file !== undefined) storage.discard(file.staged);
+        desk.fail(id, path, reason);
+      } finally {
+        turn.leave();
+        desk.leave();
+      }
+    };
+    try {
+      desk.permit(path, request.content.length);
+      storage.prepare();
+      file = storage.stageSmall(request);
+    } catch (error) {
+      conclude(error);
+      return;
+    }
+    const { ready } = turn;
+    desk.stage({
+      file,
+      place: (error) => (ready === undefined ? conclude(error) : void ready.then(() => conclude(error))),
+    });
+  }
+
+  async #other(request: OtherStep, turn: Turn): Promise<void> {
+    const desk = this.#desk;
+    try {
+      desk.permit(request.path);
+      desk.storage.prepare();
+      if (turn.ready !== undefined) await turn.ready;
+      await this.#carryOut(request);
+      desk.place({ id: request.id, folders: foldersOf(request), event: eventOf(request) });
+    } catch (error) {
+      desk.fail(request.id, request.path, error);
+    } finally {
+      turn.leave();
+      desk.leave();
+    }
+  }
+
+  #carryOut(request: OtherStep): void | Promise<void> {
+    const { storage } = this.#desk;
+    switch (request.type) {
+      case "mkdir":
+        return storage.makeFolder(request.path);
+      case "link":
+        return storage.makeLink(request.path, request.target);
+      case "remove":
+        return storage.remove(request.path, request.kind);
+      case "touch":
+        return storage.touch(request);
+      case "rename":
+        return storage.renameFolder(request.from, request.path);
+      case "hold":
+        return this.#hold(request.id, request.path);
+      case "move":
+        return this.#move(request);
+    }
+  }
+
+  async #hold(id: number, path: string): Promise<void> {
+    const { storage } = this.#desk;
+    if (this.#held.size >= MAX_HELD) throw new SyncError("ERR_LIMIT", "too much is held");
+    const staged = await storage.hold(path);
+    if (this.#held.has(id)) storage.discard(staged);
+    else this.#held.set(id, staged);
+  }
+
+  async #move(request: MovedFile): Promise<void> {
+    const { storage } = this.#desk;
+    const held = this.#held.get(request.held);
+    if (request.held !== 0 && held === undefined) throw new SyncError("ERR_CHECKSUM", "nothing was held");
+    this.#held.delete(request.held);
+    try {
+      await this.#comparisons.run(() => storage.move(request, request.sha256, request.from, held));
+    } finally {
+      if (held !== undefined) storage.discard(held);
+    }
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * Makes steps durable in groups. While one group is being flushed, the next one gathers; a flush serves the content of
+ * those that come next and the names of those before, so that in a stream of small files each group costs one.
+ */
+import type { StepEvent } from "./hosting.js";
+import { MAX_DONE_IDS } from "./limits.js";
+import type { StagedFile, Storage } from "./storage.js";
+
+/** A step that is done and not yet durable. */
+export interface Placed {
+  readonly id: number;
+  /** Whose names have changed. */
+  readonly folders: readonly string[];
+  readonly event: StepEvent | undefined;
+}
+
+/** A file that was written beside. */
+export interface Staged {
+  readonly file: StagedFile;
+  /** Called when its content is durable, or could not be made so. */
+  readonly place: (error?: unknown) => void;
+}
+
+export interface CommitsOptions {
+  readonly storage: Storage;
+  /** Called for what is durable now; waited for. */
+  readonly onDone: (group: readonly Placed[]) => Promise<void>;
+  readonly onFail: (placed: Placed, error: unknown) => void;
+  /** Called when there is something to flush, and when there is nothing more. */
+  readonly onBusy: (busy: boolean) => void;
+}
+
+export class Commits {
+  readonly #options: CommitsOptions;
+  #staged: Staged[] = [];
+  readonly #placed: Placed[] = [];
+  #running = false;
+
+  constructor(options: CommitsOptions) {
+    this.#options = options;
+  }
+
+  /** Steps that are done and not yet durable. */
+  get waiting(): number {
+    return this.#placed.length;
+  }
+
+  /** Has the file flushed, and then placed. */
+  stage(staged: Staged): void {
+    this.#options.storage.keepOpen(staged.file, this.#staged.length);
+    this.#staged.push(staged);
+    this.#start();
+  }
+
+  /** Has the folders flushed, and then reports it. */
+  add(placed: Placed): void {
+    this.#placed.push(placed);
+    this.#start();
+  }
+
+  #start(): void {
+    if (this.#running) return;
+    this.#running = true;
+    this.#options.onBusy(true);
+    // What has arrived together is flushed together.
+    setImmediate(() => void this.#run());
+  }
+
+  async #run(): Promise<void> {
+    while (this.#staged.length + this.#placed.length > 0) {
+      const staged = this.#staged;
+      this.#staged = [];
+      const placed = this.#placed.splice(0, MAX_DONE_IDS);
+      const error = await this.#flush(staged, placed);
+      if (error === undefined) await this.#options.onDone(placed);
+      else for (const one of placed) this.#options.onFail(one, error);
+      for (const { place } of staged) place(error);
+    }
+    this.#running = false;
+    this.#options.onBusy(false);
+  }
+
+  async #flush(staged: readonly Staged[], placed: readonly Placed[]): Promise<unknown> {
+    const folders = new Set(placed.flatMap((one) => one.folders));
+    try {
+      await this.#options.storage.flush(
+        staged.map(({ file }) => file),
+        folders,
+      );
+      return undefined;
+    } catch (error) {
+      return error ?? new Error("flushing failed");
+    }
+  }
+}

@@ -1,0 +1,113 @@
+/** What is under way in one session at the receiving end: in which order, how much of it, and what became of it. */
+import type { Channel } from "./channel.js";
+import { Commits, type Placed, type Staged } from "./commit.js";
+import { clip, SyncError, toSyncError } from "./errors.js";
+import type { Admission, StepEvent } from "./hosting.js";
+import { MAX_PENDING_BYTES, MAX_PENDING_OPERATIONS } from "./limits.js";
+import { PathOrder, type Turn } from "./order.js";
+import type { Storage } from "./storage.js";
+
+export interface DeskOptions {
+  readonly channel: Channel;
+  readonly admission: Admission;
+  readonly onStep: (event: StepEvent) => void;
+  readonly onFailed: (path: string, code: string) => void;
+}
+
+export class Desk {
+  readonly channel: Channel;
+  readonly storage: Storage;
+  /** Whether the client has found nothing more to do since its last step. */
+  settled = false;
+  readonly #options: DeskOptions;
+  readonly #order = new PathOrder();
+  readonly #commits: Commits;
+  readonly #idle: (() => void)[] = [];
+  #pending = 0;
+  #pendingBytes = 0;
+  #full = false;
+
+  constructor(options: DeskOptions) {
+    this.#options = options;
+    this.channel = options.channel;
+    this.storage = options.admission.storage;
+    this.#commits = new Commits({
+      storage: this.storage,
+      onDone: (group) => this.#report(group),
+      onFail: ({ id, folders }, error) => this.fail(id, folders[0] ?? "", error),
+      onBusy: (busy) => (busy ? this.begin() : this.leave()),
+    });
+  }
+
+  /** Takes a place in the line for `paths`. To be followed by {@link leave} with as many bytes. */
+  enter(paths: readonly string[], bytes = 0): Turn {
+    this.settled = false;
+    this.begin(bytes);
+    return this.#order.enter(...paths);
+  }
+
+  /** Something is under way that the end of the session waits for, until {@link leave}. */
+  begin(bytes = 0): void {
+    this.#pending++;
+    this.#pendingBytes += bytes;
+    this.#throttle();
+  }
+
+  leave(bytes = 0): void {
+    this.#pending--;
+    this.#pendingBytes -= bytes;
+    this.#throttle();
+    if (this.#pending === 0) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  /** Has a file flushed that was written beside, and then placed. */
+  stage(staged: Staged): void {
+    this.#commits.stage(staged);
+  }
+
+  /** Has the folders of a step flushed, and then reports it to the client. */
+  place(placed: Placed): void {
+    this.#commits.add(placed);
+    this.#throttle();
+  }
+
+  fail(id: number, path: string, error: unknown): void {
+    const { code, message } = toSyncError(error);
+    this.channel.send({ type: "fail", id, code, message: clip(message) });
+    this.#options.onFailed(path, code);
+  }
+
+  /** Throws where the host does not let the client do that. */
+  permit(path: string, bytes?: number): void {
+    const { readOnly, admitBytes } = this.#options.admission;
+    if (readOnly) throw new SyncError("ERR_FORBIDDEN", "this client may read the mirror only");
+    if (bytes !== undefined) admitBytes?.(path, bytes);
+  }
+
+  whenIdle(): Promise<void> {
+    if (this.#pending === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  async #report(group: readonly Placed[]): Promise<void> {
+    if (group.length === 0) return;
+    for (const { event } of group) if (event !== undefined) this.#options.onStep(event);
+    this.channel.send({ type: "done", ids: group.map(({ id }) => id) });
+    this.#throttle();
+    if (!this.channel.needsDrain) return;
+    this.channel.hold();
+    await this.channel.drained();
+    this.channel.release();
+  }
+
+  /** Reads no further than we can store, and than the client reads our answers. */
+  #throttle(): void {
+    const most = this.#full ? 0.5 : 1;
+    const steps = this.#pending + this.#commits.waiting;
+    const full = steps > MAX_PENDING_OPERATIONS * most || this.#pendingBytes > MAX_PENDING_BYTES * most;
+    if (full === this.#full) return;
+    this.#full = full;
+    if (full) this.channel.hold();
+    else this.channel.release();
+  }
+}
