@@ -272,8 +272,7 @@ export class ExtendedConnection implements Connection {
     this.connected = true;
     this.#receiver.isn = this.#encoder.remoteTag;
     this.#probes.mtu.start();
-    this.#signals |= Signal.connected;
-    // Without data the introduction travels alone.
+    this.#signals |= Signal.connected; // Without data the introduction travels alone.
     this.#pingDue = this.#introducing;
   }
 
@@ -343,7 +342,8 @@ export class ExtendedConnection implements Connection {
     if (this.closed) return 0;
     if (this.#synAckDue) return this.#sendSynAck(out);
     if (!this.connected) return 0;
-    const probe = this.#probes.transmit(out, this.#sender.rtt.timeoutMs, this.#introducing, now, this.#goesTo);
+    const { rtt, sndNxt } = this.#sender;
+    const probe = this.#probes.transmit(out, rtt.timeoutMs, sndNxt, this.#introducing, now, this.#goesTo);
     if (probe > 0) this.datagramBytes = probe;
     return probe > 0 ? probe : this.#sendBurst(out, now);
   }

@@ -6,6 +6,8 @@ import type { Packet } from "./wire.js";
 
 /** A probe waits at least this long for its answer. */
 const MIN_TIMEOUT_MS = 100;
+/** A probe of up to this size is sent at once. */
+const CHEAP_PROBE_BYTES = 2048;
 
 /** A probe that is to be answered, to where it came from. */
 interface Answer {
@@ -60,10 +62,14 @@ export class Probes {
     this.mtu.onNewPath(this.#options.maxDatagramBytes);
   }
 
-  /** Writes what is due, and tells where it goes if that is not to the peer. Returns its length, 0 for nothing. */
+  /**
+   * Writes what is due, and tells where it goes if that is not to the peer. Returns its length, 0 for nothing. A search
+   * for datagrams much longer than Ethernet's costs what it sends: it waits until `sentBytes` of data are as much.
+   */
   transmit(
     out: Uint8Array,
     timeoutMs: number,
+    sentBytes: number,
     introducing: boolean,
     now: number,
     goesTo: (address: string, port: number) => void,
@@ -83,7 +89,7 @@ export class Probes {
       return this.#encoder.probe(out, nonce, 0, introducing);
     }
     const bytes = mtu.dueBytes;
-    if (bytes === 0 || bytes > out.length) return 0;
+    if (bytes === 0 || bytes > out.length || (bytes > CHEAP_PROBE_BYTES && bytes > sentBytes)) return 0;
     mtu.onProbeSent(waitMs, now);
     this.#mtuNonce = newNonce(this.#options.random);
     return this.#encoder.probe(out, this.#mtuNonce, bytes, introducing);
