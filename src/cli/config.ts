@@ -1,6 +1,6 @@
 import { dirname, resolve } from "node:path";
 import { parseAddress } from "./address.js";
-import { parseRate } from "./options.js";
+import { parseMilliseconds, parseRate } from "./options.js";
 import { shownPath, UsageError } from "./report.js";
 
 export const CONFIG_FILE = "confundo.json";
@@ -16,10 +16,12 @@ export interface MirrorConfig {
   readonly ignore?: readonly string[];
   /** Bytes a second. */
   readonly bandwidth?: number;
+  /** Milliseconds. */
+  readonly settle?: number;
 }
 
 const FLAGS = ["delete", "allowMassDelete", "gitignore", "deleteIgnored"] as const;
-const KEYS: readonly string[] = ["folder", "address", "ignore", "bandwidth", ...FLAGS];
+const KEYS: readonly string[] = ["folder", "address", "ignore", "bandwidth", "settle", ...FLAGS];
 
 /**
  * Reads `{ "mirrors": [{ "folder": …, "address": …, … }] }`. Folders are relative to where the file is.
@@ -53,7 +55,7 @@ export function parseConfig(text: string, file: string): MirrorConfig[] {
 function readMirror(entry: Record<string, unknown>, base: string, say: (what: string) => never): MirrorConfig {
   const stray = Object.keys(entry).find((key) => !KEYS.includes(key));
   if (stray !== undefined) say(`there is no setting "${stray}". There are ${KEYS.join(", ")}.`);
-  const { folder, address, ignore, bandwidth } = entry;
+  const { folder, address, ignore, bandwidth, settle } = entry;
   if (typeof folder !== "string" || folder === "") return say('"folder" should be the path of a folder.');
   if (typeof address !== "string") return say('"address" should be confundo://HOST:PORT/NAME.');
   explained(() => parseAddress(address), say);
@@ -67,6 +69,7 @@ function readMirror(entry: Record<string, unknown>, base: string, say: (what: st
     ...Object.fromEntries(flags.map((key) => [key, entry[key] as boolean])),
     ...(ignore === undefined ? {} : { ignore: ignore as string[] }),
     ...(bandwidth === undefined ? {} : { bandwidth: explained(() => parseRate(String(bandwidth)), say) }),
+    ...(settle === undefined ? {} : { settle: explained(() => parseMilliseconds(String(settle)), say) }),
   };
 }
 

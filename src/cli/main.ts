@@ -1,6 +1,6 @@
 import { createRequire } from "node:module";
 import { Command } from "commander";
-import { DEFAULT_PORT, editionOption, gather, parseRate, portParser } from "./options.js";
+import { DEFAULT_PORT, editionOption, gather, parseMilliseconds, parseRate, portParser } from "./options.js";
 import { exitCode, printError } from "./report.js";
 
 /** Runs the command line and ends the process with an exit code: 0 done, 1 failed, 2 wrong usage. */
@@ -77,6 +77,11 @@ function program(): Command {
     .option("--allow-mass-delete", "do not ask before most of the destination is deleted")
     .option("--ignore <pattern>", "leave alone what matches, on both sides; more patterns may follow", gather)
     .option("--bandwidth <rate>", "send at most so many bytes a second, such as 500K or 5M", parseRate)
+    .option(
+      "--settle <time>",
+      "send a file when it has rested for so long, such as 250ms or 2s (default: 10ms)",
+      parseMilliseconds,
+    )
     .option("--gitignore", "heed .gitignore files too, beside .confundoignore")
     .option("--delete-ignored", "delete at the destination what is ignored")
     .action(async (_folder, _address, options, command) => (await import("./mirror.js")).mirror(command.args, options));

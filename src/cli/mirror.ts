@@ -21,6 +21,8 @@ export interface MirrorCommandOptions {
   /** Bytes a second. */
   readonly bandwidth?: number;
   readonly deleteIgnored?: boolean;
+  /** Milliseconds. */
+  readonly settle?: number;
 }
 
 /** How long the server is given to hear that we take our leave. Without, it finds out by our silence. */
@@ -95,6 +97,7 @@ async function mirrorOne(
     gitignore: options.gitignore ?? false,
     ...(options.bandwidth === undefined ? {} : { bandwidth: options.bandwidth }),
     deleteIgnored: options.deleteIgnored ?? false,
+    ...(options.settle === undefined ? {} : { settleMs: options.settle }),
   });
   await lastValueFrom(events.pipe(tap({ next: show, finalize: () => display.end() }), takeUntil(stop)), {
     defaultValue: null,

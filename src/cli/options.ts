@@ -44,6 +44,20 @@ export function parseRate(value: string): number {
 /** Below this the signs of life alone would not get through in time. */
 const LEAST_RATE = 256;
 
+/** Parses a time: milliseconds, or a number with `ms` or `s` behind it. */
+export function parseMilliseconds(value: string): number {
+  const [, number = "", unit = ""] = /^(\d+(?:\.\d+)?)(ms|s|)$/.exec(value) ?? [];
+  const ms = Number(number) * (unit === "s" ? 1000 : 1);
+  if (number === "" || ms > LONGEST_SETTLE_MS) {
+    throw new UsageError(
+      `${shownPath(value)} is not a time here: that is milliseconds, or 250ms, or 2s, and at most 60s.`,
+    );
+  }
+  return ms;
+}
+
+const LONGEST_SETTLE_MS = 60_000;
+
 /** Gathers a repeatable option's values. */
 export function gather(value: string, before: string[] | undefined): string[] {
   return [...(before ?? []), value];

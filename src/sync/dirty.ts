@@ -1,5 +1,12 @@
-/** What is known to be worth a look: paths, or everything. Pure bookkeeping. */
-import { BURST_HINTS } from "./limits.js";
+/**
+ * What is known to be worth a look: paths, or everything; and how long each path is to rest before. Pure bookkeeping,
+ * time is an argument.
+ *
+ * A path is looked at when nothing was heard of it for its rest. One that is changed again as soon as it was sent is
+ * given twice the rest each time, so that a file that is being written is not sent at each of its changes; one that
+ * never rests is looked at all the same now and then.
+ */
+import { BURST_HINTS, MOST_REST_MS, NEVER_RESTS_MS } from "./limits.js";
 import type { Hint } from "./watch.js";
 
 export interface Work {
@@ -9,40 +16,101 @@ export interface Work {
   readonly paths: ReadonlySet<string>;
 }
 
+interface Waiting {
+  readonly firstMs: number;
+  lastMs: number;
+}
+
+interface Restless {
+  restMs: number;
+  takenMs: number;
+}
+
+/** Names of events that say of a path that something else is there, or nothing. */
+const REPLACED: ReadonlySet<string> = new Set(["rename", "add", "addDir", "unlink", "unlinkDir"]);
+/** Paths remembered as restless. */
+const MOST_RESTLESS = 4096;
+
 export class Dirty {
+  readonly #settleMs: number;
   #folder = "";
   #everything: string | undefined;
-  #paths = new Set<string>();
-  #hints = 0;
+  #waiting = new Map<string, Waiting>();
+  /** Paths looked at lately, the latest last. */
+  readonly #restless = new Map<string, Restless>();
 
-  /** Hints taken in so far. */
-  get hints(): number {
-    return this.#hints;
+  constructor(settleMs: number) {
+    this.#settleMs = settleMs;
   }
 
   get empty(): boolean {
-    return this.#everything === undefined && this.#paths.size === 0;
+    return this.#everything === undefined && this.#waiting.size === 0;
   }
 
-  /** Whether nothing but a walk is asked for, which need not wait for the events to rest. */
-  get urgent(): boolean {
-    return this.#everything !== undefined && this.#paths.size === 0;
-  }
-
-  add({ folder, path, reason }: Hint): void {
+  add({ folder, path, reason }: Hint, nowMs: number): void {
     if (this.#folder !== "" && this.#folder !== folder) throw new TypeError("hints of two folders in one push");
     this.#folder = folder;
-    this.#hints++;
+    // Another file by that name; what was moved is looked at together with where it came from.
+    if (REPLACED.has(reason)) this.#restless.delete(path);
+    const waiting = this.#waiting.get(path);
     if (path === "") this.#everything ??= reason;
-    else if (this.#paths.size < BURST_HINTS) this.#paths.add(path);
-    else this.#everything ??= "many changes at once";
+    else if (waiting !== undefined) waiting.lastMs = nowMs;
+    else if (this.#waiting.size < BURST_HINTS) {
+      this.#waiting.set(path, { firstMs: nowMs, lastMs: nowMs });
+      this.#judge(path, nowMs);
+    } else this.#everything ??= "many changes at once";
   }
 
-  /** All there is, and starts anew. */
-  take(): Work {
-    const work = { folder: this.#folder, everything: this.#everything, paths: this.#paths };
+  /** The path was another one while it was looked at: it is to be looked at once more, with more rest. */
+  again(folder: string, path: string, nowMs: number): void {
+    this.#remember(path, nowMs);
+    this.add({ folder, path, reason: "it changed while it was read" }, nowMs);
+  }
+
+  /** When the next thing is due, in the same milliseconds; `Infinity` when nothing waits. A walk is due at once. */
+  dueMs(): number {
+    if (this.#everything !== undefined) return Number.NEGATIVE_INFINITY;
+    let due = Number.POSITIVE_INFINITY;
+    for (const [path, waiting] of this.#waiting) due = Math.min(due, this.#dueMs(path, waiting));
+    return due;
+  }
+
+  /** All that is due; with a walk, all there is. */
+  take(nowMs: number): Work {
+    const everything = this.#everything;
     this.#everything = undefined;
-    this.#paths = new Set();
-    return work;
+    const paths = new Set<string>();
+    for (const [path, waiting] of this.#waiting) {
+      if (everything === undefined && this.#dueMs(path, waiting) > nowMs) continue;
+      paths.add(path);
+      this.#waiting.delete(path);
+      if (everything === undefined) this.#remember(path, nowMs);
+    }
+    return { folder: this.#folder, everything, paths };
+  }
+
+  #dueMs(path: string, { firstMs, lastMs }: Waiting): number {
+    const restMs = this.#restless.get(path)?.restMs ?? this.#settleMs;
+    return Math.min(lastMs + restMs, firstMs + restMs + NEVER_RESTS_MS);
+  }
+
+  /** Changed again soon after it was looked at: it gets more rest. After a long time: it starts anew. */
+  #judge(path: string, nowMs: number): void {
+    const restless = this.#restless.get(path);
+    if (restless === undefined) return;
+    const quietMs = nowMs - restless.takenMs;
+    if (quietMs < 4 * restless.restMs) restless.restMs = Math.min(2 * restless.restMs, MOST_REST_MS);
+    else if (quietMs > MOST_REST_MS) this.#restless.delete(path);
+  }
+
+  #remember(path: string, takenMs: number): void {
+    const restMs = this.#restless.get(path)?.restMs ?? this.#settleMs;
+    this.#restless.delete(path);
+    this.#restless.set(path, { restMs, takenMs });
+    if (this.#restless.size <= MOST_RESTLESS) return;
+    for (const oldest of this.#restless.keys()) {
+      this.#restless.delete(oldest);
+      return;
+    }
   }
 }

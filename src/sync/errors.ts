@@ -29,6 +29,7 @@ export type SyncErrorCode =
   | "ERR_MASS_DELETE"
   | "ERR_UNSUPPORTED"
   | "ERR_PATTERN"
+  | "ERR_NO_EVENTS"
   | "ERR_INCOMPLETE"
   | "ERR_INTERNAL"
   | (string & {});

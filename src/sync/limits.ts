@@ -72,8 +72,11 @@ export const MAX_LARGE_STREAMS = 2;
 export const CHANGE_CHECK_BYTES: number = 16 * MIB;
 /** Frames collected before they are written to the stream as one chunk. */
 export const COALESCE_BYTES: number = 32 * KIB;
-/** A file is read only when its last change is this old: below it, time stamps cannot tell two changes apart. */
-export const REST_MS = 20;
+/**
+ * A file is read only when its last change is this old: below it, time stamps cannot tell two changes apart. They are those
+ * of a clock that ticks at least every 10 ms on Linux (CONFIG_HZ), every 15.6 ms on Windows.
+ */
+export const REST_MS: number = process.platform === "linux" ? 12 : 20;
 /** A file this small is not looked for among those that vanished unless its inode says that it is one of them. */
 export const LEAST_GUESSED_MOVE_BYTES = 1024;
 /** So much new content makes it worth asking whether it was moved here from somewhere that was not looked at. */
@@ -125,6 +128,16 @@ export const PROBE_MS = 1500;
 
 /** Hints beyond this within one settling time make a walk cheaper and safer than looking at each path. */
 export const BURST_HINTS = 1000;
+/** A change is sent when its path has rested for this long; one that is changed again at once gets twice as much … */
+export const SETTLE_MS = 10;
+/** … up to this. */
+export const MOST_REST_MS = 1000;
+/** What never rests is looked at all the same after this long. */
+export const NEVER_RESTS_MS = 500;
+/** The pulse by which a program notices that it stood still … */
+export const HEARTBEAT_MS = 1000;
+/** … if for this long. */
+export const LEAST_DISRUPTION_MS = 2000;
 /** Beyond this many hints, looking once more is a walk. */
 export const RECHECK_HINTS = 200;
 /** After the events rest for this long, what they named is looked at once more. */

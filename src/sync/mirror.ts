@@ -27,6 +27,7 @@ import {
   take,
 } from "rxjs";
 import { Caution } from "./careful.js";
+import { type Clocks, disruptions } from "./disruption.js";
 import { SyncError } from "./errors.js";
 import type { MirrorEvent } from "./events.js";
 import { CONFUNDOIGNORE, GITIGNORE, type Ignore, IgnoreRules } from "./ignore.js";
@@ -69,7 +70,7 @@ export interface MirrorOptions {
   readonly gitignore?: boolean;
   /** Delete at the destination what is ignored, instead of leaving it alone. Default false. */
   readonly deleteIgnored?: boolean;
-  /** Changes are sent when they rest for this long, or after ten times as long. Milliseconds, default 50. */
+  /** What changed is sent when it has rested for this long, see {@link PushOptions}. Milliseconds, default 10. */
   readonly settleMs?: number;
   /** What changed is looked at once more after the changes rest for this long. Milliseconds, default 1000. */
   readonly recheckMs?: number;
@@ -96,6 +97,8 @@ export interface MirrorOptions {
   readonly watch?: (folder: string, options: { ignore: Ignore }) => Observable<Hint>;
   /** For the timers of reconnecting, rechecking and walking. */
   readonly scheduler?: SchedulerLike;
+  /** To notice by that this program stood still, or the machine slept. Default: the system's. */
+  readonly clocks?: Clocks;
 }
 
 /**
@@ -185,12 +188,16 @@ function hints(folder: string, { live, lasting }: Watching, options: MirrorOptio
     mergeMap((seen) => from(lookAgain(folder, seen))),
   );
   const unwatched = lasting.pipe(
-    filter(({ code }) => code === "ENOSPC" || code === "EMFILE"),
+    filter(({ code }) => code !== undefined && BLIND.has(code)),
     take(1),
     switchMap(() => walkEvery(WALK_EVERY_UNWATCHED_MS)),
   );
-  return merge(start, live, lasting, again, walkEvery(walkEveryMs), unwatched);
+  const disrupted = disruptions(options.clocks, scheduler).pipe(map((reason) => everything(folder, reason)));
+  return merge(start, live, lasting, again, walkEvery(walkEveryMs), unwatched, disrupted);
 }
+
+/** Codes of hints after which changes may come without an event. */
+const BLIND: ReadonlySet<string> = new Set(["ENOSPC", "EMFILE", "ENOMEM", "ERR_NO_EVENTS"]);
 
 function lookAgain(folder: string, seen: readonly Hint[]): Hint[] {
   if (seen.length > RECHECK_HINTS) return [everything(folder, "once more after many changes")];

@@ -7,7 +7,7 @@ import { type Failure, SyncError } from "./errors.js";
 import type { PushEvent } from "./events.js";
 import { type Ignore, IgnoreRules, ignoreNothing } from "./ignore.js";
 import type { IndexFile } from "./index-file.js";
-import { MAX_CHANGED_ROUNDS, WALK_EVERY_MS } from "./limits.js";
+import { MAX_CHANGED_ROUNDS, SETTLE_MS, WALK_EVERY_MS } from "./limits.js";
 import type { Remote } from "./remote.js";
 import { Round } from "./round.js";
 import { everything, type Hint } from "./watch.js";
@@ -25,7 +25,10 @@ export interface PushOptions {
   readonly caution?: Caution;
   /** What is known to be equal at the remote from earlier runs; added to. */
   readonly index?: IndexFile;
-  /** Hints are acted upon when they rest for this long, or after ten times as long. Milliseconds, default 50. */
+  /**
+   * A path that was hinted at is looked at when it has rested for this long; one that changes again at once gets twice
+   * as long each time, up to a second. What never rests is looked at every now and then. Milliseconds, default 10.
+   */
   readonly settleMs?: number;
   /** What failed is tried again after this long, then twice as long, up to a minute. Milliseconds, default 5000. */
   readonly retryMs?: number;
@@ -75,22 +78,19 @@ class Pusher {
   readonly #remote: Remote;
   readonly #options: PushOptions;
   readonly #report: (event: PushEvent) => void;
-  readonly #dirty = new Dirty();
+  readonly #dirty: Dirty;
   readonly #stopping = new AbortController();
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #failures = new Map<string, Failure>();
   readonly #reported = new Set<string>();
-  readonly #settleMs: number;
-  /** Files that changed while they were read, waiting to be read again. */
-  readonly #resting = new Set<string>();
+  /** Files that changed while they were read, and how often in a row. */
+  readonly #changing = new Map<string, number>();
   readonly #unmovable = new Set<string>();
   #news: Deferred = deferred();
-  #sleeping: Deferred = deferred();
   readonly #caution: Caution;
   readonly #ignore: Ignore;
   readonly #rules: IgnoreRules | undefined;
   #ended = false;
-  #restless = 0;
   #failing = 0;
   #total = { files: 0, bytesSent: 0, deleted: 0, moved: 0 };
   #since = performance.now();
@@ -100,7 +100,7 @@ class Pusher {
     this.#remote = remote;
     this.#options = options;
     this.#report = report;
-    this.#settleMs = options.settleMs ?? 50;
+    this.#dirty = new Dirty(options.settleMs ?? SETTLE_MS);
     this.#caution = options.caution ?? new Caution(options.allowMassDelete);
     const { ignore = ignoreNothing } = options;
     this.#rules = ignore instanceof IgnoreRules ? ignore : undefined;
@@ -113,8 +113,9 @@ class Pusher {
   add(hint: Hint): void {
     if (hint.code !== undefined) this.#once({ type: "notice", code: hint.code, message: hint.reason });
     if (hint.ready) this.#report({ type: "watching" });
-    if (this.#dirty.empty) this.#since = performance.now();
-    this.#dirty.add(hint);
+    const now = performance.now();
+    if (this.#dirty.empty) this.#since = now;
+    this.#dirty.add(hint, now);
     this.#wake();
   }
 
@@ -127,16 +128,13 @@ class Pusher {
     this.#options.index?.flush();
     this.#stopping.abort(new SyncError("ERR_CONNECTION_LOST", "stopped"));
     for (const timer of this.#timers) clearTimeout(timer);
-    this.#sleeping.resolve();
     this.#wake();
   }
 
   async run(): Promise<void> {
     await this.#options.index?.vouch(this.#remote.entries, this.#remote.comparison);
-    while (await this.#somethingToDo()) {
-      if (!this.#dirty.urgent) await this.#settle();
-      if (this.#stopped) return;
-      const work = this.#withRules(this.#dirty.take());
+    while (await this.#somethingDue()) {
+      const work = this.#withRules(this.#dirty.take(performance.now()));
       const round = await this.#attempt(work);
       if (this.#stopped || this.#options.dryRun) return;
       if (round !== undefined) this.#evaluate(work, round);
@@ -147,33 +145,22 @@ class Pusher {
     return this.#stopping.signal.aborted;
   }
 
-  /** Waits for hints. False: there are none and will be none. */
-  async #somethingToDo(): Promise<boolean> {
-    while (this.#dirty.empty) {
-      if (this.#stopped || (this.#ended && this.#timers.size === 0)) return false;
+  /** Waits for hints, and for their rest. False: there are none and will be none. */
+  async #somethingDue(): Promise<boolean> {
+    while (!this.#stopped) {
+      const waitMs = this.#dirty.dueMs() - performance.now();
+      if (waitMs <= 0) return true;
+      if (this.#dirty.empty && this.#ended && this.#timers.size === 0) return false;
       this.#news = deferred();
+      const timer = waitMs === Number.POSITIVE_INFINITY ? undefined : setTimeout(this.#news.resolve, waitMs);
       await this.#news.promise;
+      clearTimeout(timer);
     }
-    return !this.#stopped;
+    return false;
   }
 
   #wake(): void {
     this.#news.resolve();
-  }
-
-  /** Waits until the hints rest, but not for ever. */
-  async #settle(): Promise<void> {
-    for (let waits = 0; waits < 10; waits++) {
-      const before = this.#dirty.hints;
-      await this.#sleep(this.#settleMs);
-      if (this.#stopped || this.#dirty.hints === before) return;
-    }
-  }
-
-  async #sleep(ms: number): Promise<void> {
-    this.#sleeping = deferred();
-    this.#after(ms, this.#sleeping.resolve);
-    await this.#sleeping.promise;
   }
 
   #after(ms: number, task: () => void): void {
@@ -188,10 +175,7 @@ class Pusher {
   #later(folder: string, paths: Iterable<string>, ms: number): void {
     const again = [...paths];
     this.#after(ms, () => {
-      for (const path of again) {
-        this.#resting.delete(path);
-        this.#dirty.add({ folder, path, reason: "again" });
-      }
+      for (const path of again) this.#dirty.add({ folder, path, reason: "again" }, performance.now());
       this.#wake();
     });
   }
@@ -229,7 +213,7 @@ class Pusher {
 
   #evaluate({ folder, everything: walked }: Work, round: Round): void {
     if (round.unsure) {
-      this.#dirty.add(everything(folder, "before so much is deleted"));
+      this.#lookEverywhere(folder, "before so much is deleted");
       return;
     }
     this.#total.files += round.files;
@@ -237,12 +221,15 @@ class Pusher {
     this.#total.deleted += round.deleted;
     this.#total.moved += round.moved;
     this.#reportProblems(walked !== undefined, round);
-    if (round.changed.size > 0) this.#waitForRest(folder, round.changed);
-    else this.#restless = 0;
-    if (walked !== undefined && round.done > 0) this.#dirty.add(everything(folder, "until two walks agree"));
+    this.#waitForRest(folder, walked !== undefined, round);
+    if (walked !== undefined && round.done > 0) this.#lookEverywhere(folder, "until two walks agree");
     else if (this.#failures.size > 0) this.#tryAgain(folder, round.done > 0);
     else this.#failing = 0;
-    if (this.#dirty.empty && this.#resting.size === 0) this.#tellSynced();
+    if (this.#dirty.empty) this.#tellSynced();
+  }
+
+  #lookEverywhere(folder: string, reason: string): void {
+    this.#dirty.add(everything(folder, reason), performance.now());
   }
 
   /** Takes in what failed; says of each path only what it has not said before. */
@@ -263,25 +250,26 @@ class Pusher {
   }
 
   /** A file that changes while it is read is sent again, after growing pauses; a one-time push gives it up at last. */
-  #waitForRest(folder: string, paths: ReadonlySet<string>): void {
-    this.#restless++;
-    if (!this.#ended || this.#restless <= MAX_CHANGED_ROUNDS) {
-      for (const path of paths) this.#resting.add(path);
-      this.#later(folder, paths, Math.min(this.#settleMs * 2 ** Math.min(this.#restless, 10), 2000));
-      return;
+  #waitForRest(folder: string, walked: boolean, round: Round): void {
+    for (const path of [...this.#changing.keys()]) {
+      if (!round.changed.has(path) && (walked || round.covers(path))) this.#changing.delete(path);
     }
-    for (const path of paths) {
-      const failure = { path, code: "ERR_CHANGED", message: "the file keeps changing while it is read" };
-      this.#failures.set(path, failure);
-      this.#once({ type: "failed", ...failure });
+    for (const path of round.changed) {
+      const times = (this.#changing.get(path) ?? 0) + 1;
+      this.#changing.set(path, times);
+      if (!this.#ended || times <= MAX_CHANGED_ROUNDS) this.#dirty.again(folder, path, performance.now());
+      else {
+        const failure = { path, code: "ERR_CHANGED", message: "the file keeps changing while it is read" };
+        this.#failures.set(path, failure);
+        this.#once({ type: "failed", ...failure });
+      }
     }
-    throw this.#incomplete();
   }
 
   #tryAgain(folder: string, progress: boolean): void {
     if (this.#ended) {
       if (!progress && this.#dirty.empty && this.#timers.size === 0) throw this.#incomplete();
-      if (progress) this.#dirty.add(everything(folder, "until two walks agree"));
+      if (progress) this.#lookEverywhere(folder, "until two walks agree");
       return;
     }
     if (this.#timers.size > 0) return;

@@ -1,0 +1,87 @@
+import { describe, expect, test } from "vitest";
+import { Dirty } from "../../../src/sync/dirty.js";
+import { BURST_HINTS, MOST_REST_MS, NEVER_RESTS_MS } from "../../../src/sync/limits.js";
+
+const SETTLE_MS = 10;
+const change = (path: string, reason = "change") => ({ folder: "/f", path, reason });
+
+/** Changes `path` every `everyMs` until `untilMs`; takes what is due as soon as it is. When it was taken. */
+function write(dirty: Dirty, path: string, everyMs: number, fromMs: number, untilMs: number): number[] {
+  const taken: number[] = [];
+  for (let now = fromMs; now <= untilMs; now++) {
+    if ((now - fromMs) % everyMs === 0) dirty.add(change(path), now);
+    if (dirty.dueMs() <= now && dirty.take(now).paths.has(path)) taken.push(now);
+  }
+  return taken;
+}
+
+describe("a path", () => {
+  test("is due when it has rested, and taken once", () => {
+    const dirty = new Dirty(SETTLE_MS);
+    expect(dirty.dueMs()).toBe(Number.POSITIVE_INFINITY);
+    dirty.add(change("a"), 100);
+    dirty.add(change("a"), 105);
+    dirty.add(change("b"), 104);
+    expect(dirty.dueMs()).toBe(114);
+    expect([...dirty.take(114).paths]).toEqual(["b"]);
+    expect([...dirty.take(115).paths]).toEqual(["a"]);
+    expect(dirty.empty).toBe(true);
+  });
+
+  test("that is edited by a person is due at once each time", () => {
+    const dirty = new Dirty(SETTLE_MS);
+    expect(write(dirty, "a", 300, 0, 900)).toEqual([10, 310, 610, 910].slice(0, 3));
+  });
+
+  test("that is written to all the time is taken now and then, ever less often", () => {
+    const dirty = new Dirty(SETTLE_MS);
+    const taken = write(dirty, "a", 2, 0, 20_000);
+    const gaps = taken.slice(1).map((now, i) => now - (taken[i] as number));
+    expect(gaps[0]).toBeLessThanOrEqual(NEVER_RESTS_MS + 4 * SETTLE_MS);
+    expect(Math.max(...gaps)).toBeLessThanOrEqual(NEVER_RESTS_MS + MOST_REST_MS + 2);
+    expect(taken.length).toBeLessThan(20);
+    expect(taken.length).toBeGreaterThan(10);
+  });
+
+  test("that is written to every 30 ms is waited for, until it rests; and after a long rest is due at once again", () => {
+    const dirty = new Dirty(SETTLE_MS);
+    expect(write(dirty, "a", 30, 0, 3000).length).toBeLessThan(10);
+    dirty.take(10_000);
+    expect(write(dirty, "a", 1000, 20_000, 20_900)).toEqual([20_010]);
+  });
+
+  test("that was renamed is due at once, with where it came from", () => {
+    const dirty = new Dirty(SETTLE_MS);
+    write(dirty, "log", 20, 0, 1000);
+    dirty.add(change("log", "rename"), 1000);
+    dirty.add(change("log.1", "rename"), 1000);
+    expect([...dirty.take(1010).paths].sort()).toEqual(["log", "log.1"]);
+  });
+
+  test("that changed while it was read waits twice as long each time", () => {
+    const dirty = new Dirty(SETTLE_MS);
+    dirty.again("/f", "a", 0);
+    expect(dirty.dueMs()).toBe(20);
+    dirty.take(20);
+    dirty.again("/f", "a", 25);
+    expect(dirty.dueMs()).toBe(65);
+  });
+});
+
+describe("everything", () => {
+  test("is due at once and takes along what waits", () => {
+    const dirty = new Dirty(SETTLE_MS);
+    dirty.add(change("a"), 0);
+    dirty.add(change("", "a reason"), 1);
+    dirty.add(change("", "another"), 1);
+    expect(dirty.dueMs()).toBeLessThanOrEqual(1);
+    expect(dirty.take(1)).toEqual({ folder: "/f", everything: "a reason", paths: new Set(["a"]) });
+    expect(dirty.empty).toBe(true);
+  });
+
+  test("is to be looked at after more hints than are worth a look each", () => {
+    const dirty = new Dirty(SETTLE_MS);
+    for (let i = 0; i <= BURST_HINTS; i++) dirty.add(change(`f${i}`), 0);
+    expect(dirty.take(0).everything).toBe("many changes at once");
+  });
+});
