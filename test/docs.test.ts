@@ -20,6 +20,7 @@ describe("docs/errors.md", () => {
     ["src/server/auth/errors.ts", "AuthErrorCode"],
     ["src/sync/errors.ts", "SyncErrorCode"],
     ["src/server/database/errors.ts", "DatabaseErrorCode"],
+    ["src/server/http/problem.ts", "ProblemCode"],
   ])("has a heading for every code of %s", (file, type) => {
     const codes = codesOf(file, type);
     expect(codes.length).toBeGreaterThan(1);

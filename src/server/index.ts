@@ -6,5 +6,6 @@ export { DatabaseError, type DatabaseErrorCode } from "./database/errors.js";
 export { type DatabaseOptions, openDatabase } from "./database/open.js";
 export type * from "./database/types.js";
 export { type HomeEvent, MirrorHome, type MirrorHomeOptions } from "./home.js";
+export type * from "./http/index.js";
 export { mirrorNameProblem } from "./name.js";
 export { type ServeOptions, type Serving, serve } from "./serve.js";

@@ -1,0 +1,136 @@
+/** Who may ask at all: checks that come before any route. */
+import type { Context, MiddlewareHandler } from "hono";
+import { bodyLimit } from "hono/body-limit";
+import { getCookie } from "hono/cookie";
+import type { Access } from "../database/types.js";
+import type { Services } from "./api.js";
+import { Problem } from "./problem.js";
+import type { ApiEnv, UserPrincipal } from "./router.js";
+
+export const SESSION_COOKIE = "confundo_session";
+export const LOGIN_PATH = "/api/v1/login";
+const MAX_JSON_BYTES = 64 * 1024;
+const MAX_TOKEN = 200;
+
+type Guard = MiddlewareHandler<ApiEnv>;
+
+/**
+ * Refuses requests that were meant for another name. A page of somebody else's can have its own name point to 127.0.0.1
+ * and would then be of the same origin as we are (DNS rebinding); the name in `Host` gives it away.
+ */
+export function guardHost(hosts: readonly string[] | undefined): Guard {
+  const allowed = new Set(hosts);
+  return async (c, next) => {
+    const host = hostName(c.req.header("host") ?? new URL(c.req.url).host);
+    if (hosts !== undefined && !allowed.has(host)) {
+      const names = [...allowed].join(", ");
+      throw new Problem("ERR_HOST", `this server is not "${host}"; it answers as ${names}`);
+    }
+    await next();
+  };
+}
+
+/** Refuses addresses that are not validly percent-encoded, before anything guesses what was meant. */
+export function guardPath(): Guard {
+  return async (c, next) => {
+    const { url } = c.req;
+    if (url.includes("%")) {
+      try {
+        decodeURIComponent(url.replaceAll("+", " "));
+      } catch {
+        throw new Problem("ERR_REQUEST", "the address is not validly percent-encoded UTF-8");
+      }
+    }
+    await next();
+  };
+}
+
+/**
+ * Refuses what other sites' pages make a browser send. Browsers say where a request comes from in Sec-Fetch-Site (Fetch
+ * Metadata) or, the older ones and for everything that changes something, in Origin; programs send neither.
+ */
+export function guardSite(): Guard {
+  return async (c, next) => {
+    const site = c.req.header("sec-fetch-site");
+    const origin = c.req.header("origin");
+    const foreign =
+      site === undefined ? origin !== undefined && !sameOrigin(origin, c) : site !== "same-origin" && site !== "none";
+    if (foreign) throw new Problem("ERR_CROSS_SITE", "this was asked by a page of another site");
+    await next();
+  };
+}
+
+/** Names the peer, and bounds bodies: what is larger than any JSON of ours is not read. Files have bounds of their own. */
+export function nameClient({ metrics }: Services): Guard {
+  const limit = bodyLimit({
+    maxSize: MAX_JSON_BYTES,
+    onError: () => {
+      metrics.refused("too-large");
+      throw new Problem("ERR_TOO_LARGE", `a body may have ${MAX_JSON_BYTES} bytes`);
+    },
+  });
+  return async (c, next) => {
+    c.set("peer", { address: c.env?.incoming?.socket.remoteAddress ?? "127.0.0.1" });
+    const isFile = c.req.method === "PUT" && /^\/api\/v1\/folders\/[^/]+\/files\//.test(c.req.path);
+    if (isFile || c.req.method === "GET" || c.req.method === "HEAD") await next();
+    else await limit(c, next);
+  };
+}
+
+/** Lets in who brings a token, as `Authorization: Bearer` or as the cookie of a login; and who wants to log in. */
+export function authenticate({ auth }: Services): Guard {
+  return async (c, next) => {
+    if (c.req.path === LOGIN_PATH) return next();
+    const token = tokenOf(c);
+    if (token === undefined) throw new Problem("ERR_UNAUTHENTICATED", "log in, or send a token");
+    c.set("token", token);
+    c.set("who", await auth.authenticate(token, c.get("peer")));
+    await next();
+  };
+}
+
+export function administrators(): Guard {
+  return async (c, next) => {
+    if (!administrates(c.get("who"))) throw new Problem("ERR_FORBIDDEN", "only an administrator may do that");
+    await next();
+  };
+}
+
+/** A token that is narrower than its user is not an administrator's. */
+export function administrates({ role, token }: UserPrincipal): boolean {
+  return role === "admin" && token.scopes.some(({ folder, access }) => folder === null && access === "write");
+}
+
+export function tokenOf(c: Context<ApiEnv>): string | undefined {
+  const header = c.req.header("authorization");
+  const token = header === undefined ? getCookie(c, SESSION_COOKIE) : /^Bearer ([\w-]+)$/i.exec(header)?.[1];
+  return token !== undefined && token.length <= MAX_TOKEN ? token : undefined;
+}
+
+/** Rejects with 404 where who asks may not even know of the folder, with 403 where only writing is not allowed. */
+export async function permit({ auth }: Services, c: Context<ApiEnv>, folder: string, access: Access): Promise<void> {
+  const who = c.get("who");
+  if (await auth.may(who, folder, access)) return;
+  if (access === "write" && (await auth.may(who, folder, "read"))) {
+    throw new Problem("ERR_FORBIDDEN", `you may read "${folder}" and not change it`);
+  }
+  throw noSuchFolder(folder);
+}
+
+export function noSuchFolder(folder: string): Problem {
+  return new Problem("ERR_NOT_FOUND", `there is no folder "${folder}"`);
+}
+
+/** Without port and brackets, in lower case. */
+function hostName(host: string): string {
+  const bracketed = /^\[([^\]]*)\](?::\d+)?$/.exec(host);
+  return (bracketed?.[1] ?? host.replace(/:\d*$/, "")).toLowerCase();
+}
+
+function sameOrigin(origin: string, c: Context<ApiEnv>): boolean {
+  try {
+    return new URL(origin).host === (c.req.header("host") ?? new URL(c.req.url).host).toLowerCase();
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,104 @@
+/** The application on a port: HTTP on a loopback address, HTTPS elsewhere. */
+import { createServer, type Server } from "node:http";
+import { createServer as createSecureServer } from "node:https";
+import { type AddressInfo, isIPv6 } from "node:net";
+import { getRequestListener } from "@hono/node-server";
+import { type ApiOptions, createApi } from "./api.js";
+import { EventHub } from "./hub.js";
+import { serveUpgrades } from "./upgrade.js";
+
+export interface HttpOptions extends Omit<ApiOptions, "hub" | "secure" | "hosts"> {
+  /** Default 127.0.0.1. */
+  readonly host?: string;
+  /** Default 5080; 0 takes a free one. */
+  readonly port?: number;
+  /** Key and certificate in PEM: HTTPS. Without them, plain HTTP: for loopback addresses. */
+  readonly tls?: { readonly key: string; readonly cert: string };
+}
+
+export interface HttpServing {
+  readonly address: AddressInfo;
+  /** `http://HOST:PORT` or `https://…`. */
+  readonly url: string;
+  /** Ends all, giving what is on its way two seconds. */
+  close(): Promise<void>;
+}
+
+/** Time-outs and bounds of connections; files have their own pace. */
+const LIMITS = {
+  headersTimeout: 10_000,
+  /** Files may take hours; every body has a pace to keep. */
+  requestTimeout: 0,
+  keepAliveTimeout: 10_000,
+  connectionsCheckingInterval: 2_000,
+  maxHeaderSize: 16 * 1024,
+} as const;
+/** Nothing sent and nothing taken for so long ends a connection. */
+const IDLE_MS = 60_000;
+const MAX_CONNECTIONS = 8192;
+const CLOSING_MS = 2000;
+
+/** Rejects with what the system says (`EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`). */
+export async function startHttp(options: HttpOptions): Promise<HttpServing> {
+  const { host = "127.0.0.1", port = 5080, tls } = options;
+  const hub = new EventHub(options);
+  const secure = tls !== undefined;
+  const { app } = createApi({ ...options, hub, secure, ...(secure ? {} : { hosts: namesOf(host) }) });
+  const listener = getRequestListener(app.fetch);
+  const server: Server =
+    tls === undefined
+      ? createServer(LIMITS, listener)
+      : createSecureServer({ ...LIMITS, ...tls, minVersion: "TLSv1.3" }, listener);
+  server.maxConnections = MAX_CONNECTIONS;
+  server.setTimeout(IDLE_MS);
+  server.on("clientError", refuse);
+  serveUpgrades(server, app);
+  try {
+    await listen(server, port, host);
+  } catch (error) {
+    hub.close();
+    throw error;
+  }
+  server.on("error", (error) => options.logger?.error({ err: error }, "the HTTP port failed"));
+  const address = server.address() as AddressInfo;
+  const shown = isIPv6(address.address) ? `[${address.address}]` : address.address;
+  return {
+    address,
+    url: `${secure ? "https" : "http"}://${shown}:${address.port}`,
+    close: async () => {
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      hub.close();
+      server.closeIdleConnections();
+      const hurry = setTimeout(() => server.closeAllConnections(), CLOSING_MS);
+      await closed;
+      clearTimeout(hurry);
+    },
+  };
+}
+
+/** By which names a server on a loopback address is called. */
+function namesOf(host: string): string[] {
+  return [...new Set(["localhost", "127.0.0.1", "::1", host.toLowerCase()])];
+}
+
+/** What is no HTTP, is too large, or takes too long before there is a request to answer. */
+function refuse(error: NodeJS.ErrnoException, socket: import("node:stream").Duplex): void {
+  const status =
+    error.code === "HPE_HEADER_OVERFLOW"
+      ? "431 Request Header Fields Too Large"
+      : error.code === "ERR_HTTP_REQUEST_TIMEOUT"
+        ? "408 Request Timeout"
+        : "400 Bad Request";
+  if (error.code === "ECONNRESET" || !socket.writable) socket.destroy();
+  else socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
+}
+
+function listen(server: Server, port: number, host: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+}

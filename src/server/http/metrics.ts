@@ -1,0 +1,88 @@
+/** Figures for Prometheus. Label values come from us, never from a client, so that their number is bounded. */
+import type { Context } from "hono";
+import { matchedRoutes } from "hono/route";
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { EventHub } from "./hub.js";
+import type { LiveSession, Mirrors } from "./mirrors.js";
+import type { ApiEnv } from "./router.js";
+
+const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"]);
+
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #requests: Counter<"method" | "route" | "status">;
+  readonly #seconds: Histogram<"route">;
+  readonly #refused: Counter<"why">;
+  readonly #sent: Counter;
+  readonly #received: Counter;
+  #defaults = false;
+
+  constructor({ mirrors, hub }: { readonly mirrors: Mirrors; readonly hub: EventHub }) {
+    const registers = [this.#registry];
+    const metric = (name: string, help: string) => ({ name: `confundo_${name}`, help, registers });
+    this.#requests = new Counter({
+      ...metric("http_requests_total", "HTTP requests, by route and status."),
+      labelNames: ["method", "route", "status"],
+    });
+    this.#seconds = new Histogram({
+      ...metric("http_request_seconds", "Until the answer began."),
+      labelNames: ["route"],
+      buckets: [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10],
+    });
+    this.#refused = new Counter({ ...metric("http_refused_total", "Refused before any route."), labelNames: ["why"] });
+    this.#sent = new Counter(metric("http_file_bytes_sent_total", "Bytes of files sent over HTTP."));
+    this.#received = new Counter(metric("http_file_bytes_received_total", "Bytes of files received over HTTP."));
+
+    const gauge = (name: string, help: string, read: () => number) =>
+      new Gauge({
+        ...metric(name, help),
+        collect() {
+          this.set(read());
+        },
+      });
+    const sum = (of: (session: LiveSession) => number) => mirrors.sessions().reduce((all, one) => all + of(one), 0);
+    gauge("sessions", "Clients that mirror now.", () => mirrors.sessions().length);
+    gauge("transfers", "Files on their way in.", () => mirrors.transfers().length);
+    gauge("event_subscribers", "Who listens to events.", () => hub.subscribers);
+    gauge("event_last", "The number of the newest event.", () => hub.last);
+    gauge("session_bytes_received", "Bytes received by the connections of now.", () =>
+      sum(({ connection }) => connection?.bytesReceived ?? 0),
+    );
+    gauge("session_retransmissions", "Datagrams sent again by the connections of now.", () =>
+      sum(({ connection }) => connection?.retransmissions ?? 0),
+    );
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  /** Counts an answered request. Returns its route. */
+  request(c: Context<ApiEnv>, seconds: number): string {
+    // Patterns with * are those of guards and of the dashboard.
+    const route = matchedRoutes(c).findLast(({ path }) => !path.includes("*"))?.path ?? "other";
+    const method = METHODS.has(c.req.method) ? c.req.method : "OTHER";
+    this.#requests.inc({ method, route, status: c.res.status });
+    this.#seconds.observe({ route }, seconds);
+    return route;
+  }
+
+  refused(why: "too-large" | "too-slow"): void {
+    this.#refused.inc({ why });
+  }
+
+  sent(bytes: number): void {
+    this.#sent.inc(bytes);
+  }
+
+  received(bytes: number): void {
+    this.#received.inc(bytes);
+  }
+
+  text(): Promise<string> {
+    // Those watch the event loop from then on: only where somebody asks.
+    if (!this.#defaults) collectDefaultMetrics({ register: this.#registry });
+    this.#defaults = true;
+    return this.#registry.metrics();
+  }
+}

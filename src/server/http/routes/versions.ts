@@ -1,0 +1,55 @@
+/** What files were, and getting it back. */
+import { versionCursor } from "../../database/versions.js";
+import type { Services } from "../api.js";
+import { noSuchFolder, permit } from "../guard.js";
+import { type Api, answer, body, createRoute, problems, SECURITY } from "../router.js";
+import { FolderParam, pageOf, RestoreBody, RestoredSchema, VersionSchema, VersionsQuery } from "../schemas.js";
+import { actorOf, pageView, versionView } from "../views.js";
+
+const shared = { tags: ["versions"], security: SECURITY };
+
+const listVersions = createRoute({
+  ...shared,
+  method: "get",
+  path: "/api/v1/folders/{folder}/versions",
+  summary: "What was replaced or deleted and is kept",
+  request: { params: FolderParam, query: VersionsQuery },
+  responses: { 200: answer("Newest first.", pageOf(VersionSchema)), ...problems(400, 401, 404) },
+});
+
+const restore = createRoute({
+  ...shared,
+  method: "post",
+  path: "/api/v1/folders/{folder}/restore",
+  summary: "Bring a file, a directory or the whole folder back",
+  description:
+    "To a version, or to how it was at a time. What is there now is kept as a version in turn, so that a restore can be undone.",
+  request: { params: FolderParam, body: body(RestoreBody) },
+  responses: { 200: answer("Restored.", RestoredSchema), ...problems(400, 401, 403, 404, 409, 507) },
+});
+
+export function addVersions(app: Api, services: Services): void {
+  const { database, mirrors } = services;
+
+  app.openapi(listVersions, async (c) => {
+    const { folder } = c.req.valid("param");
+    const { path, limit, after } = c.req.valid("query");
+    await permit(services, c, folder, "read");
+    if ((await database.folders.byName(folder)) === undefined) throw noSuchFolder(folder);
+    const page = { limit: limit + 1, ...(after === undefined ? {} : { after }) };
+    const versions = await database.versions.list(folder, path === "" ? undefined : path, page);
+    return c.json(pageView(versions, limit, versionView, versionCursor), 200);
+  });
+
+  app.openapi(restore, async (c) => {
+    const { folder } = c.req.valid("param");
+    const { path, version, at } = c.req.valid("json");
+    await permit(services, c, folder, "write");
+    if ((await database.folders.byName(folder)) === undefined) throw noSuchFolder(folder);
+    const actor = actorOf(c.get("who"));
+    const restored = await mirrors.restore(
+      path !== null && version !== undefined ? { folder, actor, path, version } : { folder, actor, path, at: at ?? 0 },
+    );
+    return c.json(restored, 200);
+  });
+}

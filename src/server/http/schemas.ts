@@ -1,0 +1,437 @@
+/** The shapes that go over the wire: they validate what comes in, and they are the OpenAPI document. */
+import { z } from "@hono/zod-openapi";
+import { mirrorNameProblem } from "../name.js";
+
+/** Bounds of what is taken from the network. */
+export const MAX_PAGE = 500;
+const DEFAULT_PAGE = 100;
+const MAX_NAME = 200;
+const MAX_PASSWORD = 1000;
+const MAX_PATH = 4096;
+const MAX_SCOPES = 100;
+const MAX_EXPIRY_S = 10 * 365 * 86_400;
+
+const time = (what: string) => z.number().openapi({ description: `${what} Milliseconds since 1970.` });
+const bytes = z.number().int().nonnegative();
+const id = z.string().min(1).max(MAX_NAME);
+const role = z.enum(["admin", "user"]);
+const access = z.enum(["read", "write"]);
+const sha256 = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/)
+  .openapi({ description: "SHA-256, lower-case hex." });
+
+export const folderName = z
+  .string()
+  .min(1)
+  .max(MAX_NAME)
+  .superRefine((name, context) => {
+    const problem = mirrorNameProblem(name);
+    if (problem !== undefined) context.addIssue({ code: "custom", message: `cannot be a folder's name: ${problem}` });
+  })
+  .openapi({ description: "The mirror's name.", example: "photos" });
+
+const filePath = z
+  .string()
+  .min(1)
+  .max(MAX_PATH)
+  .openapi({ description: "Inside the folder, `/` between the parts.", example: "2026/summer.jpg" });
+
+export const ProblemSchema = z
+  .object({
+    type: z.literal("about:blank"),
+    title: z.string().openapi({ example: "Not Found" }),
+    status: z.number().int().openapi({ example: 404 }),
+    code: z.string().openapi({ description: "Stable; each is explained in docs/errors.md.", example: "ERR_NOT_FOUND" }),
+    detail: z.string().openapi({ description: "For people." }),
+    errors: z.array(z.object({ at: z.string().openapi({ example: "body.name" }), detail: z.string() })).optional(),
+  })
+  .openapi("Problem");
+
+export const PageQuery = z.object({
+  limit: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(MAX_PAGE)
+    .default(DEFAULT_PAGE)
+    .openapi({ description: `At most this many, up to ${MAX_PAGE}.` }),
+  after: z.string().min(1).max(MAX_PATH).optional().openapi({ description: "The `next` of the page before." }),
+});
+
+/** Of lists that are ordered by number. */
+export const NumberedPageQuery = PageQuery.extend({
+  after: z
+    .string()
+    .regex(/^\d{1,15}$/)
+    .optional()
+    .openapi({ description: "The `next` of the page before." }),
+});
+
+/** A page of a list. `next` is null at the end. */
+export function pageOf<T extends z.ZodType>(item: T) {
+  return z.object({
+    items: z.array(item),
+    next: z.string().nullable().openapi({ description: "Ask for `after=` this to go on; null at the end." }),
+  });
+}
+
+export const FolderParam = z.object({ folder: folderName });
+export const FileParam = z.object({
+  folder: folderName,
+  path: filePath.openapi({ description: "Inside the folder. Slashes may be written as they are or as %2F." }),
+});
+export const IdParam = z.object({ id });
+export const NameParam = z.object({ name: id });
+
+const grants = z.array(z.object({ name: folderName, access })).max(MAX_SCOPES);
+const named = { id, name: z.string(), role };
+
+export const UserSchema = z
+  .object({
+    ...named,
+    createdAt: time("When it was made."),
+    folders: grants.openapi({ description: "What it may do with which folder; an administrator needs none." }),
+  })
+  .openapi("User");
+
+const scope = z.object({
+  folder: folderName.nullable().openapi({ description: "Null: every folder the user may see." }),
+  access,
+});
+
+export const TokenSchema = z
+  .object({
+    id,
+    kind: z.enum(["api", "session"]).openapi({ description: "`session` is made by a login." }),
+    name: z.string(),
+    userId: z.string(),
+    scopes: z.array(scope),
+    createdAt: time("When it was made."),
+    expiresAt: time("Null: never.").nullable(),
+    revokedAt: time("When it was revoked.").nullable(),
+    lastUsedAt: time("When it was used last.").nullable(),
+  })
+  .openapi("Token");
+
+export const LoginRequest = z
+  .object({
+    name: z.string().min(1).max(MAX_NAME),
+    password: z.string().min(1).max(MAX_PASSWORD),
+  })
+  .strict()
+  .openapi("LoginRequest");
+
+export const LoginResponse = z
+  .object({
+    token: z.string().openapi({ description: "For `Authorization: Bearer`. Told once; also set as a cookie." }),
+    expiresAt: time("When the session ends.").nullable(),
+    user: z.object(named),
+  })
+  .openapi("LoginResponse");
+
+export const MeSchema = z
+  .object({
+    user: z.object(named),
+    token: TokenSchema,
+    folders: z
+      .array(z.object({ name: z.string(), access }))
+      .nullable()
+      .openapi({ description: "Null: every folder." }),
+  })
+  .openapi("Me");
+
+const newPassword = z.string().min(8).max(MAX_PASSWORD).openapi({ description: "At least 8 characters." });
+
+export const NewUser = z
+  .object({
+    name: z.string().min(1).max(MAX_NAME),
+    password: newPassword,
+    role: role.default("user"),
+    folders: grants.default([]),
+  })
+  .strict()
+  .openapi("NewUser");
+
+export const NewGrant = z.object({ access }).strict().openapi("NewGrant");
+
+export const NewPassword = z.object({ password: newPassword }).strict().openapi("NewPassword");
+
+const expiresIn = z.number().int().min(1).max(MAX_EXPIRY_S);
+
+export const NewToken = z
+  .object({
+    name: z.string().min(1).max(MAX_NAME),
+    user: z.string().min(1).max(MAX_NAME).optional().openapi({ description: "Default: who asks." }),
+    scopes: z.array(scope).min(1).max(MAX_SCOPES),
+    expiresIn: expiresIn
+      .nullable()
+      .default(90 * 86_400)
+      .openapi({ description: "Seconds; null: never." }),
+  })
+  .strict()
+  .openapi("NewToken");
+
+export const CreatedToken = z
+  .object({ token: z.string().openapi({ description: "Told once." }), record: TokenSchema })
+  .openapi("CreatedToken");
+
+export const DeviceSchema = z
+  .object({
+    id,
+    name: z.string(),
+    pin: z.string().openapi({ description: "SHA-256 of its public key (SPKI), base64url." }),
+    role,
+    createdAt: time("When it was paired."),
+    lastSeenAt: time("When it was connected last.").nullable(),
+    revokedAt: time("When it was revoked.").nullable(),
+    folders: grants.openapi({ description: "What it may do with which folder; an administrator's device needs none." }),
+    connected: z.boolean().openapi({ description: "Whether it mirrors now." }),
+  })
+  .openapi("Device");
+
+export const InvitationSchema = z
+  .object({
+    id,
+    folder: z.string().nullable().openapi({ description: "Null: any folder, as an administrator." }),
+    access,
+    createdAt: time("When it was made."),
+    expiresAt: time("Until when it is good."),
+    usedAt: time("When it was used.").nullable(),
+    usedBy: z.string().nullable().openapi({ description: "The id of the device it made known." }),
+  })
+  .openapi("Invitation");
+
+export const NewInvitation = z
+  .object({
+    folder: folderName.nullable(),
+    access: access.default("write"),
+    expiresIn: expiresIn
+      .max(30 * 86_400)
+      .default(3600)
+      .openapi({ description: "Seconds, at most 30 days." }),
+  })
+  .strict()
+  .openapi("NewInvitation");
+
+export const CreatedInvitation = z
+  .object({
+    invitation: InvitationSchema,
+    address: z.string().openapi({
+      description: "For `confundo mirror FOLDER ADDRESS` on another machine. Carries a one-time code: told once.",
+      example: "confundo://mirror.example:5000/photos#AbCd",
+    }),
+  })
+  .openapi("CreatedInvitation");
+
+export const FolderSchema = z
+  .object({
+    name: z.string(),
+    state: z
+      .enum(["idle", "syncing", "settled"])
+      .openapi({ description: "`idle`: nobody mirrors to it now. `settled`: in step with its client." }),
+    access,
+    files: z.number().int(),
+    bytes,
+    versionBytes: bytes.openapi({ description: "What kept versions take, each content once." }),
+    quotaBytes: bytes.nullable(),
+    createdAt: time("When it was made."),
+    changedAt: time("When something in it changed last.").nullable(),
+    rootHash: sha256.nullable().openapi({ description: "Over all entries, at the last time it was in step." }),
+  })
+  .openapi("Folder");
+
+export const NewFolder = z
+  .object({ name: folderName, quotaBytes: bytes.nullable().default(null) })
+  .strict()
+  .openapi("NewFolder");
+
+export const FolderChange = z.object({ quotaBytes: bytes.nullable() }).strict().openapi("FolderChange");
+
+const entryShape = {
+  path: z.string(),
+  kind: z.enum(["file", "directory", "link"]),
+  size: bytes,
+  mode: z.number().int().openapi({ description: "Permission bits." }),
+  modifiedAt: time("Modification time."),
+  sha256: sha256.nullable().openapi({ description: "Of files; null while it is not known." }),
+  target: z.string().nullable().openapi({ description: "Of links: where it points." }),
+  version: z.number().int().openapi({ description: "Counts from 1 for each path." }),
+  storedAt: time("When it came to be as it is."),
+};
+
+export const EntrySchema = z.object(entryShape).openapi("Entry");
+
+export const VersionSchema = z
+  .object({
+    ...entryShape,
+    endedAt: time("When it was replaced or deleted."),
+    why: z.enum(["replaced", "deleted"]),
+  })
+  .openapi("Version");
+
+export const EntriesQuery = PageQuery.extend({
+  path: z
+    .string()
+    .max(MAX_PATH)
+    .default("")
+    .openapi({ description: "The directory whose entries are listed; empty for the top." }),
+});
+
+export const VersionsQuery = PageQuery.extend({
+  path: z
+    .string()
+    .max(MAX_PATH)
+    .default("")
+    .openapi({ description: "A file, a directory with `/` at its end, or empty for everything." }),
+});
+
+export const ContentQuery = z.object({
+  version: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .optional()
+    .openapi({ description: "A kept version instead of the present one." }),
+  inline: z
+    .enum(["true", "false"])
+    .default("false")
+    .openapi({ description: "Let a browser show it, where its type is harmless, instead of saving it." }),
+});
+
+export const UploadQuery = z.object({
+  modifiedAt: z.coerce
+    .number()
+    .min(0)
+    .max(8.64e15)
+    .optional()
+    .openapi({ description: "Its modification time, milliseconds since 1970. Default: now." }),
+  executable: z.enum(["true", "false"]).default("false"),
+});
+
+export const RestoreBody = z
+  .object({
+    path: filePath.nullable().default(null).openapi({ description: "Null: the whole folder (with `at`)." }),
+    version: z.number().int().min(1).optional(),
+    at: time("What was there at that time.").int().nonnegative().optional(),
+  })
+  .strict()
+  .refine(
+    ({ path, version, at }) => (version === undefined) !== (at === undefined) && (path !== null || at !== undefined),
+    {
+      message: "say either version (with a path) or at",
+    },
+  )
+  .openapi("Restore");
+
+export const RestoredSchema = z
+  .object({
+    changed: z.number().int().openapi({ description: "Entries that were made, replaced or removed." }),
+    bytes,
+  })
+  .openapi("Restored");
+
+export const ConnectionSchema = z
+  .object({
+    cwnd: bytes.openapi({ description: "The congestion window of what the server sends, bytes." }),
+    ssthresh: z.number(),
+    bytesInFlight: bytes,
+    smoothedRttMs: z.number(),
+    minRttMs: z.number(),
+    bytesSent: bytes,
+    bytesReceived: bytes,
+    datagramsSent: z.number().int(),
+    datagramsReceived: z.number().int(),
+    retransmissions: z.number().int(),
+    timeouts: z.number().int(),
+    tier: z.string(),
+    edition: z.string(),
+  })
+  .openapi("Connection");
+
+export const SessionSchema = z
+  .object({
+    id,
+    folder: z.string(),
+    device: z.string().nullable().openapi({ description: "The device's id." }),
+    label: z.string(),
+    peer: z.string().openapi({ description: "Address and port." }),
+    openedAt: time("When it was opened."),
+    state: z.enum(["syncing", "settled"]),
+    connection: ConnectionSchema.nullable(),
+  })
+  .openapi("Session");
+
+export const ActiveTransferSchema = z
+  .object({
+    id,
+    session: z.string().nullable(),
+    folder: z.string(),
+    path: z.string(),
+    bytes,
+    size: bytes.nullable(),
+    startedAt: time("When it began."),
+  })
+  .openapi("ActiveTransfer");
+
+export const TransferSchema = z
+  .object({
+    id,
+    folder: z.string(),
+    device: z.string().nullable(),
+    path: z.string(),
+    bytes,
+    startedAt: time("When it began."),
+    endedAt: time("When it ended."),
+    outcome: z.enum(["stored", "failed"]),
+    code: z.string().nullable(),
+  })
+  .openapi("Transfer");
+
+export const TransfersQuery = NumberedPageQuery.extend({ folder: folderName.optional() });
+
+export const StatisticsSchema = z
+  .object({
+    startedAt: time("When the server began."),
+    version: z.string().openapi({ description: "Of the program." }),
+    folders: z.number().int(),
+    files: z.number().int(),
+    bytes,
+    versionBytes: bytes,
+    sessions: z.number().int(),
+    transfers: z.number().int(),
+    subscribers: z.number().int(),
+    memoryBytes: bytes
+      .nullable()
+      .openapi({ description: "Resident memory of the server; null for who is no administrator." }),
+    lastEvent: z.number().int().openapi({ description: "The number of the newest event." }),
+  })
+  .openapi("Statistics");
+
+export const AuditSchema = z
+  .object({
+    id: z.number().int(),
+    at: time("When."),
+    actor: z.string(),
+    action: z.string(),
+    target: z.string().nullable(),
+    outcome: z.enum(["ok", "refused"]),
+    address: z.string().nullable(),
+    detail: z.string().nullable(),
+  })
+  .openapi("AuditEntry");
+
+export const EventsQuery = z.object({
+  after: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .optional()
+    .openapi({ description: "The number of the last event that was received: those after it come first." }),
+  live: z
+    .enum(["true", "false"])
+    .default("true")
+    .openapi({ description: "Whether connections and transfers are told too, about once a second." }),
+});
+
+export const HealthSchema = z.object({ status: z.literal("ok") }).openapi("Health");

@@ -1,0 +1,53 @@
+/** Records of the database as they are told to clients: nothing secret, plain JSON. */
+import type { FileRecord, Folder, Grant, Invitation, Token, User, Version } from "../database/types.js";
+import type { LiveSession } from "./mirrors.js";
+import type { UserPrincipal } from "./router.js";
+
+export function userView({ id, name, role, createdAt }: User) {
+  return { id, name, role, createdAt };
+}
+
+export function grantViews(grants: readonly Grant[]) {
+  return grants.map(({ folder, access }) => ({ name: folder, access }));
+}
+
+export function tokenView({ id, kind, name, userId, scopes, createdAt, expiresAt, revokedAt, lastUsedAt }: Token) {
+  return { id, kind, name, userId, scopes: [...scopes], createdAt, expiresAt, revokedAt, lastUsedAt };
+}
+
+export function invitationView({ id, folder, access, createdAt, expiresAt, usedAt, usedBy }: Invitation) {
+  return { id, folder, access, createdAt, expiresAt, usedAt, usedBy };
+}
+
+export function folderView(folder: Folder, access: "read" | "write", sessions: readonly LiveSession[]) {
+  const { name, files, bytes, versionBytes, quotaBytes, createdAt, changedAt, rootHash } = folder;
+  const state = sessions.find((session) => session.folder === name)?.state ?? ("idle" as const);
+  return { name, state, access, files, bytes, versionBytes, quotaBytes, createdAt, changedAt, rootHash };
+}
+
+export function entryView({ path, kind, size, mode, mtimeNs, sha256, target, version, storedAt }: FileRecord) {
+  return { path, kind, size, mode, modifiedAt: milliseconds(mtimeNs), sha256, target, version, storedAt };
+}
+
+export function versionView(version: Version) {
+  const { endedAt, why } = version;
+  return { ...entryView(version), endedAt, why };
+}
+
+/** With microseconds behind the point. */
+export function milliseconds(ns: bigint): number {
+  return Number(ns / 1000n) / 1000;
+}
+
+/** A page and the `after` of the next one. `items` are one more than asked for where there is a next page. */
+export function pageView<T, V>(items: readonly T[], limit: number, view: (item: T) => V, key: (item: T) => string) {
+  const shown = items.slice(0, limit);
+  const last = shown.at(-1);
+  const next = items.length > limit && last !== undefined ? key(last) : null;
+  return { items: shown.map(view), next };
+}
+
+/** For the audit log and the events. */
+export function actorOf({ name }: UserPrincipal): string {
+  return `user:${name}`;
+}
