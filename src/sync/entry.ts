@@ -15,6 +15,8 @@ export interface FileEntry {
    * travels; it catches a rewrite whose size and modification time are the old ones.
    */
   readonly version?: string;
+  /** Whether it has more names, so that it may change through another one. Never travels. */
+  readonly linked?: boolean;
 }
 
 export interface DirectoryEntry {

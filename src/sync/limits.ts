@@ -142,6 +142,8 @@ export const LEAST_DISRUPTION_MS = 2000;
 export const RECHECK_HINTS = 200;
 /** After the events rest for this long, what they named is looked at once more. */
 export const RECHECK_MS = 1000;
+/** Files with several names that are watched one by one. */
+export const MAX_LINKED_WATCHES = 2048;
 /** The folder is watched anew when its ignore rules rest for this long after a change. */
 export const RULES_REST_MS = 100;
 /** The folder is walked this often in any case. */

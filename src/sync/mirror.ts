@@ -40,6 +40,7 @@ import {
   WALK_EVERY_MS,
   WALK_EVERY_UNWATCHED_MS,
 } from "./limits.js";
+import { LinkedFiles } from "./linked-files.js";
 import { type PushOptions, pushTo } from "./push.js";
 import { type Backoff, reconnecting, session } from "./session.js";
 import { throttle } from "./throttle.js";
@@ -118,11 +119,16 @@ export function mirror(folder: string, options: MirrorOptions): Observable<Mirro
     const caution = new Caution(options.allowMassDelete);
     const identity = identify(source, options);
     const index = indexOf(identity.clientId, options);
+    const linked = new LinkedFiles(source);
+    const memory = { caution, ...index, ...(follows(options) ? { linked } : {}) };
     const mirrored = session(identity, throttled(options), (remote) =>
-      hints(source, changes, options).pipe(pushTo(remote, { ...pushOptions(options, ignore), caution, ...index })),
+      hints(source, changes, linked, options).pipe(pushTo(remote, { ...pushOptions(options, ignore), ...memory })),
     );
     return mirrored.pipe(
-      finalize(() => index.index?.close()),
+      finalize(() => {
+        index.index?.close();
+        linked.close();
+      }),
       reconnecting(options.name, backoff(options), options.scheduler),
       whileSubscribedTo(changes.lasting),
     );
@@ -177,7 +183,12 @@ function watchingAnew(folder: string, ignore: Ignore | IgnoreRules, options: Mir
  * Where to look and when: everywhere at the start; where something changed; there once more when the changes rest,
  * because a watcher loses events, most of all in bursts; and everywhere now and then.
  */
-function hints(folder: string, { live, lasting }: Watching, options: MirrorOptions): Observable<Hint> {
+function hints(
+  folder: string,
+  { live, lasting }: Watching,
+  linked: LinkedFiles,
+  options: MirrorOptions,
+): Observable<Hint> {
   const start = of(everything(folder, "comparing with the destination"));
   if (!follows(options)) return start;
   const { recheckMs = RECHECK_MS, walkEveryMs = WALK_EVERY_MS, scheduler } = options;
@@ -193,7 +204,7 @@ function hints(folder: string, { live, lasting }: Watching, options: MirrorOptio
     switchMap(() => walkEvery(WALK_EVERY_UNWATCHED_MS)),
   );
   const disrupted = disruptions(options.clocks, scheduler).pipe(map((reason) => everything(folder, reason)));
-  return merge(start, live, lasting, again, walkEvery(walkEveryMs), unwatched, disrupted);
+  return merge(start, live, lasting, linked.hints, again, walkEvery(walkEveryMs), unwatched, disrupted);
 }
 
 /** Codes of hints after which changes may come without an event. */

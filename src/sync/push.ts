@@ -8,6 +8,7 @@ import type { PushEvent } from "./events.js";
 import { type Ignore, IgnoreRules, ignoreNothing } from "./ignore.js";
 import type { IndexFile } from "./index-file.js";
 import { MAX_CHANGED_ROUNDS, SETTLE_MS, WALK_EVERY_MS } from "./limits.js";
+import type { LinkedFiles } from "./linked-files.js";
 import type { Remote } from "./remote.js";
 import { Round } from "./round.js";
 import { everything, type Hint } from "./watch.js";
@@ -25,6 +26,8 @@ export interface PushOptions {
   readonly caution?: Caution;
   /** What is known to be equal at the remote from earlier runs; added to. */
   readonly index?: IndexFile;
+  /** Is told of the files that have several names. */
+  readonly linked?: LinkedFiles;
   /**
    * A path that was hinted at is looked at when it has rested for this long; one that changes again at once gets twice
    * as long each time, up to a second. What never rests is looked at every now and then. Milliseconds, default 10.
@@ -197,6 +200,7 @@ class Pusher {
       unmovable: this.#unmovable,
       caution: this.#caution,
       index: this.#options.index,
+      linked: this.#options.linked,
     });
     try {
       await round.run(work);

@@ -8,6 +8,7 @@ import { type Failure, SyncError } from "./errors.js";
 import type { PushEvent, Step } from "./events.js";
 import type { Ignore } from "./ignore.js";
 import type { IndexFile } from "./index-file.js";
+import type { LinkedFiles } from "./linked-files.js";
 import { planWithMoves, soughtSources } from "./moves.js";
 import { ancestorsOf, isWithin } from "./path.js";
 import { type Operation, type Plan, plan, summarize } from "./plan.js";
@@ -23,6 +24,7 @@ export interface RoundOptions {
   readonly unmovable: Set<string>;
   readonly caution: Caution;
   readonly index: IndexFile | undefined;
+  readonly linked: LinkedFiles | undefined;
 }
 
 const PROGRESS_EVERY_MS = 100;
@@ -71,6 +73,7 @@ export class Round {
   async run(work: Work): Promise<void> {
     const { local, remote, problems, folderId } = await this.#look(work);
     this.#takeProblems(problems);
+    this.#options.linked?.look(this.#roots, local);
     adopt(local, this.#remote);
     const { operations, blocked } = this.#plan(local, remote, problems);
     if (!this.#mayDelete(work, operations, local, folderId)) return;

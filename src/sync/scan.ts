@@ -166,5 +166,6 @@ export function fileEntry(path: string, stats: BigIntStats): Entry & { kind: "fi
     mtimeNs: stats.mtimeNs,
     executable: (stats.mode & 0o100n) !== 0n,
     version: `${stats.ino.toString(36)}.${stats.ctimeNs.toString(36)}`,
+    ...(stats.nlink > 1n ? { linked: true } : {}),
   };
 }
