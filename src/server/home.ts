@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import type { Duplex } from "node:stream";
 import { type Admission, type ReceiveEvent, type ReceiveSession, receive, Storage, SyncError } from "../sync/index.js";
 import { mirrorNameProblem } from "./name.js";
+import type { Keeper, Keeping } from "./versions/keeper.js";
 
 /** What a home reports: what its sessions do, and for whom. Plain data. */
 export type HomeEvent = ReceiveEvent & { readonly peer: string };
@@ -13,6 +14,8 @@ export interface MirrorHomeOptions {
   readonly dir: string;
   /** For logs. What it throws is turned into a process warning. */
   readonly onEvent?: (event: HomeEvent) => void;
+  /** Writes down what is mirrored and keeps what goes. Default: nobody does. */
+  readonly keeper?: Keeper;
   /** Milliseconds; see docs/sync-protocol.md for the defaults. */
   readonly pingMs?: number;
   readonly silenceMs?: number;
@@ -59,9 +62,13 @@ export class MirrorHome {
   /** Serves one client over `duplex`, which it takes over. Never throws. `peer` is for the events. */
   handle(duplex: Duplex, peer = ""): void {
     const { onEvent, pingMs, silenceMs, handshakeMs } = this.#options;
+    let keeping: Keeping | undefined;
     const session = receive(duplex, {
-      admit: (hello, session) => this.#admit({ ...hello, session }),
-      ...(onEvent === undefined ? {} : { onEvent: (event) => onEvent({ ...event, peer }) }),
+      admit: (hello, session) => this.#admit({ ...hello, session }, (opened) => void (keeping = opened)),
+      onEvent: (event) => {
+        keeping?.onEvent(event);
+        onEvent?.({ ...event, peer });
+      },
       ...(pingMs === undefined ? {} : { pingMs }),
       ...(silenceMs === undefined ? {} : { silenceMs }),
       ...(handshakeMs === undefined ? {} : { handshakeMs }),
@@ -69,6 +76,13 @@ export class MirrorHome {
     this.#sessions.add(session);
     void session.closed.then(() => this.#sessions.delete(session));
     if (this.#closing) session.end(closing());
+  }
+
+  /** Ends the session that writes a mirror, telling the client why, and waits until nothing of it is being written. */
+  async endSession(name: string, reason: SyncError): Promise<void> {
+    const session = this.#tenants.get(keyOf(name))?.session;
+    session?.end(reason);
+    await session?.closed;
   }
 
   /** Ends all sessions, telling the clients to come back later, and waits until nothing is being written. */
@@ -79,25 +93,37 @@ export class MirrorHome {
     await Promise.all(sessions.map(({ closed }) => closed));
   }
 
-  async #admit(candidate: Tenant & { name: string }): Promise<Admission> {
+  async #admit(candidate: Tenant & { name: string }, onKept: (keeping: Keeping) => void): Promise<Admission> {
     const { name } = candidate;
     const problem = mirrorNameProblem(name);
     if (problem !== undefined)
       throw new SyncError("ERR_MIRROR_NAME", `"${name}" cannot be a mirror's name: ${problem}`);
-    // Where the file system takes two spellings for one folder, so do we.
-    const key = process.platform === "linux" ? name : name.normalize("NFC").toLowerCase();
+    const key = keyOf(name);
     const before = this.#doors.get(key) ?? Promise.resolve();
     const turn = before.then(() => this.#takeOver(key, candidate));
     const settled = turn.catch(() => {});
     this.#doors.set(key, settled);
     void settled.then(() => this.#doors.get(key) === settled && this.#doors.delete(key));
     await turn;
-    return {
-      storage: new Storage(`${this.dir}/${name}`, `${this.dir}/.confundo/staging/${name}`, {
+    const leave = (): void => void (this.#tenants.get(key)?.session === candidate.session && this.#tenants.delete(key));
+    const { keeper } = this.#options;
+    try {
+      // When the place is ours: a folder that is put on hold from now on ends this session.
+      const keeping = await keeper?.open(name, candidate.label);
+      if (keeping !== undefined) onKept(keeping);
+      const storage = new Storage(`${this.dir}/${name}`, `${this.dir}/.confundo/staging/${name}`, {
         chunks: `${this.dir}/.confundo/chunks/${name}`,
-      }),
-      release: () => void (this.#tenants.get(key)?.session === candidate.session && this.#tenants.delete(key)),
-    };
+        ...(keeping === undefined ? {} : { archive: keeping.archive }),
+      });
+      const release = (): void => {
+        keeping?.end();
+        leave();
+      };
+      return { storage, release, ...(keeping === undefined ? {} : { admitBytes: keeping.admitBytes }) };
+    } catch (error) {
+      leave();
+      throw error;
+    }
   }
 
   async #takeOver(key: string, candidate: Tenant & { name: string }): Promise<void> {
@@ -116,6 +142,11 @@ export class MirrorHome {
     }
     this.#tenants.set(key, candidate);
   }
+}
+
+/** Where the file system takes two spellings for one folder, so do we. */
+function keyOf(name: string): string {
+  return process.platform === "linux" ? name : name.normalize("NFC").toLowerCase();
 }
 
 function closing(): SyncError {

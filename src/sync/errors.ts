@@ -19,6 +19,8 @@ export type SyncErrorCode =
   | "ERR_FOLDER"
   | "ERR_FORBIDDEN"
   | "ERR_QUOTA"
+  | "ERR_FOLDER_HELD"
+  | "ERR_DATABASE_UNAVAILABLE"
   | "ERR_UNSAFE_PATH"
   | "ERR_PATH_BUSY"
   | "ERR_NOT_A_FOLDER"
@@ -40,6 +42,8 @@ const RETRYABLE: ReadonlySet<string> = new Set([
   "ERR_CONNECTION_LOST",
   "ERR_PEER_SILENT",
   "ERR_SERVER_CLOSING",
+  "ERR_FOLDER_HELD",
+  "ERR_DATABASE_UNAVAILABLE",
 ]);
 
 /** One path that could not be mirrored, and why. */

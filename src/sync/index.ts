@@ -42,6 +42,7 @@ export { fromSocket, toSocket, writeTo } from "./rx-stream.js";
 export {
   type PartialSnapshot,
   type Problem,
+  readEntry,
   type ScanOptions,
   type Snapshot,
   scanFolder,

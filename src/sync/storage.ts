@@ -50,6 +50,8 @@ export interface Archive {
    * only, so that something is always there. What it throws fails that step, and the entry stays.
    */
   retire(absolutePath: string, path: string, why: "replaced" | "deleted"): void;
+  /** Makes what was retired durable; the client is told that its step is done after that. */
+  flush?(): Promise<void>;
 }
 
 /** A small file that was written beside. It is open while it is to be flushed on its own. */
@@ -153,6 +155,7 @@ export class Storage {
   /** Makes staged files, which are closed, and the names in folders durable, where the platform can. */
   async flush(files: readonly StagedFile[], folders: ReadonlySet<string>): Promise<void> {
     try {
+      if (folders.size > 0) await this.#archive?.flush?.();
       if (files.length + folders.size > FEW_FLUSHES && canFlushFileSystem()) await flushAround(this.root);
       else {
         await Promise.all([

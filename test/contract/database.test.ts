@@ -143,11 +143,15 @@ describe.each(databases)("%s", (_, place) => {
       versionBytes: 0,
       changedAt: null,
       rootHash: null,
+      heldAt: null,
     });
     expect(await db.folders.ensure("notes")).toEqual(made);
     await db.folders.setQuota("notes", null);
     await db.folders.settled("notes", "abc", 5);
-    expect(await db.folders.byName("notes")).toMatchObject({ quotaBytes: null, rootHash: "abc" });
+    await db.folders.hold("notes", 7);
+    expect(await db.folders.byName("notes")).toMatchObject({ quotaBytes: null, rootHash: "abc", heldAt: 7 });
+    await db.folders.hold("notes", null);
+    expect(await db.folders.byName("notes")).toMatchObject({ heldAt: null });
     expect(await db.folders.byName("none")).toBeUndefined();
     expect((await db.folders.list()).map(({ name }) => name)).toEqual(["notes"]);
   });

@@ -29,6 +29,11 @@ export function folders(store: Store): Folders {
       store.write(async (db) => {
         await db.updateTable("folders").set({ quotaBytes }).where("name", "=", name).execute();
       }),
+    hold: (name, at) =>
+      store.write(async (db) => {
+        await ensureFolder(db, name, store.now());
+        await db.updateTable("folders").set({ heldAt: at }).where("name", "=", name).execute();
+      }),
     settled: (name, rootHash, at) =>
       store.write(async (db) => {
         await ensureFolder(db, name, at);

@@ -78,7 +78,7 @@ function MIGRATIONS(dialect: Store["dialect"]): Record<string, Migration> {
           "folders",
           { name: text, created_at: number, files: number, bytes: number, version_bytes: number, unclean: number },
           ["name"],
-          { quota_bytes: number, changed_at: number, root_hash: text },
+          { quota_bytes: number, changed_at: number, root_hash: text, held_at: number },
         );
         const file = { folder: text, path: text, kind: text, size: number, mode: number, mtime_ns: text } as const;
         const more = { version: number, stored_at: number } as const;

@@ -60,6 +60,7 @@ export interface Schema {
     versionBytes: number;
     changedAt: number | null;
     rootHash: string | null;
+    heldAt: number | null;
     unclean: number;
   };
   files: FileRow & { parent: string };

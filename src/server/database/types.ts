@@ -79,6 +79,8 @@ export interface Folder {
   readonly changedAt: number | null;
   /** Root hash at the last time the folder was in step with its client, hex. */
   readonly rootHash: string | null;
+  /** Since when no client may change it, because it was restored; null: they may. */
+  readonly heldAt: number | null;
 }
 
 export type FileKind = "file" | "directory" | "link";
@@ -218,6 +220,8 @@ export interface Folders {
   byName(name: string): Promise<Folder | undefined>;
   list(): Promise<Folder[]>;
   setQuota(name: string, quotaBytes: number | null): Promise<void>;
+  /** No client may change the folder until it is called with null. */
+  hold(name: string, at: number | null): Promise<void>;
   settled(name: string, rootHash: string | null, at: number): Promise<void>;
 }
 

@@ -1,0 +1,18 @@
+export type VersionErrorCode =
+  | "ERR_NO_FOLDER"
+  | "ERR_NO_VERSION"
+  | "ERR_VERSION_DAMAGED"
+  | "ERR_TIME"
+  | "ERR_RESTORE_INCOMPLETE"
+  | "ERR_RESTORE_EXISTS";
+
+/** What `restore` and `log` cannot do. `code` is stable; `message` is for people. */
+export class VersionError extends Error {
+  override readonly name = "VersionError";
+  readonly code: VersionErrorCode;
+
+  constructor(code: VersionErrorCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}

@@ -1,0 +1,230 @@
+/**
+ * Brings back what was. First everything is gathered beside the folder, and only then put in place, file by file, each by
+ * a rename: so what cannot be found is known before anything changes, and what is replaced becomes a version itself.
+ */
+import { createHash } from "node:crypto";
+import fs from "node:fs";
+import { pipeline } from "node:stream/promises";
+import type { StepEvent, Storage, StoredEntry } from "../../sync/index.js";
+import type { Database, FileRecord, Version } from "../database/types.js";
+import { versionCursor } from "../database/versions.js";
+import type { ContentStore } from "./content.js";
+import { VersionError } from "./errors.js";
+
+export interface RestoreRequest {
+  readonly folder: string;
+  /** A file, or a folder with all that was in it; "" for everything. */
+  readonly path: string;
+  /** Milliseconds since 1970: what was there then. */
+  readonly at?: number;
+  /** Of a file: its number. Without this and a time: the version before the present one, or the last if it is deleted. */
+  readonly version?: number;
+  /** Restore into this folder on the server's machine, where nothing is replaced, instead of in place. */
+  readonly to?: string;
+}
+
+export interface Restored {
+  /** Files and links that were put in place, and their bytes. */
+  readonly files: number;
+  readonly bytes: number;
+  /** Entries that were not there then, and are removed (and kept as versions). */
+  readonly removed: number;
+  /** Files that are what they were. */
+  readonly unchanged: number;
+}
+
+/** What a path was, or is. */
+type Wanted = Version | FileRecord;
+
+/** What is to be done. */
+export interface Plan {
+  readonly wanted: readonly Wanted[];
+  /** Present entries that were not there, deepest first. */
+  readonly superfluous: readonly FileRecord[];
+  readonly unchanged: number;
+}
+
+/** Works out what a request means. Rejects with `ERR_NO_VERSION` where there was no such thing. Changes nothing. */
+export async function planRestore(database: Database, request: RestoreRequest): Promise<Plan> {
+  const { folder, path, at, version, to } = request;
+  if (version !== undefined) return one(await numbered(database, folder, path, version));
+  if (at === undefined && path !== "") return one(await before(database, folder, path));
+  if (at === undefined) throw new VersionError("ERR_TIME", "to restore a whole folder, say to what time (--at)");
+  const within = (entry: { readonly path: string }): boolean =>
+    path === "" || entry.path === path || entry.path.startsWith(`${path}/`);
+  const wanted = new Map<string, Wanted>();
+  for await (const entry of database.versions.treeAt(folder, at)) if (within(entry)) wanted.set(entry.path, entry);
+  if (wanted.size === 0 && path !== "")
+    throw new VersionError("ERR_NO_VERSION", `nothing is known of ${path} at that time`);
+  const superfluous: FileRecord[] = [];
+  let unchanged = 0;
+  if (to === undefined) {
+    for await (const present of database.files.all(folder)) {
+      const then = wanted.get(present.path);
+      if (then !== undefined && isSame(present, then)) {
+        wanted.delete(present.path);
+        if (present.kind !== "directory") unchanged++;
+      } else if (then === undefined ? within(present) : present.kind !== then.kind) superfluous.push(present);
+    }
+  }
+  return { wanted: [...wanted.values()], superfluous: superfluous.reverse(), unchanged };
+}
+
+/** Opens content that a version or a present file has. Rejects with `ERR_NO_VERSION` where it is not kept any more. */
+export async function findContent(
+  database: Database,
+  content: ContentStore,
+  dir: string,
+  wanted: Wanted,
+): Promise<string> {
+  const { sha256 } = wanted;
+  if (sha256 !== null) {
+    const kept = content.find(sha256);
+    if (kept !== undefined) return kept;
+    for (const { folder, path, size } of await database.files.holding(sha256)) {
+      const place = `${dir}/${folder}/${path}`;
+      if (fs.lstatSync(place, { throwIfNoEntry: false })?.size === size) return place;
+    }
+  }
+  throw new VersionError(
+    "ERR_NO_VERSION",
+    `the content of ${wanted.path} (version ${wanted.version}) is not kept any more`,
+  );
+}
+
+/** Where things are put, and what is told of it. */
+export interface Target {
+  readonly storage: Storage;
+  readonly onEvent: (event: StepEvent) => void;
+}
+
+/** Carries a plan out. Rejects before anything has changed where content is missing or damaged. */
+export async function carryOut(
+  plan: Plan,
+  { storage, onEvent }: Target,
+  find: (wanted: Wanted) => Promise<string>,
+): Promise<Restored> {
+  storage.prepare();
+  const staged = new Map<string, string>();
+  try {
+    for (const wanted of plan.wanted) {
+      if (wanted.kind === "file") staged.set(wanted.path, await stage(storage, await find(wanted), wanted));
+    }
+    const folders = new Set<string>();
+    for (const { path, kind } of plan.superfluous) {
+      const there = kind === "link" ? "symlink" : kind;
+      storage.remove(path, there);
+      folders.add(parentOf(path));
+      onEvent({ type: "removed", path, kind: there });
+    }
+    let bytes = 0;
+    for (const wanted of plan.wanted) {
+      const event = place(wanted, storage, staged.get(wanted.path));
+      folders.add(parentOf(wanted.path));
+      bytes += event.bytes;
+      onEvent(event);
+    }
+    await storage.flush([], folders);
+    const files = plan.wanted.filter(({ kind }) => kind !== "directory").length;
+    const removed = plan.superfluous.filter(({ kind }) => kind !== "directory").length;
+    return { files, bytes, removed, unchanged: plan.unchanged };
+  } finally {
+    for (const file of staged.values()) storage.discard(file);
+    fs.rmSync(storage.staging, { recursive: true, force: true });
+  }
+}
+
+function place(wanted: Wanted, storage: Storage, staged: string | undefined): StepEvent & { type: "stored" } {
+  const { path, kind, size, mode, mtimeNs, sha256, target } = wanted;
+  for (const ancestor of ancestorsOf(path)) storage.makeFolder(ancestor);
+  if (kind === "directory") storage.makeFolder(path);
+  else if (kind === "link") storage.makeLink(path, target ?? "");
+  else if (staged !== undefined) storage.place(staged, path);
+  const common = { path, size, executable: kind === "file" && (mode & 0o100) !== 0 };
+  const entry: StoredEntry =
+    kind === "file"
+      ? { ...common, kind, mtimeNs, ...(sha256 === null ? {} : { sha256 }) }
+      : kind === "link"
+        ? { ...common, kind: "symlink", ...(target === null ? {} : { target }) }
+        : { ...common, kind };
+  return { type: "stored", path, bytes: kind === "directory" ? 0 : size, entry };
+}
+
+/** Copies content beside the folder, and checks it on the way. */
+async function stage(storage: Storage, from: string, wanted: Wanted): Promise<string> {
+  const { path, size, mtimeNs, mode } = wanted;
+  const incoming = storage.openIncoming({ path, size, mtimeNs, executable: (mode & 0o100) !== 0 });
+  try {
+    const hash = createHash("sha256");
+    const source = fs.createReadStream(from, { highWaterMark: 1 << 18 });
+    source.on("data", (chunk) => hash.update(chunk));
+    await pipeline(source, fs.createWriteStream("", { fd: incoming.fd, autoClose: false, start: 0 }));
+    if (hash.digest("hex") !== wanted.sha256) {
+      storage.discard(incoming.staged);
+      throw new VersionError("ERR_VERSION_DAMAGED", `what is kept of ${path} is not what it was; nothing was changed`);
+    }
+    await storage.sealIncoming(incoming, mtimeNs);
+    return incoming.staged;
+  } finally {
+    fs.closeSync(incoming.fd);
+  }
+}
+
+/** Where nothing may be replaced. */
+export function refuseExisting(plan: Plan, to: string): void {
+  const taken = plan.wanted.find(({ path, kind }) => {
+    const stats = fs.lstatSync(`${to}/${path}`, { throwIfNoEntry: false });
+    return stats !== undefined && !(kind === "directory" && stats.isDirectory());
+  });
+  if (taken === undefined) return;
+  throw new VersionError("ERR_RESTORE_EXISTS", `${to}/${taken.path} is there already; nothing was changed`);
+}
+
+/** For a restore elsewhere: without the folders above what was asked for. */
+export function relocated(plan: Plan, path: string): Plan {
+  const above = parentOf(path);
+  if (above === "") return plan;
+  const wanted = plan.wanted.map((entry) => ({ ...entry, path: entry.path.slice(above.length + 1) }));
+  return { ...plan, wanted };
+}
+
+function one(wanted: Wanted): Plan {
+  return { wanted: [wanted], superfluous: [], unchanged: 0 };
+}
+
+async function numbered(database: Database, folder: string, path: string, version: number): Promise<Wanted> {
+  const present = await database.files.byPath(folder, path);
+  if (present?.version === version) return present;
+  for (let after: string | undefined; ; ) {
+    const page = await database.versions.list(folder, path, { limit: 1000, ...(after === undefined ? {} : { after }) });
+    const found = page.find((one) => one.version === version);
+    if (found !== undefined) return found;
+    const last = page.at(-1);
+    if (last === undefined) throw new VersionError("ERR_NO_VERSION", `there is no version ${version} of ${path}`);
+    after = versionCursor(last);
+  }
+}
+
+async function before(database: Database, folder: string, path: string): Promise<Wanted> {
+  const [last] = await database.versions.list(folder, path, { limit: 1 });
+  const below = await database.versions.list(folder, `${path}/`, { limit: 1 });
+  if (last?.kind === "directory" || (last === undefined && below.length > 0)) {
+    throw new VersionError("ERR_TIME", `${path} is, or was, a folder: say to what time to restore it (--at)`);
+  }
+  if (last === undefined) throw new VersionError("ERR_NO_VERSION", `no version of ${path} is kept`);
+  return last;
+}
+
+function isSame(present: FileRecord, then: Wanted): boolean {
+  if (present.kind !== then.kind || present.target !== then.target) return false;
+  return present.kind !== "file" || (present.sha256 !== null && present.sha256 === then.sha256);
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf("/")));
+}
+
+function ancestorsOf(path: string): string[] {
+  const parts = path.split("/");
+  return parts.slice(1).map((_, depth) => parts.slice(0, depth + 1).join("/"));
+}
