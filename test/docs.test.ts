@@ -21,6 +21,7 @@ describe("docs/errors.md", () => {
     ["src/sync/errors.ts", "SyncErrorCode"],
     ["src/server/database/errors.ts", "DatabaseErrorCode"],
     ["src/server/http/problem.ts", "ProblemCode"],
+    ["src/server/versions/errors.ts", "VersionErrorCode"],
   ])("has a heading for every code of %s", (file, type) => {
     const codes = codesOf(file, type);
     expect(codes.length).toBeGreaterThan(1);

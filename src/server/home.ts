@@ -64,7 +64,10 @@ export class MirrorHome {
     const { onEvent, pingMs, silenceMs, handshakeMs } = this.#options;
     let keeping: Keeping | undefined;
     const session = receive(duplex, {
-      admit: (hello, session) => this.#admit({ ...hello, session }, (opened) => void (keeping = opened)),
+      admit: (hello, session) =>
+        this.#admit({ ...hello, session }, (opened) => {
+          keeping = opened;
+        }),
       onEvent: (event) => {
         keeping?.onEvent(event);
         onEvent?.({ ...event, peer });

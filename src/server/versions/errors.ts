@@ -3,7 +3,6 @@ export type VersionErrorCode =
   | "ERR_NO_VERSION"
   | "ERR_VERSION_DAMAGED"
   | "ERR_TIME"
-  | "ERR_RESTORE_INCOMPLETE"
   | "ERR_RESTORE_EXISTS";
 
 /** What `restore` and `log` cannot do. `code` is stable; `message` is for people. */

@@ -84,6 +84,7 @@ export class Keeper {
   #overflowed = false;
   #flushing: Promise<void> | undefined;
   #closing = false;
+  readonly #background = new Set<Promise<void>>();
   #guard: Subscription | undefined;
   #wakeUp: (() => void) | undefined;
 
@@ -101,11 +102,11 @@ export class Keeper {
     await this.recover();
     const { lookMs = LOOK_MS } = this.#options;
     const every = (ms: number, work: () => Promise<unknown>): void => {
-      this.#timers.push(setInterval(() => void work().catch((error) => this.#report(error)), ms).unref());
+      this.#timers.push(setInterval(() => this.#inBackground(work), ms).unref());
     };
     every(PRUNE_MS, () => this.prune());
     if (lookMs > 0) every(lookMs, () => this.look());
-    void this.prune().catch((error) => this.#report(error));
+    this.#inBackground(() => this.prune());
   }
 
   /** Before a client's session begins. Rejects with `ERR_FOLDER_HELD` or `ERR_DATABASE_UNAVAILABLE` for the client. */
@@ -171,13 +172,15 @@ export class Keeper {
   /** What was changed by hand in the folders that no client is writing to. */
   async look(): Promise<void> {
     for (const { name } of await this.database.folders.list()) {
+      if (this.#closing) return;
       if (!this.#open.has(name) && existsSync(this.rootOf(name))) await this.reindex(name, false);
     }
   }
 
   /** Deletes versions that are not to be kept any longer, and content that none needs. */
   async prune(): Promise<void> {
-    await pruneVersions(this.database, this.content, this.#options.keep ?? DEFAULT_KEEP, Date.now());
+    const isOver = (): boolean => this.#closing;
+    await pruneVersions(this.database, this.content, this.#options.keep ?? DEFAULT_KEEP, Date.now(), isOver);
   }
 
   async recover(): Promise<void> {
@@ -295,6 +298,7 @@ export class Keeper {
     for (const timer of this.#timers) clearInterval(timer);
     this.#guard?.unsubscribe();
     this.#wakeUp?.();
+    await Promise.all(this.#background);
     while (this.#flushing !== undefined) await this.#flushing;
     this.content.close();
   }
@@ -423,6 +427,13 @@ export class Keeper {
         resolve();
       };
     });
+  }
+
+  #inBackground(work: () => Promise<unknown>): void {
+    const done = work()
+      .catch((error) => this.#report(error))
+      .then(() => void this.#background.delete(done));
+    this.#background.add(done);
   }
 
   #report(error: unknown): void {

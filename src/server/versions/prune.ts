@@ -18,18 +18,25 @@ export function parseKeep(text: string): Keep | undefined {
 }
 
 /** Forgets the versions that are too old or too many, and deletes the content that nothing needs any more. */
-export async function pruneVersions(database: Database, content: ContentStore, keep: Keep, now: number): Promise<void> {
+export async function pruneVersions(
+  database: Database,
+  content: ContentStore,
+  keep: Keep,
+  now: number,
+  isOver: () => boolean,
+): Promise<void> {
   for (const { name } of await database.folders.list()) {
     const overdue = (): Promise<Version[]> =>
       "days" in keep
         ? database.versions.endedBefore(name, now - keep.days * DAY_MS, BATCH)
         : database.versions.beyond(name, keep.versions, BATCH);
-    for (let batch = await overdue(); batch.length > 0; batch = await overdue()) {
+    for (let batch = await overdue(); batch.length > 0 && !isOver(); batch = await overdue()) {
       await database.versions.remove(name, batch);
     }
   }
   // Also what a crash left without a version that needs it.
   for (const sha256 of content.all()) {
+    if (isOver()) return;
     const needed = (): Promise<boolean> => database.versions.needs(sha256);
     if (!(await needed())) await content.remove(sha256, needed);
   }

@@ -1,0 +1,415 @@
+import fs from "node:fs";
+import path from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { type Database, openDatabase } from "../../../src/server/index.js";
+import { Keeper, type KeeperOptions } from "../../../src/server/versions/keeper.js";
+import {
+  contents,
+  event,
+  follow,
+  make,
+  mirrorOnce,
+  ofType,
+  tempFolder,
+  testHome,
+  until,
+} from "../../support/sync-rig.js";
+
+/** A home that keeps books, and a folder to mirror to it. */
+async function rig(options: Partial<KeeperOptions> = {}) {
+  const dir = options.dir ?? tempFolder();
+  const database = options.database ?? (await openDatabase({ path: ":memory:" }));
+  const errors: Error[] = [];
+  const keeper = new Keeper({ onError: (error) => errors.push(error), lookMs: 0, ...options, dir, database });
+  await keeper.start();
+  const home = testHome({ dir, keeper });
+  keeper.guard((name, reason) => home.home.endSession(name, reason));
+  onTestFinished(async () => {
+    await home.home.close();
+    await keeper.close();
+    await database.close();
+    expect(errors).toEqual([]);
+  });
+  const folder = tempFolder();
+  const connect = () => home.connect();
+  const mirrored = async (): Promise<void> => {
+    await mirrorOnce(folder, connect);
+    await keeper.settled();
+  };
+  return { ...home, connect, database, keeper, folder, mirrored, objects: () => objectsOf(dir) };
+}
+
+function objectsOf(dir: string): string[] {
+  const objects = path.join(dir, ".confundo", "versions", "objects");
+  if (!fs.existsSync(objects)) return [];
+  return fs
+    .readdirSync(objects, { recursive: true, encoding: "utf8" })
+    .map((name) => path.join(objects, name))
+    .filter((file) => fs.statSync(file).isFile())
+    .map((file) => fs.readFileSync(file, "utf8").slice(0, 20))
+    .sort();
+}
+
+async function rows(database: Database): Promise<Record<string, string>> {
+  const found: Record<string, string> = {};
+  for await (const { path, kind, size, version } of database.files.all("m")) found[path] = `${kind} ${size} ${version}`;
+  return found;
+}
+
+async function log(database: Database): Promise<string[]> {
+  const versions = await database.versions.list("m", "", { limit: 100 });
+  return versions.map(({ path, version, why, size }) => `${path} ${version} ${why} ${size}`).sort();
+}
+
+const pause = () => new Promise((resolve) => setTimeout(resolve, 5));
+
+describe("the books", () => {
+  test("say what is in the folder, with hashes, transfers and events", async () => {
+    const { folder, mirrored, database, at } = await rig();
+    make(folder, { "d/f": { content: "12345", executable: true }, l: { link: "d/f" }, e: null });
+    await mirrored();
+    expect(await rows(database)).toEqual({ d: "directory 0 1", "d/f": "file 5 1", e: "directory 0 1", l: "link 3 1" });
+    const file = await database.files.byPath("m", "d/f");
+    const stats = fs.statSync(path.join(at(), "d/f"), { bigint: true });
+    expect(file).toMatchObject({ mode: 0o755, mtimeNs: stats.mtimeNs, sha256: /^[0-9a-f]{64}$/ });
+    expect(await database.folders.byName("m")).toMatchObject({ files: 2, bytes: 8 });
+    expect(await database.transfers.list({ limit: 9 })).toMatchObject([{ path: "d/f", bytes: 5, outcome: "stored" }]);
+    await until(() => true);
+    const types = (await database.events.since(0, 100)).events.map(({ type }) => type);
+    expect(new Set(types)).toEqual(new Set(["session.opened", "file.stored", "folder.settled", "session.closed"]));
+  });
+
+  test("a folder is unclean while it is written to", async () => {
+    const { folder, database, connect, keeper } = await rig();
+    make(folder, { f: "1" });
+    const { events, subscription } = follow(folder, connect);
+    await event(events, "synced");
+    expect(await database.files.unclean()).toEqual(["m"]);
+    subscription.unsubscribe();
+    for (;;) {
+      await keeper.settled();
+      if ((await database.files.unclean()).length === 0) break;
+      await pause();
+    }
+  });
+
+  test("what goes is kept once, outside the folder", async () => {
+    const { folder, mirrored, database, at, objects } = await rig();
+    make(folder, { a: "first", b: "first", l: { link: "x" } });
+    await mirrored();
+    const inodes = ["a", "b"].map((name) => fs.statSync(path.join(at(), name)).ino);
+    fs.rmSync(path.join(folder, "b"));
+    fs.rmSync(path.join(folder, "l"));
+    make(folder, { a: "second!", l: { link: "y" } });
+    await mirrored();
+    expect(await log(database)).toEqual(["a 1 replaced 5", "b 1 deleted 5", "l 1 replaced 1"]);
+    expect(objects()).toEqual(["first"]);
+    const [{ sha256 = "" } = {}] = await database.versions.list("m", "a", { limit: 1 });
+    const kept = path.join(
+      path.dirname(at()),
+      ".confundo/versions/objects",
+      String(sha256).slice(0, 2),
+      String(sha256),
+    );
+    // No copy: it is one of the files themselves.
+    expect(inodes).toContain(fs.statSync(kept).ino);
+    expect(contents(at())).toEqual(contents(folder));
+    expect(await database.folders.byName("m")).toMatchObject({ versionBytes: 5 });
+  });
+
+  test("a move keeps no content twice", async () => {
+    const { folder, mirrored, database, objects } = await rig();
+    const content = "moved ".repeat(500);
+    make(folder, { "a/f": content });
+    await mirrored();
+    fs.renameSync(path.join(folder, "a"), path.join(folder, "b"));
+    await mirrored();
+    expect(objects()).toEqual([]);
+    expect(Object.keys(await rows(database))).toEqual(["b", "b/f"]);
+    expect(await log(database)).toContain("a/f 1 deleted 3000");
+  });
+});
+
+describe("restore", () => {
+  test("undoes the encryption of a whole folder with one call, and holds it", async () => {
+    const { folder, mirrored, database, keeper, at, connect } = await rig();
+    make(folder, {
+      "doc/a": "text a",
+      "doc/b": { content: "text b", executable: true },
+      c: "c",
+      l: { link: "c" },
+      e: null,
+    });
+    await mirrored();
+    const before = contents(at());
+    await pause();
+    const then = Date.now();
+    await pause();
+    for (const name of ["doc/a", "doc/b", "c"]) {
+      fs.writeFileSync(path.join(folder, `${name}.locked`), `encrypted ${name}`);
+      fs.rmSync(path.join(folder, name));
+    }
+    fs.rmSync(path.join(folder, "l"));
+    fs.rmdirSync(path.join(folder, "e"));
+    make(folder, { README: "pay" });
+    const { events, seen } = follow(folder, connect, { allowMassDelete: true });
+    await event(events, "synced");
+    expect(contents(at())).not.toEqual(before);
+
+    const restored = await keeper.restore({ folder: "m", path: "", at: then });
+    expect(restored).toMatchObject({ files: 4, removed: 4, unchanged: 0 });
+    expect(contents(at())).toEqual(before);
+    expect(await rows(database)).toMatchObject({ "doc/a": "file 6 2", c: "file 1 2" });
+    expect(Object.keys(await rows(database)).sort()).toEqual(Object.keys(before).sort());
+
+    // The client that did it is still there, and waits.
+    await until(() => ofType(seen, "retrying").some(({ code }) => code === "ERR_FOLDER_HELD"));
+    expect(contents(at())).toEqual(before);
+    // What was undone can be brought back, too.
+    expect(await log(database)).toContain("README 1 deleted 3");
+
+    expect(await keeper.resume("m")).toBe(true);
+    expect(await keeper.resume("m")).toBe(false);
+    await until(() => fs.existsSync(path.join(at(), "README")));
+  });
+
+  test("of one file: the version before, a numbered one, or that of a time; each makes a version again", async () => {
+    const { folder, mirrored, database, keeper, at } = await rig();
+    const read = () => fs.readFileSync(path.join(at(), "f"), "utf8");
+    for (const content of ["one", "two!", "three"]) {
+      make(folder, { f: content });
+      await mirrored();
+      await pause();
+    }
+    await keeper.restore({ folder: "m", path: "f" });
+    expect(read()).toBe("two!");
+    await keeper.restore({ folder: "m", path: "f", version: 1 });
+    expect(read()).toBe("one");
+    const [, , second] = (await database.versions.list("m", "f", { limit: 9 })).reverse();
+    await keeper.restore({ folder: "m", path: "f", at: second?.storedAt as number });
+    expect(read()).toBe("three");
+    expect(await log(database)).toEqual([
+      "f 1 replaced 3",
+      "f 2 replaced 4",
+      "f 3 replaced 5",
+      "f 4 replaced 4",
+      "f 5 replaced 3",
+    ]);
+  });
+
+  test("of a deleted file makes its folders, too", async () => {
+    const { folder, mirrored, keeper, at } = await rig();
+    make(folder, { "a/b/f": "deep", stays: "1" });
+    await mirrored();
+    fs.rmSync(path.join(folder, "a"), { recursive: true });
+    await mirrored();
+    await keeper.restore({ folder: "m", path: "a/b/f" });
+    expect(fs.readFileSync(path.join(at(), "a/b/f"), "utf8")).toBe("deep");
+  });
+
+  test("elsewhere leaves the mirror alone and replaces nothing", async () => {
+    const { folder, mirrored, keeper, at, database } = await rig();
+    make(folder, { "d/f": "old", "d/g": "same" });
+    await mirrored();
+    const then = Date.now();
+    await pause();
+    make(folder, { "d/f": "new!" });
+    await mirrored();
+    const to = tempFolder();
+    await keeper.restore({ folder: "m", path: "d", at: then, to });
+    expect(fs.readFileSync(path.join(to, "d/f"), "utf8")).toBe("old");
+    expect(fs.readFileSync(path.join(to, "d/g"), "utf8")).toBe("same");
+    expect(fs.readdirSync(to)).toEqual(["d"]);
+    expect(fs.readFileSync(path.join(at(), "d/f"), "utf8")).toBe("new!");
+    expect(await database.folders.byName("m")).toMatchObject({ heldAt: null });
+    await expect(keeper.restore({ folder: "m", path: "d/f", to })).resolves.toMatchObject({ files: 1 });
+    await expect(keeper.restore({ folder: "m", path: "d/f", to })).rejects.toMatchObject({
+      code: "ERR_RESTORE_EXISTS",
+    });
+  });
+
+  test("swaps two files back, each of which has the other's content now", async () => {
+    const { folder, mirrored, keeper, at } = await rig();
+    make(folder, { a: "aaa", b: "bbbb" });
+    await mirrored();
+    const then = Date.now();
+    await pause();
+    make(folder, { a: "bbbb", b: "aaa" });
+    await mirrored();
+    await keeper.restore({ folder: "m", path: "", at: then });
+    expect(fs.readFileSync(path.join(at(), "a"), "utf8")).toBe("aaa");
+    expect(fs.readFileSync(path.join(at(), "b"), "utf8")).toBe("bbbb");
+  });
+
+  test("that cannot be done says why and changes nothing", async () => {
+    const { folder, mirrored, keeper, database, at, dir } = await rig();
+    make(folder, { f: "one", "d/g": "1" });
+    await mirrored();
+    make(folder, { f: "two" });
+    await mirrored();
+    const refused = (request: object, code: string) =>
+      expect(keeper.restore({ folder: "m", path: "f", ...request })).rejects.toMatchObject({ code });
+    await refused({ folder: "none" }, "ERR_NO_FOLDER");
+    await refused({ version: 9 }, "ERR_NO_VERSION");
+    await refused({ path: "never" }, "ERR_NO_VERSION");
+    await refused({ path: "" }, "ERR_TIME");
+    await refused({ at: 5 }, "ERR_NO_VERSION");
+    // Somebody has written into what is kept.
+    for (const name of fs.readdirSync(path.join(dir, ".confundo/versions/objects"), {
+      recursive: true,
+      encoding: "utf8",
+    })) {
+      const file = path.join(dir, ".confundo/versions/objects", name);
+      if (fs.statSync(file).isFile()) fs.writeFileSync(file, "eno");
+    }
+    await refused({}, "ERR_VERSION_DAMAGED");
+    expect(fs.readFileSync(path.join(at(), "f"), "utf8")).toBe("two");
+    expect(await database.folders.byName("m")).toMatchObject({ heldAt: null });
+  });
+});
+
+describe("pruning", () => {
+  test("by number keeps the newest, and deletes content that none needs", async () => {
+    const { folder, mirrored, keeper, database, objects } = await rig({ keep: { versions: 1 } });
+    for (const content of ["one", "two!", "three"]) {
+      make(folder, { f: content });
+      await mirrored();
+    }
+    await keeper.prune();
+    expect(await log(database)).toEqual(["f 2 replaced 4"]);
+    expect(objects()).toEqual(["two!"]);
+  });
+
+  test("by age", async () => {
+    const { folder, mirrored, keeper, database, objects } = await rig({ keep: { days: 0 } });
+    make(folder, { f: "one" });
+    await mirrored();
+    make(folder, { f: "two!" });
+    await mirrored();
+    await pause();
+    await keeper.prune();
+    expect(await log(database)).toEqual([]);
+    expect(objects()).toEqual([]);
+    expect(await database.folders.byName("m")).toMatchObject({ versionBytes: 0 });
+  });
+});
+
+describe("quotas", () => {
+  test("what does not fit fails alone, and what was there stays; room that is made can be used", async () => {
+    const { folder, mirrored, at, database } = await rig({ quotaBytes: 10 });
+    make(folder, { a: "12345", b: "123" });
+    await mirrored();
+    make(folder, { a: "123456", c: "4", d: "x".repeat(20) });
+    await expect(mirrored()).rejects.toMatchObject({ failures: [{ path: "d", code: "ERR_QUOTA" }] });
+    expect(Object.keys(contents(at()))).not.toContain("d");
+    fs.rmSync(path.join(folder, "b"));
+    make(folder, { a: "1", d: "12345678" });
+    await mirrored();
+    expect(contents(at())).toEqual(contents(folder));
+    expect(await database.folders.byName("m")).toMatchObject({ bytes: 10 });
+    expect(await database.transfers.list({ limit: 99 })).toContainEqual(
+      expect.objectContaining({ path: "d", outcome: "failed", code: "ERR_QUOTA" }),
+    );
+  });
+
+  test("a folder's own counts before that of all", async () => {
+    const { folder, mirrored, database } = await rig({ quotaBytes: 1 });
+    await database.folders.ensure("m", 100);
+    make(folder, { a: "12345" });
+    await mirrored();
+  });
+});
+
+describe("reindexing", () => {
+  test("finds what was changed by hand, whatever its time says", async () => {
+    const { folder, mirrored, keeper, database, at } = await rig();
+    make(folder, { a: "12345", b: "1", c: "2", "d/e": "3" });
+    await mirrored();
+    const before = await database.files.byPath("m", "a");
+    const { atime, mtime } = fs.statSync(path.join(at(), "a"));
+    fs.writeFileSync(path.join(at(), "a"), "54321");
+    fs.utimesSync(path.join(at(), "a"), atime, mtime);
+    fs.rmSync(path.join(at(), "d"), { recursive: true });
+    fs.writeFileSync(path.join(at(), "new"), "new");
+    expect(await keeper.reindex("m", true)).toEqual({ files: 4, bytes: 10, added: 1, changed: 1, removed: 2 });
+    expect(await rows(database)).toEqual({ a: "file 5 2", b: "file 1 1", c: "file 1 1", new: "file 3 1" });
+    expect((await database.files.byPath("m", "a"))?.sha256).not.toBe(before?.sha256);
+    expect(await keeper.reindex("m", true)).toMatchObject({ added: 0, changed: 0, removed: 0 });
+    fs.appendFileSync(path.join(at(), "b"), "!");
+    await keeper.look();
+    expect(await database.files.byPath("m", "b")).toMatchObject({ size: 2 });
+  });
+
+  test("fills empty tables from the folder", async () => {
+    const { folder, mirrored, keeper, database, dir } = await rig();
+    make(folder, { a: "12345", "d/e": "3", l: { link: "a" } });
+    await mirrored();
+    const other = await openDatabase({ path: ":memory:" });
+    const again = new Keeper({ dir, database: other });
+    await again.reindex("m", false);
+    const all = async (from: Database) => {
+      const found = [];
+      for await (const { storedAt: _, mtimeNs, ...row } of from.files.all("m")) {
+        if (row.kind === "file") found.push({ ...row, time: mtimeNs / 1000n });
+      }
+      return found;
+    };
+    expect(await all(other)).toEqual(await all(database));
+    await again.close();
+    await other.close();
+    await keeper.settled();
+  });
+});
+
+describe("a crash", () => {
+  /** The journal and incoming files as a killed program leaves them: of a process that is gone. */
+  function orphan(dir: string): void {
+    const incoming = path.join(dir, ".confundo/versions/incoming");
+    const [run = ""] = fs.readdirSync(incoming);
+    const dead = run.replace(/^\d+/, "999999999");
+    const journal = path.join(incoming, run, "journal");
+    fs.writeFileSync(journal, fs.readFileSync(journal, "utf8").replaceAll(run, dead));
+    fs.appendFileSync(journal, '\n{"id":"77","run":');
+    fs.renameSync(path.join(incoming, run), path.join(incoming, dead));
+  }
+
+  test("between what goes and the database loses no version, and leaves nothing behind", async () => {
+    const first = await rig();
+    make(first.folder, { f: "one", l: { link: "x" } });
+    await first.mirrored();
+    // A keeper that is killed: it never gets to write.
+    const killed = new Keeper({ dir: first.dir, database: first.database });
+    const retired = killed.content.retire(path.join(first.at(), "f"), {
+      folder: "m",
+      path: "f",
+      why: "replaced",
+      at: 5,
+    });
+    killed.content.retire(path.join(first.at(), "l"), { folder: "m", path: "l", why: "deleted", at: 6 });
+    expect(retired.kind).toBe("file");
+    const incoming = path.join(first.dir, ".confundo/versions/incoming");
+    for (const run of fs.readdirSync(incoming)) {
+      if (!fs.existsSync(path.join(incoming, run, "0"))) fs.rmSync(path.join(incoming, run), { recursive: true });
+    }
+    orphan(first.dir);
+    const next = new Keeper({ dir: first.dir, database: first.database, lookMs: 0 });
+    await next.start();
+    expect(await log(first.database)).toEqual(["f 1 replaced 3", "l 1 deleted 1"]);
+    expect(first.objects()).toEqual(["one"]);
+    expect(fs.readdirSync(incoming)).toEqual([]);
+    await next.close();
+  });
+
+  test("in the middle of a session: the folder is looked through at the next start", async () => {
+    const { dir, database, at, folder, mirrored } = await rig();
+    make(folder, { f: "one" });
+    await mirrored();
+    await database.files.markUnclean("m");
+    fs.writeFileSync(path.join(at(), "unknown"), "stored, and not written down");
+    const next = new Keeper({ dir, database, lookMs: 0 });
+    await next.start();
+    expect(Object.keys(await rows(database))).toEqual(["f", "unknown"]);
+    expect(await database.files.unclean()).toEqual([]);
+    await next.close();
+  });
+});
