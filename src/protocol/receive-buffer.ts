@@ -6,14 +6,15 @@ export interface Range {
   end: number;
 }
 
-/** From this length on a lent chunk is handed to the reader as it is: a copy would cost more than the object. */
+/** A lone chunk shorter than this is put into a block when more comes before the reader does. */
 const DIRECT_BYTES = 4096;
 
 /**
  * Reassembles a direction's data, addressed by offset in the stream, within a fixed number of bytes.
  *
- * Bytes are copied into blocks: a reader gets up to a block at once however small the packets were, and a peer that sends
- * single bytes makes us hold no more than one that sends full segments.
+ * What comes while the reader keeps up is handed on as it is. What must wait is copied into blocks: a reader gets up to a
+ * block at once however small the packets were, and a peer that sends single bytes makes us hold no more than one that
+ * sends full segments. A connection that is quiet holds no block.
  */
 export class ReceiveBuffer {
   readonly capacityBytes: number;
@@ -26,7 +27,7 @@ export class ReceiveBuffer {
   #blocks = new Map<number, Uint8Array>();
   readonly #blockBytes: number;
   readonly #maxGaps: number;
-  /** The one chunk that was not copied: all that is readable, while the reader keeps up. */
+  /** The one chunk in memory of its own: all that is readable, while the reader keeps up. */
   #direct: Uint8Array | null = null;
 
   constructor(capacityBytes: number, blockBytes: number = BLOCK_BYTES, maxGaps: number = MAX_RECEIVE_GAPS) {
@@ -58,28 +59,36 @@ export class ReceiveBuffer {
   }
 
   /**
-   * Keeps what is new of `bytes`. False when there was something new but no room for it. `lent`: the bytes' memory is
-   * ours from now on, so that a large chunk need not be copied.
+   * Keeps what is new of `bytes`. False when there was something new but no room for it. `lent`: what takes more than half
+   * of its ArrayBuffer is ours from now on, and need not be copied; what is a small part of one always is.
    */
   insert(offset: number, bytes: Uint8Array, lent = false): boolean {
     const end = offset + bytes.length;
     if (end <= this.nextOffset) return true;
     if (end > this.readOffset + this.capacityBytes) return false;
-    if (lent && bytes.length >= DIRECT_BYTES && offset === this.readOffset && this.nextOffset === offset) {
-      if (this.#ahead.length === 0) {
-        this.#direct = bytes;
-        this.nextOffset = end;
-        this.#blocks.clear();
-        return true;
-      }
-    }
     const start = Math.max(offset, this.nextOffset);
-    if (start === this.nextOffset && this.#ahead.length === 0) {
-      this.#store(start, bytes.subarray(start - offset));
-      this.nextOffset = end;
-      return true;
+    if (start > this.nextOffset || this.#ahead.length > 0) return this.#insertAhead(start, end, bytes, offset);
+    const fresh = start === offset ? bytes : bytes.subarray(start - offset);
+    if (start === this.readOffset) this.#keepWhole(fresh, lent);
+    else {
+      this.#gatherDirect();
+      this.#store(start, fresh);
     }
-    return this.#insertAhead(start, end, bytes, offset);
+    this.nextOffset = end;
+    return true;
+  }
+
+  /** Nothing else waits for the reader. */
+  #keepWhole(bytes: Uint8Array, lent: boolean): void {
+    this.#direct = lent && 2 * bytes.length > bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
+    this.#blocks.clear();
+  }
+
+  #gatherDirect(): void {
+    const direct = this.#direct;
+    if (direct === null || direct.length >= DIRECT_BYTES) return;
+    this.#direct = null;
+    this.#store(this.readOffset, direct);
   }
 
   /** The next bytes in order, at most a block of them, or null. The reader owns them. */

@@ -3,6 +3,9 @@ import { BLOCK_BYTES } from "./limits.js";
 /** Blocks kept for reuse: a fresh one must be cleared and collected, which costs more than filling it. */
 const MAX_FREE_BLOCKS = 16;
 
+/** The first block of a connection that has been quiet; each further one is twice as large, up to a whole block. */
+const FIRST_BLOCK_BYTES = 1024;
+
 /**
  * The bytes that were written and are not yet acknowledged, addressed by their offset in the stream.
  *
@@ -26,6 +29,7 @@ export class SendBuffer {
   /** The block that owned chunks are gathered in, and how much of it is taken. It is always the last chunk's memory. */
   #block: Uint8Array | null = null;
   #blockUsed = 0;
+  #nextBlockBytes = FIRST_BLOCK_BYTES;
   /** Where the last copy ended, as the next one usually begins there. */
   #cursorChunk = 0;
   #cursorOffset = 0;
@@ -105,7 +109,7 @@ export class SendBuffer {
   /** Copies the beginning of `bytes` behind what is held and says how much of it. */
   #gather(bytes: Uint8Array): number {
     if (this.#block === null || this.#blockUsed === this.#block.length) {
-      this.#block = this.#free.pop() ?? new Uint8Array(this.blockBytes);
+      this.#block = this.#free.pop() ?? this.#newBlock(bytes.length);
       this.#blockUsed = 0;
     }
     const from = this.#blockUsed;
@@ -122,14 +126,24 @@ export class SendBuffer {
     return taken;
   }
 
+  #newBlock(leastBytes: number): Uint8Array {
+    while (this.#nextBlockBytes < leastBytes) this.#nextBlockBytes *= 2;
+    const block = new Uint8Array(Math.min(this.#nextBlockBytes, this.blockBytes));
+    this.#nextBlockBytes = 2 * block.length;
+    return block;
+  }
+
   #recycle(block: Uint8Array | null): void {
-    if (block !== null && block !== this.#block && this.#free.length < MAX_FREE_BLOCKS) this.#free.push(block);
+    if (block === null || block === this.#block || block.length < this.blockBytes) return;
+    if (this.#free.length < MAX_FREE_BLOCKS) this.#free.push(block);
   }
 
   /** Gives back what is kept for reuse only, as an idle connection should. */
   trim(): void {
     this.#free.length = 0;
-    if (this.#chunks.length === 0) this.#block = null;
+    if (this.#chunks.length > 0) return;
+    this.#block = null;
+    this.#nextBlockBytes = FIRST_BLOCK_BYTES;
   }
 
   #chunk(index: number): Uint8Array {

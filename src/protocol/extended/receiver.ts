@@ -1,4 +1,4 @@
-import { EXTENDED_BLOCK_BYTES, MAX_EXTENDED_GAPS, MAX_SACK_BLOCKS } from "../limits.js";
+import { BLOCK_BYTES, MAX_EXTENDED_GAPS, MAX_SACK_BLOCKS } from "../limits.js";
 import { type Range, ReceiveBuffer } from "../receive-buffer.js";
 import { toPosition, toSequence } from "../sequence.js";
 import { BYTES_PER_ACK, MAX_ACK_DELAY_MS, SEQUENCE_MODULUS } from "./sender.js";
@@ -40,7 +40,7 @@ export class Receiver {
   #duplicateEnd = 0;
 
   constructor(windowBytes: number) {
-    this.buffer = new ReceiveBuffer(windowBytes, EXTENDED_BLOCK_BYTES, MAX_EXTENDED_GAPS);
+    this.buffer = new ReceiveBuffer(windowBytes, BLOCK_BYTES, MAX_EXTENDED_GAPS);
   }
 
   /** The next position expected. */

@@ -14,7 +14,10 @@ export interface DatagramAddress {
 }
 
 export interface DatagramHandlers {
-  /** One datagram, or after `enableCoalescing()` several back to back. The memory is the receiver's to keep. */
+  /**
+   * One datagram, or after `enableCoalescing()` several back to back. The memory is the receiver's to keep where the bytes
+   * take more than half of their ArrayBuffer, and otherwise only until the call returns.
+   */
   onDatagram(bytes: Uint8Array, remoteAddress: string, remotePort: number): void;
   /** After the `onDatagram` calls of one wake-up. */
   onBatchEnd(): void;

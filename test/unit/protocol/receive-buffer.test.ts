@@ -103,6 +103,33 @@ describe("overlaps: the first bytes that arrived count", () => {
     expect(readAll(buffer)).toEqual(Uint8Array.from({ length: inOrder }, (_, i) => i));
   });
 
+  test("a lent chunk that fills its memory is handed on; a borrowed one, and a small part of much memory, is copied", () => {
+    const buffer = new ReceiveBuffer(1000);
+    const whole = bytes(1, 2, 3);
+    buffer.insert(0, whole, true);
+    expect(buffer.read()).toBe(whole);
+    const borrowed = bytes(4, 5, 6);
+    buffer.insert(3, borrowed);
+    const part = new Uint8Array(100).fill(7).subarray(10, 13);
+    const read = buffer.read();
+    borrowed.fill(0);
+    expect(read).toEqual(bytes(4, 5, 6));
+    buffer.insert(6, part, true);
+    part.fill(0);
+    expect(buffer.read()).toEqual(bytes(7, 7, 7));
+  });
+
+  test("a reader that keeps up leaves nothing allocated; small chunks that wait for it come together", () => {
+    const buffer = new ReceiveBuffer(1000);
+    for (let at = 0; at < 8; at += 2) {
+      buffer.insert(at, bytes(at, at + 1));
+      expect(buffer.read()).toEqual(bytes(at, at + 1));
+      expect(buffer.allocatedBytes).toBe(0);
+    }
+    for (let at = 8; at < 16; at += 2) buffer.insert(at, bytes(at, at + 1));
+    expect(buffer.read()).toEqual(bytes(8, 9, 10, 11, 12, 13, 14, 15));
+  });
+
   test("a peer that changes its mind about bytes already received is not believed", () => {
     const buffer = new ReceiveBuffer(1000);
     buffer.insert(0, bytes(1, 2));

@@ -40,14 +40,15 @@ export function burst(first: number, count: number, length: number, lastLength: 
 /** Keeps what arrives, and lets a test wait for it. */
 export class Station implements DatagramHandlers {
   readonly arrivals: Arrival[] = [];
-  readonly buffers: Uint8Array[] = [];
+  /** The length of each delivery, of one datagram or of several. */
+  readonly deliveries: number[] = [];
   readonly hints: { code: string | undefined; from: string }[] = [];
   batches = 0;
   onArrival: (bytes: Uint8Array, address: string, port: number) => void = () => {};
   #waiters: (() => void)[] = [];
 
   onDatagram(bytes: Uint8Array, address: string, port: number): void {
-    this.buffers.push(bytes);
+    this.deliveries.push(bytes.length);
     for (let at = 0; at < bytes.length; ) {
       const view = new DataView(bytes.buffer, bytes.byteOffset + at, bytes.length - at);
       const length = view.getUint32(0);
