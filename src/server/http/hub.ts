@@ -173,7 +173,12 @@ export class EventHub {
     const { events, gone } = await this.#options.database.events.since(after, PAGE);
     const page = events.map((event) => ({ event, frame: textFrame(event) }));
     const last = events.at(-1)?.id ?? after;
-    return { bytes: joined(page, sight), last, gone, more: events.length >= PAGE || last < this.#last };
+    return {
+      bytes: joined(page, sight),
+      last,
+      gone,
+      more: events.length > 0 && (events.length >= PAGE || last < this.#last),
+    };
   }
 
   /** Once a second: what is only of the moment, expired tokens, and now and then whether everybody may still listen. */

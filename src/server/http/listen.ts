@@ -14,6 +14,8 @@ export interface HttpOptions extends Omit<ApiOptions, "hub" | "secure" | "hosts"
   readonly port?: number;
   /** Key and certificate in PEM: HTTPS. Without them, plain HTTP: for loopback addresses. */
   readonly tls?: { readonly key: string; readonly cert: string };
+  /** At most so many WebSockets. Default 4096. */
+  readonly mostSubscribers?: number;
 }
 
 export interface HttpServing {
