@@ -17,6 +17,8 @@ const MAY_IMPORT: Record<string, { folders: string[]; packages: string[] }> = {
   sync: { folders: ["native"], packages: ["node:", "rxjs", "chokidar", "ignore"] },
   secure: { folders: ["stream"], packages: ["node:"] },
   server: { folders: ["stream", "sync", "secure"], packages: ["*"] },
+  // The page in the browser: of the server it imports types only, which leave nothing behind.
+  dashboard: { folders: ["server"], packages: ["preact", "uplot", "uqr", "vite", "zod"] },
   cli: { folders: ["", "stream", "sync", "secure", "server"], packages: ["*"] },
   // src/index.ts, the public face, which the command line uses as anybody else would.
   "": { folders: ["protocol", "stream"], packages: [] },
@@ -46,9 +48,12 @@ const IMPURE = [
   /["']node:/,
 ];
 
+/** What is built by vite: its page's script, its configuration, and what TypeScript is told of other files. */
+const DASHBOARD_ENTRIES = ["main.tsx", "vite.config.ts", "assets.d.ts"].map((name) => `src/dashboard/${name}`);
+
 const files = readdirSync(join(ROOT, "src"), { recursive: true, encoding: "utf8" })
   .map((name) => posix.join("src", ...name.split(sep)))
-  .filter((name) => name.endsWith(".ts"))
+  .filter((name) => /\.tsx?$/.test(name))
   .sort();
 
 const sources = new Map(files.map((file) => [file, readFileSync(join(ROOT, file), "utf8")]));
@@ -77,7 +82,7 @@ test("src/protocol has no clock, no randomness and no effects of its own", () =>
 });
 
 test("every source file is reached from an entry point", () => {
-  const entries = Object.values(tsupConfigEntries());
+  const entries = [...Object.values(tsupConfigEntries()), ...DASHBOARD_ENTRIES];
   const reached = new Set<string>();
   const visit = (file: string): void => {
     if (reached.has(file) || !sources.has(file)) return;
@@ -153,7 +158,8 @@ function importsOf(file: string): string[] {
 }
 
 function resolve(file: string, specifier: string): string {
-  return posix.join(posix.dirname(file), specifier).replace(/\.js$/, ".ts");
+  const path = posix.join(posix.dirname(file), specifier);
+  return [".ts", ".tsx"].map((ending) => path.replace(/\.js$/, ending)).find((name) => sources.has(name)) ?? path;
 }
 
 function withoutComments(source: string): string {

@@ -1,0 +1,80 @@
+import { useState } from "preact/hooks";
+import type { CreatedInvitation, Folder } from "../api.js";
+import { post } from "../api.js";
+import { bytes, count } from "../format.js";
+import { Dialog } from "../parts/dialog.js";
+import { InvitationDialog, Invited } from "../parts/invite.js";
+import { useRefreshed } from "../parts/refresh.js";
+import { useShell } from "../parts/shell.js";
+import { Badge, Table, Time, Trouble } from "../parts/show.js";
+import { hrefOf } from "../router.js";
+
+const STATES: Record<Folder["state"], string> = { idle: "nobody connected", syncing: "syncing", settled: "in step" };
+
+export function Folders() {
+  const { me, say } = useShell();
+  const { items, error, reload, more } = useRefreshed<Folder>("/folders", (event) => event.folder !== null);
+  const [dialog, setDialog] = useState<"folder" | "invite" | null>(null);
+  const [invited, setInvited] = useState<CreatedInvitation>();
+  const admin = me.user.role === "admin";
+
+  return (
+    <>
+      <header class="page">
+        <h1>Folders</h1>
+        {admin ? (
+          <div class="buttons">
+            <button type="button" onClick={() => setDialog("folder")}>
+              New folder
+            </button>
+            <button type="button" class="primary" onClick={() => setDialog("invite")}>
+              Invite a device
+            </button>
+          </div>
+        ) : null}
+      </header>
+      <Trouble text={error} />
+      <Table
+        caption="Folders"
+        rows={items}
+        keyOf={({ name }) => name}
+        empty="There is no folder yet. Invite a device: its first mirror makes one."
+        more={more}
+        columns={[
+          {
+            title: "Name",
+            of: ({ name }) => <a href={hrefOf({ page: "files", folder: name, path: "" })}>{name}</a>,
+          },
+          { title: "State", of: ({ state }) => <Badge kind={state}>{STATES[state]}</Badge> },
+          { title: "Files", numeric: true, of: ({ files }) => count(files) },
+          { title: "Size", numeric: true, of: (folder) => sizeOf(folder) },
+          { title: "Kept versions", numeric: true, of: ({ versionBytes }) => bytes(versionBytes) },
+          { title: "Last change", of: ({ changedAt }) => <Time at={changedAt} /> },
+        ]}
+      />
+      {dialog === "folder" ? (
+        <Dialog
+          title="New folder"
+          action="Make it"
+          onClose={() => setDialog(null)}
+          onAction={async (form) => {
+            await post("/folders", { name: form.get("name") });
+            say(`Folder ${String(form.get("name"))} is made.`);
+            reload();
+          }}
+        >
+          <label>
+            Name
+            <input name="name" required autoFocus maxLength={200} />
+          </label>
+        </Dialog>
+      ) : null}
+      {dialog === "invite" ? <InvitationDialog onClose={() => setDialog(null)} onInvited={setInvited} /> : null}
+      {invited === undefined ? null : <Invited created={invited} onClose={() => setInvited(undefined)} />}
+    </>
+  );
+}
+
+function sizeOf({ bytes: size, quotaBytes }: Folder): string {
+  return quotaBytes === null ? bytes(size) : `${bytes(size)} of ${bytes(quotaBytes)}`;
+}
