@@ -9,7 +9,7 @@ import {
   type ShortSegments,
   type TraceSink,
 } from "../protocol/index.js";
-import { type DatagramSocket, openConnected, type Tier } from "./datagram/index.js";
+import { type DatagramSocket, openConnected, patienceMs, type Tier } from "./datagram/index.js";
 import { type DatagramPort, Driver } from "./driver.js";
 import { ConfundoError, checkPort, lookupError } from "./errors.js";
 import { extendedOptions, transmissionBytes } from "./extended.js";
@@ -143,7 +143,10 @@ class ClientPort implements DatagramPort {
   send(bytes: Uint8Array, connection: Connection): boolean {
     const path = this.#chosen ?? this.#paths[this.#attempts++ % this.#paths.length];
     if (path === undefined || path.udp === "opening") return true;
-    if (path.udp !== null) return path.udp.send(bytes, connection.datagramBytes, this.#port, path.address);
+    if (path.udp !== null) {
+      path.udp.bePatient(patienceMs(connection.stats.minRttMs), this.#driver.clock);
+      return path.udp.send(bytes, connection.datagramBytes, this.#port, path.address);
+    }
     this.#openPath(path, bytes.slice()).catch((error) => this.#pathFailed(path, error));
     return true;
   }

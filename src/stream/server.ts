@@ -11,7 +11,7 @@ import {
   Signal,
   type TraceSink,
 } from "../protocol/index.js";
-import { type DatagramSocket, openShared, type SharedDatagramSocket, type Tier } from "./datagram/index.js";
+import { type DatagramSocket, openShared, patienceMs, type SharedDatagramSocket, type Tier } from "./datagram/index.js";
 import { type ConnectionOwner, type DatagramPort, Driver } from "./driver.js";
 import { bindError, ConfundoError, checkPort, throwLater } from "./errors.js";
 import { extendedOptions, transmissionBytes } from "./extended.js";
@@ -362,7 +362,10 @@ class ServerPort implements DatagramPort {
   #peerOf(connection: Connection): DatagramSocket | null {
     const { remoteAddress: address, remotePort: port } = connection;
     const known = this.#peers.get(connection);
-    if (known?.address === address && known.port === port) return known.udp;
+    if (known?.address === address && known.port === port) {
+      known.udp?.bePatient(patienceMs(connection.stats.minRttMs), this.#driver.clock);
+      return known.udp;
+    }
     // The peer has moved: the kernel would go on sending to where it was.
     if (known !== undefined) this.forget(connection);
     if (connection.edition !== "extended" || !connection.connected || this.#udp === null) return null;

@@ -306,6 +306,7 @@ export class ExtendedConnection implements Connection {
 
   #receiveProbeAnswer(packet: Packet, now: number): void {
     const proof = this.#probes.onAnswer(packet, now);
+    this.#sender.onProbeAnswered(this.#probes.roundTripMs, now);
     if (proof === "moved") this.#move(now);
     else if (proof === "longer") this.#resize();
   }
@@ -338,14 +339,23 @@ export class ExtendedConnection implements Connection {
   transmit(out: Uint8Array, now: number): number {
     this.sendAddress = this.remoteAddress;
     this.sendPort = this.remotePort;
-    if (this.#resetDue !== null) return this.#sendReset(out, this.#resetDue);
-    if (this.closed) return 0;
-    if (this.#synAckDue) return this.#sendSynAck(out);
-    if (!this.connected) return 0;
-    const { rtt, sndNxt } = this.#sender;
-    const probe = this.#probes.transmit(out, rtt.timeoutMs, sndNxt, this.#introducing, now, this.#goesTo);
-    if (probe > 0) this.datagramBytes = probe;
-    return probe > 0 ? probe : this.#sendBurst(out, now);
+    this.datagramBytes = this.#sendSingle(out, now);
+    return this.datagramBytes > 0 || !this.connected || this.closed ? this.datagramBytes : this.#sendBurst(out, now);
+  }
+
+  /** What travels in a datagram of its own. */
+  #sendSingle(out: Uint8Array, now: number): number {
+    const reason = this.#resetDue;
+    this.#resetDue = null;
+    if (reason !== null) return this.#encoder.reset(out, reason);
+    if (this.closed || !(this.connected || this.#synAckDue)) return 0;
+    if (!this.#synAckDue) {
+      const { rtt, sndNxt } = this.#sender;
+      return this.#probes.transmit(out, rtt.timeoutMs, sndNxt, this.#introducing, now, this.#goesTo);
+    }
+    this.#synAckDue = false;
+    this.#synAcks++;
+    return this.#encoder.synAck(out);
   }
 
   readonly #goesTo = (address: string, port: number): void => {
@@ -401,19 +411,6 @@ export class ExtendedConnection implements Connection {
     if (this.#pingDue || (segment !== null && sender.takeAsk())) bits |= PING;
     this.#pingDue = false;
     return this.#encoder.packet(out, at, bits, segment, now);
-  }
-
-  #sendSynAck(out: Uint8Array): number {
-    this.#synAckDue = false;
-    this.#synAcks++;
-    this.datagramBytes = this.#encoder.synAck(out);
-    return this.datagramBytes;
-  }
-
-  #sendReset(out: Uint8Array, reason: ResetReason): number {
-    this.#resetDue = null;
-    this.datagramBytes = this.#encoder.reset(out, reason);
-    return this.datagramBytes;
   }
 
   // ---- time ------------------------------------------------------------------------------------------------------

@@ -25,6 +25,9 @@ export class Probes {
   readonly #options: ExtendedConnectionOptions;
   #answer: Answer | null = null;
   #mtuNonce: Nonce | null = null;
+  #mtuSentAt = 0;
+  /** How long the answer to the last path MTU probe took, 0 before there is one: each has a nonce of its own. */
+  roundTripMs = 0;
 
   constructor(options: ExtendedConnectionOptions, encoder: Encoder) {
     this.#options = options;
@@ -53,6 +56,7 @@ export class Probes {
     if (this.check.isProvenBy(nonceHigh, nonceLow)) return "moved";
     if (this.#mtuNonce?.high !== nonceHigh || this.#mtuNonce.low !== nonceLow) return null;
     this.#mtuNonce = null;
+    this.roundTripMs = now - this.#mtuSentAt;
     return this.mtu.onProbeArrived(probeBytes, now) ? "longer" : null;
   }
 
@@ -92,6 +96,7 @@ export class Probes {
     if (bytes === 0 || bytes > out.length || (bytes > CHEAP_PROBE_BYTES && bytes > sentBytes)) return 0;
     mtu.onProbeSent(waitMs, now);
     this.#mtuNonce = newNonce(this.#options.random);
+    this.#mtuSentAt = now;
     return this.#encoder.probe(out, this.#mtuNonce, bytes, introducing);
   }
 }

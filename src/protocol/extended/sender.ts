@@ -148,6 +148,11 @@ export class Sender implements DeliveryListener {
     this.#noteRtt(rttMs, now);
   }
 
+  /** Who only receives, and had to repeat its SYN|ACK, has no other round trip to go by. */
+  onProbeAnswered(rttMs: number, now: number): void {
+    if (this.rtt.smoothedMs === 0 && rttMs > 0) this.#noteRtt(rttMs, now);
+  }
+
   #noteRtt(rttMs: number, now: number): void {
     this.rtt.onSample(rttMs, now);
     this.#stats.smoothedRttMs = this.rtt.smoothedMs;

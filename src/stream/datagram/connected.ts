@@ -1,11 +1,13 @@
 import type { RemoteInfo, Socket } from "node:dgram";
-import { readSync, writeSync } from "node:fs";
+import { closeSync, readSync, writeSync } from "node:fs";
+import { type Clock, SYSTEM_CLOCK, type Timer } from "../clock.js";
 import { type Descriptor, findDescriptor } from "./descriptor.js";
+import { Moderation } from "./moderation.js";
 import { neverFragment, SOL_UDP, type SocketOptions, socketOptions, UDP_GRO, UDP_SEGMENT } from "./options.js";
 import { PortableSocket, QUEUE_BYTES } from "./portable.js";
 import { nextDatagram } from "./slab.js";
-import type { DatagramHandlers, DatagramSocket, Tier } from "./types.js";
-import { addressOf } from "./udp.js";
+import type { DatagramHandlers, Tier } from "./types.js";
+import { addressOf, adopt } from "./udp.js";
 
 /** UDP_MAX_SEGMENTS of Linux before 6.10, which has 128. */
 const BURST_SEGMENTS = 64;
@@ -15,6 +17,10 @@ const BURST_BYTES = 65_535 - 48;
 const BATCH_READS = 64;
 /** After so many drains that found nothing no more are tried, as EAGAIN costs as much as a datagram. */
 const VAIN_DRAINS = 4;
+/** A look reads on while there is so much; then others get their turn. */
+const BATCHES_PER_LOOK = 4;
+/** How soon what the kernel had no room for is tried again where nobody tells. */
+const RETRY_MS = 1;
 /** No waiting datagram takes less of the kernel's memory than this, which is less than the struct that describes it. */
 const SMALLEST_WAITING_BYTES = 128;
 
@@ -25,7 +31,7 @@ interface Waiting {
 
 /** A connected socket that is written and drained through its descriptor: the tiers `descriptor` and `segmented`. */
 export class ConnectedSocket extends PortableSocket {
-  readonly #fd: number;
+  #fd: number;
   readonly #options: SocketOptions | null;
   readonly #address: string;
   readonly #port: number;
@@ -35,6 +41,13 @@ export class ConnectedSocket extends PortableSocket {
   /** Datagrams yet to be read that may be from anybody: see {@link openConnectedSocket}. */
   #strays: number;
   #vainDrains = 0;
+  readonly #moderation = new Moderation();
+  #patienceMs = 0;
+  #clock: Clock = SYSTEM_CLOCK;
+  /** Set while datagrams are looked for: the descriptor is ours alone then, and the event loop does not know it. */
+  #looking: Timer | null = null;
+  /** Whether `udp` is the socket that was connected, and not one made of its descriptor later. */
+  #udpIsConnected = true;
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
 
@@ -78,9 +91,29 @@ export class ConnectedSocket extends PortableSocket {
     return !this.closed && this.#options !== null && this.#options.set(this.#fd, SOL_UDP, UDP_GRO, 1);
   }
 
-  override close(): void {
+  override bePatient(patienceMs: number, clock: Clock): void {
+    this.#patienceMs = patienceMs;
+    this.#clock = clock;
+  }
+
+  override ref(): void {
+    super.ref();
+    this.#looking?.ref();
+  }
+
+  override unref(): void {
+    super.unref();
+    this.#looking?.unref();
+  }
+
+  protected override closeDescriptor(): void {
     this.#waiting = [];
-    super.close();
+    if (this.#looking === null) {
+      super.closeDescriptor();
+      return;
+    }
+    this.#looking.close();
+    closeSync(this.#fd);
   }
 
   protected override receive(bytes: Uint8Array, from: RemoteInfo): void {
@@ -92,11 +125,58 @@ export class ConnectedSocket extends PortableSocket {
     if (this.#vainDrains >= VAIN_DRAINS && !this.batchEnds) {
       // Datagrams come one by one. If one more follows in this wake-up, the rest is drained.
       super.receive(bytes, from);
+      this.#moderate();
       return;
     }
     this.handlers.onDatagram(bytes, this.#address, this.#port);
     this.#vainDrains = this.#drain() > 0 ? 0 : this.#vainDrains + 1;
     if (!this.closed) this.handlers.onBatchEnd();
+    this.#moderate();
+  }
+
+  /** The stream is dense: the event loop forgets the socket, and a timer looks for datagrams. */
+  #moderate(): void {
+    const patienceMs = this.#patienceMs;
+    if (patienceMs <= 0 || this.#options === null || this.closed || this.#looking !== null) return;
+    if (!this.#moderation.onWake(patienceMs, this.#clock.now())) return;
+    const fd = this.#options.duplicate(this.#fd);
+    if (fd < 0) return;
+    this.udp.close();
+    this.#fd = fd;
+    this.#looking = this.#clock.setTimer(() => this.#look(), patienceMs);
+    if (!this.keepsProcessAlive) this.#looking.unref();
+  }
+
+  #look(): void {
+    let found = 0;
+    for (let batch = 1; batch <= BATCHES_PER_LOOK; batch++) {
+      const read = this.#drain();
+      found += read;
+      if (read > 0 && !this.closed) this.handlers.onBatchEnd();
+      if (read < BATCH_READS) break;
+    }
+    if (this.closed) return;
+    if (this.#moderation.onLook(found)) this.#looking?.refresh();
+    else this.#stopLooking();
+  }
+
+  /** The event loop gets the socket back. */
+  #stopLooking(): void {
+    let udp: Socket;
+    try {
+      udp = adopt(this.#fd, this.address().family);
+    } catch (error) {
+      // Out of memory, for the moment: looking goes on.
+      this.hint(error as NodeJS.ErrnoException);
+      this.#looking?.refresh();
+      return;
+    }
+    this.#looking?.close();
+    this.#looking = null;
+    this.udp = udp;
+    this.#udpIsConnected = false;
+    if (!this.keepsProcessAlive) udp.unref();
+    this.listen(udp);
   }
 
   #drain(): number {
@@ -190,6 +270,10 @@ export class ConnectedSocket extends PortableSocket {
   }
 
   #sendWhenWritable(): void {
+    if (this.#looking !== null || !this.#udpIsConnected) {
+      this.#clock.setTimer(() => this.#flush(0), RETRY_MS);
+      return;
+    }
     const { bytes, segmentBytes } = this.#waiting[0] as Waiting;
     const length = this.#burstBytes(bytes.length, segmentBytes);
     this.#tellSegmentBytes(length, segmentBytes);
@@ -201,6 +285,7 @@ export class ConnectedSocket extends PortableSocket {
   }
 
   #flush(sent: number): void {
+    if (this.closed) return;
     const waiting = this.#waiting;
     this.#waiting = [];
     this.#waitingBytes = 0;
@@ -223,7 +308,7 @@ export function openConnectedSocket(
   handlers: DatagramHandlers,
   remote: { readonly address: string; readonly port: number },
   tier: Tier,
-): DatagramSocket {
+): PortableSocket {
   const descriptor = tier === "dgram" ? null : findDescriptor(addressOf(udp), remote);
   if (descriptor === null) return new PortableSocket(udp, handlers, remote);
   return new ConnectedSocket(udp, handlers, remote, descriptor, tier === "segmented" ? socketOptions() : null);

@@ -4,6 +4,7 @@ import { openServerSocket } from "./shared.js";
 import type { DatagramHandlers, DatagramSocket, SharedDatagramSocket, Tier } from "./types.js";
 import { bind, connect, createUdp, type UdpOptions } from "./udp.js";
 
+export { patienceMs } from "./moderation.js";
 export type { DatagramAddress, DatagramHandlers, DatagramSocket, SharedDatagramSocket, Tier } from "./types.js";
 
 export interface ConnectedOptions {

@@ -1,9 +1,11 @@
 import { type CFunction, cFunction } from "../../native/c-library.js";
 
-/** setsockopt(2) for options of type int. The one thing here that needs native code. */
+/** setsockopt(2) for options of type int, and dup(2). All that needs native code here. */
 export interface SocketOptions {
   /** Returns whether the kernel took it. */
   set(fd: number, level: number, option: number, value: number): boolean;
+  /** Another descriptor of the same socket, below 0 where there can be none. `fs.closeSync` closes it. */
+  duplicate(fd: number): number;
 }
 
 // The numbers are Linux's, the same on every architecture that Node runs on but for SOL_SOCKET on MIPS.
@@ -41,12 +43,14 @@ export function neverFragment(options: SocketOptions, fd: number, family: "IPv4"
 
 function findSocketOptions(): SocketOptions | null {
   // No descriptor -1 exists: whatever says that this worked does not work.
-  const works = (called: CFunction): boolean => !toSocketOptions(called).set(-1, SOL_UDP, UDP_SEGMENT, 0);
+  const dup = cFunction("dup", ["int"], (called) => called(-1) === -1);
+  if (dup === null) return null;
+  const works = (called: CFunction): boolean => !toSocketOptions(called, dup).set(-1, SOL_UDP, UDP_SEGMENT, 0);
   const setsockopt = cFunction("setsockopt", ["int", "int", "int", "bytes", "uint"], works);
-  return setsockopt === null ? null : toSocketOptions(setsockopt);
+  return setsockopt === null ? null : toSocketOptions(setsockopt, dup);
 }
 
-function toSocketOptions(setsockopt: CFunction): SocketOptions {
+function toSocketOptions(setsockopt: CFunction, dup: CFunction): SocketOptions {
   const value = new Int32Array(1);
   const bytes = new Uint8Array(value.buffer);
   return {
@@ -54,5 +58,6 @@ function toSocketOptions(setsockopt: CFunction): SocketOptions {
       value[0] = number;
       return setsockopt(fd, level, option, bytes, INT_BYTES) === 0;
     },
+    duplicate: (fd) => dup(fd),
   };
 }

@@ -1,4 +1,5 @@
 import type { RemoteInfo, Socket } from "node:dgram";
+import type { Clock } from "../clock.js";
 import { maxDatagramBytes } from "./mtu.js";
 import type { DatagramAddress, DatagramHandlers, DatagramSocket, Tier } from "./types.js";
 import { addressOf, enlargeBuffers, localAddressTowards } from "./udp.js";
@@ -11,11 +12,14 @@ export class PortableSocket implements DatagramSocket {
   readonly receiveBufferBytes: number;
   readonly sendBufferBytes: number;
   droppedBytes = 0;
-  protected readonly udp: Socket;
+  /** Called when the socket is closed. */
+  onClosed: () => void = () => {};
+  protected udp: Socket;
   protected readonly handlers: DatagramHandlers;
   /** The one peer, if the socket is connected. */
   protected readonly remote: { readonly address: string; readonly port: number } | null;
   protected closed = false;
+  protected keepsProcessAlive = true;
   /** Whether `onBatchEnd` is due in this turn of the event loop. */
   protected batchEnds = false;
   readonly #address: DatagramAddress;
@@ -32,8 +36,7 @@ export class PortableSocket implements DatagramSocket {
     enlargeBuffers(udp);
     this.receiveBufferBytes = udp.getRecvBufferSize();
     this.sendBufferBytes = udp.getSendBufferSize();
-    udp.on("error", (error) => this.hint(error));
-    udp.on("message", (bytes, from) => this.receive(bytes, from));
+    this.listen(udp);
   }
 
   get tier(): Tier {
@@ -69,18 +72,32 @@ export class PortableSocket implements DatagramSocket {
     return false;
   }
 
+  bePatient(_patienceMs: number, _clock: Clock): void {}
+
   ref(): void {
+    this.keepsProcessAlive = true;
     if (!this.closed) this.udp.ref();
   }
 
   unref(): void {
+    this.keepsProcessAlive = false;
     if (!this.closed) this.udp.unref();
   }
 
   close(): void {
     if (this.closed) return;
     this.closed = true;
+    this.closeDescriptor();
+    this.onClosed();
+  }
+
+  protected closeDescriptor(): void {
     this.udp.close();
+  }
+
+  protected listen(udp: Socket): void {
+    udp.on("error", (error) => this.hint(error));
+    udp.on("message", (bytes, from) => this.receive(bytes, from));
   }
 
   protected receive(bytes: Uint8Array, from: RemoteInfo): void {

@@ -48,7 +48,7 @@ export class ServerSocket extends PortableSocket implements SharedDatagramSocket
       return null;
     }
     this.#peers.add(peer);
-    udp.once("close", () => this.#peers.delete(peer));
+    peer.onClosed = () => this.#peers.delete(peer);
     return peer;
   }
 

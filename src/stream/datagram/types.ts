@@ -1,3 +1,5 @@
+import type { Clock } from "../clock.js";
+
 /**
  * How datagrams reach the kernel, from what works everywhere to what is fastest:
  * - `dgram`: node:dgram alone.
@@ -44,6 +46,11 @@ export interface DatagramSocket {
    * as it is, and sending more before a while has passed is of little use.
    */
   send(bytes: Uint8Array, segmentBytes: number, remotePort: number, remoteAddress: string): boolean;
+  /**
+   * From now on datagrams that come in a dense stream may be delivered so many ms late by this clock, together with those
+   * behind them: that saves a wake-up for each. 0 for at once, as without it. Only the tier `segmented` makes use of it.
+   */
+  bePatient(patienceMs: number, clock: Clock): void;
   /** From now on datagrams that arrived together may be delivered back to back as one. Returns whether they may. */
   enableCoalescing(): boolean;
   ref(): void;

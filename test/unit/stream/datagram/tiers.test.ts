@@ -2,6 +2,7 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { afterEach, describe, expect, test } from "vitest";
+import { SYSTEM_CLOCK } from "../../../../src/stream/clock.js";
 import {
   type DatagramSocket,
   openConnected,
@@ -258,6 +259,71 @@ describe.each(TIERS)("tier %s", (tier) => {
       expect((await station.arrived(50)).map(({ sequence }) => sequence)).toEqual([...Array(50).keys()]);
       expect(peer.maxDatagramBytes(seen)).toBe(shared.maxDatagramBytes(seen));
     }
+  });
+});
+
+describe.runIf(TIERS.includes("segmented"))("patience with a dense stream", () => {
+  const PATIENCE_MS = 20;
+
+  async function streamed() {
+    const home = new Station();
+    const away = new Station();
+    const shared = await server("auto", home);
+    const socket = await client("auto", away, shared.address().port);
+    const peer = await greeted(shared, socket, home);
+    const before = { fds: openDescriptors(), resources: resources() };
+    peer.bePatient(PATIENCE_MS, SYSTEM_CLOCK);
+    let sequence = home.arrivals.length;
+    // One by one, each a wake-up of its own, until the event loop does not know the socket any more.
+    while (resources() === before.resources) {
+      socket.send(packet(sequence, 1200), 1200, 0, "");
+      await home.arrived(++sequence);
+      await closings();
+    }
+    return { home, away, shared, socket, peer, before, sequence };
+  }
+
+  test("it is looked for instead of waited for, and waited for again when it is over", async () => {
+    const { home, away, socket, peer, before, sequence } = await streamed();
+    expect(openDescriptors()).toBe(before.fds);
+    const { batches } = home;
+    socket.send(burst(sequence, 100, 1200), 1200, 0, "");
+    await home.arrived(sequence + 100);
+    expect(home.batches - batches).toBeLessThanOrEqual(3);
+    peer.send(burst(0, 50, 1200), 1200, socket.address().port, "127.0.0.1");
+    await away.arrived(50);
+    while (resources() < before.resources) await new Promise((resolve) => setTimeout(resolve, PATIENCE_MS));
+    expect(openDescriptors()).toBe(before.fds);
+    socket.send(burst(sequence + 100, 3, 900), 900, 0, "");
+    peer.send(burst(50, 3, 900), 900, socket.address().port, "127.0.0.1");
+    const arrivals = await home.arrived(sequence + 103);
+    expect(arrivals.map((arrival) => arrival.sequence)).toEqual([0, ...Array(sequence + 102).keys()].map((_, i) => i));
+    expect(new Set(arrivals.map(({ from }) => from)).size).toBe(1);
+    await away.arrived(53);
+  });
+
+  test("closed meanwhile, it leaves nothing open", async () => {
+    const { shared, socket, peer, before } = await streamed();
+    peer.unref();
+    peer.ref();
+    peer.close();
+    expect(openDescriptors()).toBe(before.fds - 1);
+    // The shared socket hears the peer again.
+    const home = new Station();
+    expect(peer.send(packet(1, 100), 100, 0, "")).toBe(true);
+    socket.close();
+    shared.close();
+    await closings();
+    expect(openDescriptors()).toBe(before.fds - 3);
+    expect(home.hints).toEqual([]);
+  });
+
+  test("closing the shared socket closes it too", async () => {
+    const { shared, socket, before } = await streamed();
+    shared.close();
+    socket.close();
+    await closings();
+    expect(openDescriptors()).toBe(before.fds - 3);
   });
 });
 
