@@ -56,4 +56,16 @@ export interface SocketParts extends SocketOptions {
 export interface SocketStats extends ConnectionStats {
   /** How datagrams reach the kernel: `dgram`, `descriptor` or `segmented`. */
   readonly tier: Tier;
+  /** What is spoken: `extended`, or a course's edition. */
+  readonly edition: Connection["edition"];
+  /** The congestion window, the slow start threshold, and what was sent and is not acknowledged, in bytes. */
+  readonly cwnd: number;
+  readonly ssthresh: number;
+  readonly bytesInFlight: number;
+}
+
+/** @internal A copy of all that a connection counts. */
+export function socketStats(connection: Connection, tier: Tier): SocketStats {
+  const { stats, edition, cwnd, ssthresh, bytesInFlight } = connection;
+  return { ...stats, tier, edition, cwnd, ssthresh, bytesInFlight };
 }

@@ -10,7 +10,7 @@ import {
 import type { Timer } from "./clock.js";
 import type { ConnectionOwner, Driver } from "./driver.js";
 import { abortError, connectionError, throwLater } from "./errors.js";
-import type { AddressInfo, SocketParts, SocketStats } from "./socket-options.js";
+import { type AddressInfo, type SocketParts, type SocketStats, socketStats } from "./socket-options.js";
 
 /** How often a silent connection with keep-alive asks for a sign of life: three tries within the 10 s of silence. */
 const KEEP_ALIVE_MS = 3000;
@@ -113,7 +113,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   }
   /** A copy of the connection's counters, and how its datagrams travel. */
   get stats(): SocketStats {
-    return { ...this.#connection.stats, tier: this.#parts.currentTier() };
+    return socketStats(this.#connection, this.#parts.currentTier());
   }
   /** Bytes given to `write()`. */
   get bytesWritten(): number {

@@ -71,6 +71,16 @@ export interface Admission {
   readonly admitBytes?: (path: string, bytes: number) => void;
 }
 
+/** A large file that is on its way. */
+export interface Arriving {
+  readonly path: string;
+  /** What has been written, of `size`. */
+  readonly bytes: number;
+  readonly size: number;
+  /** Milliseconds since 1970. */
+  readonly startedAt: number;
+}
+
 export interface ReceiveSession {
   /** Resolves when the session is over and nothing of it is being written any more. Never rejects. */
   readonly closed: Promise<void>;
@@ -78,6 +88,8 @@ export interface ReceiveSession {
   end(reason: SyncError): void;
   /** Whether the client answers within `ms`. */
   probe(ms: number): Promise<boolean>;
+  /** Files that come in pieces, as far as they are now. */
+  arriving(): Arriving[];
 }
 
 export function storedFile({ path, size, mtimeNs, executable }: FileIdentity, sha256?: Uint8Array): StoredEntry {

@@ -6,6 +6,7 @@ export type { MirrorEvent, PushEvent, Step, SyncedSummary } from "./events.js";
 export { examine, type Finding } from "./examine.js";
 export type {
   Admission,
+  Arriving,
   ReceiveEvent,
   ReceiveOptions,
   ReceiveSession,

@@ -6,7 +6,7 @@ import { deferred } from "./deferred.js";
 import { Desk } from "./desk.js";
 import type { Entry } from "./entry.js";
 import { SyncError, toSyncError } from "./errors.js";
-import type { Admission, ReceiveEvent, ReceiveOptions, ReceiveSession } from "./hosting.js";
+import type { Admission, Arriving, ReceiveEvent, ReceiveOptions, ReceiveSession } from "./hosting.js";
 import { FEATURE_PACKED, FEATURES, HANDSHAKE_MS, MAX_LISTING_BYTES, PROTOCOL_VERSION } from "./limits.js";
 import { scanFolder } from "./scan.js";
 import { isStep, unexpected } from "./steps.js";
@@ -59,6 +59,10 @@ class Receiver implements ReceiveSession {
 
   probe(ms: number): Promise<boolean> {
     return this.#channel.probe(ms);
+  }
+
+  arriving(): Arriving[] {
+    return this.#open?.uploads.arriving() ?? [];
   }
 
   #receive(message: Message): void {

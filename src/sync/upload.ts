@@ -26,6 +26,7 @@ const COPY_BYTES = 512 * 1024;
  */
 export class Upload {
   readonly file: FileIdentity;
+  readonly startedAt: number = Date.now();
   readonly #storage: Storage;
   readonly #incoming: Incoming;
   readonly #hash = createHash("sha256");
@@ -52,6 +53,11 @@ export class Upload {
   /** Bytes that were there already. */
   get have(): number {
     return this.#incoming.have;
+  }
+
+  /** Bytes that are written. */
+  get written(): number {
+    return this.#written;
   }
 
   /** From here on the file comes in chunks, some of them from `base`, which is closed at the end. */

@@ -3,7 +3,7 @@ import fs from "node:fs";
 import { CHUNK_RECORD_BYTES } from "./chunk.js";
 import type { Desk } from "./desk.js";
 import { SyncError } from "./errors.js";
-import { storedFile } from "./hosting.js";
+import { type Arriving, storedFile } from "./hosting.js";
 import { MAX_CHUNKS, MAX_OPEN_FILES, MAX_UNANSWERED } from "./limits.js";
 import { parentOf, unsafePath } from "./path.js";
 import { type Announced, unexpected } from "./steps.js";
@@ -19,6 +19,13 @@ export class Uploads {
 
   constructor(desk: Desk) {
     this.#desk = desk;
+  }
+
+  /** As far as they are now. */
+  arriving(): Arriving[] {
+    return [...this.#uploads.values()].map(({ file: { path, size }, written, startedAt }) => {
+      return { path, bytes: written, size, startedAt };
+    });
   }
 
   /** Answered by HAVE, or FAIL. */

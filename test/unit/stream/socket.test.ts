@@ -90,7 +90,15 @@ describe("connect()", () => {
     expect((await readAll(accepted)).toString()).toBe("hello");
     expect(accepted.bytesRead).toBe(5);
     await finished(client.resume());
-    expect(client.stats).toMatchObject({ bytesAcknowledged: 5, retransmissions: 0 });
+    const { cwnd, ssthresh, edition } = client;
+    expect(client.stats).toMatchObject({
+      bytesAcknowledged: 5,
+      retransmissions: 0,
+      bytesInFlight: 0,
+      cwnd,
+      ssthresh,
+      edition,
+    });
     expect(client.readyState).toBe("closed");
     await server[Symbol.asyncDispose]();
     expect(accepted.address()).toBeTypeOf("object");

@@ -1,8 +1,16 @@
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
-import { type Archive, type ReceiveEvent, receive, Storage, SyncError } from "../../../src/sync/index.js";
+import {
+  type Archive,
+  type Arriving,
+  type ReceiveEvent,
+  type ReceiveSession,
+  receive,
+  Storage,
+  SyncError,
+} from "../../../src/sync/index.js";
 import { linkedPair } from "../../support/duplex-pair.js";
 import { contents, make, mirrorOnce, tempFolder } from "../../support/sync-rig.js";
 
@@ -16,12 +24,13 @@ function host(more: { archive?: Archive; readOnly?: boolean; admitBytes?: (path:
     const storage = new Storage(path.join(dir, "m"), path.join(dir, "staging"), options);
     return { storage, release: () => {}, ...admission };
   };
+  const sessions: ReceiveSession[] = [];
   const connect = () => {
     const { client, server } = linkedPair();
-    receive(server, { admit, onEvent: (event) => events.push(event) });
+    sessions.push(receive(server, { admit, onEvent: (event) => events.push(event) }));
     return client;
   };
-  return { at: path.join(dir, "m"), events, connect };
+  return { at: path.join(dir, "m"), events, sessions, connect };
 }
 
 const hex = (content: string): string => createHash("sha256").update(content).digest("hex");
@@ -61,6 +70,27 @@ describe("what a host is told", () => {
     expect(steps).toHaveLength(expected.length);
     for (const step of expected) expect(steps).toContainEqual({ name: "m", ...step });
   });
+});
+
+test("a host can see how far large files are", async () => {
+  const { sessions, connect } = host({});
+  const folder = tempFolder();
+  make(folder, { small: "1", large: randomBytes(4_000_000) });
+  const seen: Arriving[] = [];
+  let over = false;
+  const mirrored = mirrorOnce(folder, connect).finally(() => {
+    over = true;
+  });
+  while (!over) {
+    seen.push(...sessions.flatMap((session) => session.arriving()));
+    await new Promise(setImmediate);
+  }
+  await mirrored;
+  expect(new Set(seen.map(({ path, size }) => `${path} ${size}`))).toEqual(new Set(["large 4000000"]));
+  const bytes = seen.map((one) => one.bytes);
+  expect(bytes).toEqual(bytes.toSorted((a, b) => a - b));
+  expect(bytes.some((some) => some > 0 && some < 4_000_000)).toBe(true);
+  expect(sessions.flatMap((session) => session.arriving())).toEqual([]);
 });
 
 describe("an archive", () => {
