@@ -9,6 +9,7 @@ export { type HomeEvent, MirrorHome, type MirrorHomeOptions } from "./home.js";
 export type * from "./http/index.js";
 export { mirrorNameProblem } from "./name.js";
 export { type ServeOptions, type Serving, serve } from "./serve.js";
+export { Desk } from "./versions/desk.js";
 export { VersionError, type VersionErrorCode } from "./versions/errors.js";
 export { Keeper, type KeeperOptions } from "./versions/keeper.js";
 export { type Keep, parseKeep } from "./versions/prune.js";

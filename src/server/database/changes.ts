@@ -3,6 +3,7 @@
  * from the rows of the paths that it is about, and written back in a few statements.
  */
 import { type Kysely, sql } from "kysely";
+import { parentOf } from "../../sync/index.js";
 import { ensureFolder } from "./files.js";
 import type { FileRow, Schema } from "./schema.js";
 import type { FileChange, Version } from "./types.js";
@@ -209,9 +210,4 @@ class Piece {
 function sameContent(a: FileRow, b: Omit<FileRow, "version" | "storedAt">): boolean {
   if (a.kind !== b.kind || a.target !== b.target || a.size !== b.size) return false;
   return a.sha256 !== null && b.sha256 !== null ? a.sha256 === b.sha256 : a.mtimeNs === b.mtimeNs;
-}
-
-function parentOf(path: string): string {
-  const slash = path.lastIndexOf("/");
-  return slash === -1 ? "" : path.slice(0, slash);
 }

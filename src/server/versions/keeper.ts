@@ -3,18 +3,19 @@
  * goes is kept as a version. The folders are the truth: a client's change is acknowledged when it is on the disk, not
  * when the database has it; a folder is marked unclean while it may be behind, and is looked through after a crash.
  */
-import { randomUUID } from "node:crypto";
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Subscription } from "rxjs";
 import { type Archive, type ReceiveEvent, Storage, SyncError } from "../../sync/index.js";
 import { DatabaseError } from "../database/errors.js";
-import type { Database, FileChange, FileRecord, Folder, LoggedEvent, Transfer, Version } from "../database/types.js";
+import type { Database, FileChange, Folder, LoggedEvent, Transfer } from "../database/types.js";
+import { mirrorNameProblem } from "../name.js";
 import { ContentStore, type Retired } from "./content.js";
 import { VersionError } from "./errors.js";
+import { Hold, held } from "./hold.js";
 import { type Keep, pruneVersions } from "./prune.js";
 import { Quota } from "./quota.js";
-import { toChange, toEvent } from "./record.js";
+import { type Actor, toChange, toEvent } from "./record.js";
 import { type Reindexed, reindex } from "./reindex.js";
 import {
   carryOut,
@@ -24,6 +25,7 @@ import {
   type RestoreRequest,
   refuseExisting,
   relocated,
+  type Wanted,
 } from "./restore.js";
 
 export interface KeeperOptions {
@@ -59,9 +61,6 @@ type Item =
   | { readonly clean: string }
   | { readonly done: () => void };
 
-const QUIET = "folder.quiet";
-/** A server hears of a hold within a quarter of a second, and ends its sessions. */
-const QUIET_MS = 1500;
 const FLUSH_MS = 20;
 const RETRY_MS = 1000;
 const MAX_BATCH = 1000;
@@ -75,7 +74,10 @@ export class Keeper {
   readonly database: Database;
   readonly content: ContentStore;
   readonly #options: KeeperOptions;
-  /** Sessions by folder. */
+  readonly #hold: Hold;
+  /** Folders that a client has a session with: one at a time. */
+  readonly #clients = new Set<string>();
+  /** Who changes a folder now: how many, by folder. */
   readonly #open = new Map<string, number>();
   /** See {@link reindex}. */
   readonly #known = new Map<string, Map<string, number>>();
@@ -91,6 +93,7 @@ export class Keeper {
   constructor(options: KeeperOptions) {
     this.#options = options;
     this.database = options.database;
+    this.#hold = new Hold(options.database);
     this.content = new ContentStore(`${options.dir}/.confundo/versions`);
   }
 
@@ -117,10 +120,16 @@ export class Keeper {
       return found;
     });
     if (folder.heldAt !== null) throw held(name, folder.heldAt);
-    return this.#enter(folder, device);
+    const keeping = this.#enter(folder, { device });
+    this.#clients.add(name);
+    const end = (): void => {
+      this.#clients.delete(name);
+      keeping.end();
+    };
+    return { ...keeping, end };
   }
 
-  #enter(folder: Folder, device: string | null): Keeping {
+  #enter(folder: Folder, who: Actor): Keeping {
     const { name } = folder;
     this.#open.set(name, (this.#open.get(name) ?? 0) + 1);
     const root = this.rootOf(name);
@@ -145,7 +154,7 @@ export class Keeper {
         const at = retiredAt.get(path) ?? Date.now();
         retiredAt.delete(path);
         const startedAt = quota.tell(event);
-        this.#record(event, name, device, at, startedAt ?? at);
+        this.#record(event, name, who, at, startedAt ?? at);
       },
       end: () => {
         const left = (this.#open.get(name) ?? 1) - 1;
@@ -194,49 +203,20 @@ export class Keeper {
     for (const name of await this.database.files.unclean()) await this.reindex(name, false);
   }
 
-  /**
-   * While a server lives: sessions of a folder that is put on hold, here or by a command beside the server, are ended by
-   * `end`, which resolves when nothing of them is being written any more.
-   */
+  /** While a server lives: sessions of a folder that is put on hold are ended by `end`. See {@link Hold}. */
   guard(end: (name: string, reason: SyncError) => Promise<void>): void {
-    const quieten = async ({ folder, data }: LoggedEvent): Promise<void> => {
-      if (folder === null) return;
-      await end(folder, held(folder, Date.now()));
-      await this.settled();
-      await this.database.events.append([{ type: QUIET, folder, data }]);
-    };
-    this.#guard = this.database.events.live$.subscribe((event) => {
-      if (event.type === "folder.held") void quieten(event).catch((error) => this.#report(error));
-    });
-  }
-
-  /** No client may change the folder until {@link resume}. Resolves when none does any more. */
-  async hold(name: string): Promise<void> {
-    const id = randomUUID();
-    const quiet = new Promise<void>((resolve) => {
-      const subscription = this.database.events.live$.subscribe(({ type, data }) => {
-        if (type === QUIET && (data as { id?: unknown } | null)?.id === id) over();
-      });
-      // Without a server there is nobody who answers, and nobody who writes.
-      const timer = setTimeout(() => over(), QUIET_MS);
-      const over = (): void => {
-        clearTimeout(timer);
-        subscription.unsubscribe();
-        resolve();
-      };
-    });
-    await this.database.folders.hold(name, Date.now());
-    await this.database.events.append([{ type: "folder.held", folder: name, data: { id } }]);
-    await quiet;
+    this.#guard = this.#hold.guard(
+      end,
+      () => this.settled(),
+      (error) => this.#report(error),
+    );
   }
 
   /** Clients may change the folder again. False where it was not on hold. */
   async resume(name: string): Promise<boolean> {
     const folder = await this.#existing(name);
-    if (folder.heldAt === null) return false;
-    await this.database.folders.hold(name, null);
-    await this.database.events.append([{ type: "folder.resumed", folder: name, data: {} }]);
-    return true;
+    if (folder.heldAt !== null) await this.#hold.end(name);
+    return folder.heldAt !== null;
   }
 
   /**
@@ -246,7 +226,7 @@ export class Keeper {
   async restore(request: RestoreRequest): Promise<Restored> {
     const { folder: name, path, to } = request;
     const folder = await this.#existing(name);
-    const find = (wanted: Version | FileRecord) => findContent(this.database, this.content, this.dir, wanted);
+    const find = (wanted: Wanted) => findContent(this.database, this.content, this.dir, wanted);
     if (to !== undefined) {
       const plan = relocated(await planRestore(this.database, request), path);
       refuseExisting(plan, to);
@@ -255,11 +235,11 @@ export class Keeper {
       return carryOut(plan, { storage, onEvent: () => {} }, find);
     }
     await planRestore(this.database, request);
-    await this.hold(name);
+    await this.#hold.begin(name);
     try {
       await this.database.files.markUnclean(name);
       await this.#reindex(name, false);
-      const keeping = this.#enter(folder, null);
+      const keeping = this.#enter(folder, { by: request.actor ?? "local" });
       const { archive, onEvent } = keeping;
       const storage = new Storage(this.rootOf(name), `${this.dir}/.confundo/restoring/${name}`, { archive });
       try {
@@ -284,6 +264,44 @@ export class Keeper {
     return folder;
   }
 
+  /** A session of somebody else than a client, while no client has one. Rejects with `ERR_MIRROR_BUSY` where one has. */
+  async changing<T>(name: string, by: string, work: (keeping: Keeping) => Promise<T>): Promise<T> {
+    if (this.#clients.has(name)) {
+      const busy = "a client mirrors its own folder there now, and would undo what is changed beside it";
+      throw new SyncError("ERR_MIRROR_BUSY", `the mirror "${name}" is in use: ${busy}`);
+    }
+    const folder = await this.database.folders.ensure(name);
+    await this.database.files.markUnclean(name);
+    const keeping = this.#enter(folder, { by });
+    try {
+      return await work(keeping);
+    } finally {
+      keeping.end();
+    }
+  }
+
+  /** Where the content of a version is that is kept, and what it was. */
+  async contentOf(
+    name: string,
+    path: string,
+    version: number,
+  ): Promise<{ place: string; version: Wanted } | undefined> {
+    const plan = await planRestore(this.database, { folder: name, path, version }).catch(() => undefined);
+    const [wanted] = plan?.wanted ?? [];
+    if (wanted === undefined || wanted.kind !== "file") return undefined;
+    const place = await findContent(this.database, this.content, this.dir, wanted).catch(() => undefined);
+    return place === undefined ? undefined : { place, version: wanted };
+  }
+
+  /** The mirrors that are on the disk or in the database. */
+  async names(): Promise<string[]> {
+    const known = (await this.database.folders.list()).map(({ name }) => name);
+    const there = readdirSync(this.dir, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    return [...new Set([...known, ...there.map(({ name }) => name)])]
+      .filter((name) => mirrorNameProblem(name) === undefined)
+      .sort();
+  }
+
   rootOf(name: string): string {
     return `${this.#options.dir}/${name}`;
   }
@@ -303,16 +321,17 @@ export class Keeper {
     this.content.close();
   }
 
-  #record(event: ReceiveEvent, folder: string, device: string | null, at: number, startedAt: number): void {
+  #record(event: ReceiveEvent, folder: string, who: Actor, at: number, startedAt: number): void {
     const change = toChange(event, folder, at);
     if (change !== undefined) this.#add({ change });
-    const logged = toEvent(event, folder, device);
+    const logged = toEvent(event, folder, who);
     if (logged !== undefined) this.#add({ event: logged });
     if (event.type === "failed" || (event.type === "stored" && event.entry.kind === "file")) {
       const bytes = event.type === "stored" ? event.bytes : 0;
       const outcome = event.type === "stored" ? "stored" : "failed";
       const code = event.type === "failed" ? event.code : null;
       const { path } = event;
+      const device = "device" in who ? who.device : null;
       this.#add({ transfer: { folder, device, path, bytes, startedAt, endedAt: Date.now(), outcome, code } });
     }
   }
@@ -442,12 +461,4 @@ export class Keeper {
     if (onError === undefined) process.emitWarning(known);
     else onError(known);
   }
-}
-
-export function held(name: string, since: number): SyncError {
-  const when = new Date(since).toISOString();
-  return new SyncError(
-    "ERR_FOLDER_HELD",
-    `the mirror "${name}" was restored at the server (${when}) and is on hold until somebody says \`confundo resume ${name}\` there`,
-  );
 }

@@ -28,8 +28,7 @@ export class Quota {
   /** Throws `ERR_QUOTA` where the folder would hold more than it may. Kept versions do not count. */
   admit(path: string, bytes: number): void {
     this.#forget(path);
-    const stats = lstatSync(`${this.#root}/${path}`, { throwIfNoEntry: false });
-    const replaced = stats?.isFile() ? stats.size : 0;
+    const replaced = sizeOf(`${this.#root}/${path}`);
     const grown = bytes - replaced;
     if (this.#quotaBytes !== null && grown > 0 && this.#used + this.#growing + grown > this.#quotaBytes) {
       throw new SyncError(
@@ -66,6 +65,16 @@ export class Quota {
     this.#expected.delete(path);
     this.#growing -= expected.bytes - expected.replaced;
     return expected.since;
+  }
+}
+
+/** Of a file; of nothing, and of what is below something that is no folder (yet), 0. */
+function sizeOf(place: string): number {
+  try {
+    const stats = lstatSync(place);
+    return stats.isFile() ? stats.size : 0;
+  } catch {
+    return 0;
   }
 }
 

@@ -16,13 +16,12 @@ export function toChange(event: ReceiveEvent, folder: string, at: number): FileC
   }
 }
 
+/** Who did it: the device of a client (null where there are none), or somebody else. */
+export type Actor = { readonly device: string | null } | { readonly by: string };
+
 /** Events of the log carry who did it, and the least that somebody who looks on needs. */
-export function toEvent(
-  event: ReceiveEvent,
-  folder: string,
-  device: string | null,
-): Omit<LoggedEvent, "id" | "at"> | undefined {
-  const log = (type: string, data: object) => ({ type, folder, data: { ...data, device } });
+export function toEvent(event: ReceiveEvent, folder: string, who: Actor): Omit<LoggedEvent, "id" | "at"> | undefined {
+  const log = (type: string, data: object) => ({ type, folder, data: { ...data, ...who } });
   switch (event.type) {
     case "stored":
       return log("file.stored", { path: event.path, kind: kindOf(event.entry), bytes: event.bytes });

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { pipeline } from "node:stream/promises";
-import type { StepEvent, Storage, StoredEntry } from "../../sync/index.js";
+import { ancestorsOf, parentOf, type StepEvent, type Storage, type StoredEntry } from "../../sync/index.js";
 import type { Database, FileRecord, Version } from "../database/types.js";
 import { versionCursor } from "../database/versions.js";
 import type { ContentStore } from "./content.js";
@@ -21,6 +21,8 @@ export interface RestoreRequest {
   readonly version?: number;
   /** Restore into this folder on the server's machine, where nothing is replaced, instead of in place. */
   readonly to?: string;
+  /** For the events, such as `user:NAME`. Default `local`. */
+  readonly actor?: string;
 }
 
 export interface Restored {
@@ -34,7 +36,7 @@ export interface Restored {
 }
 
 /** What a path was, or is. */
-type Wanted = Version | FileRecord;
+export type Wanted = Version | FileRecord;
 
 /** What is to be done. */
 export interface Plan {
@@ -218,13 +220,4 @@ async function before(database: Database, folder: string, path: string): Promise
 function isSame(present: FileRecord, then: Wanted): boolean {
   if (present.kind !== then.kind || present.target !== then.target) return false;
   return present.kind !== "file" || (present.sha256 !== null && present.sha256 === then.sha256);
-}
-
-function parentOf(path: string): string {
-  return path.slice(0, Math.max(0, path.lastIndexOf("/")));
-}
-
-function ancestorsOf(path: string): string[] {
-  const parts = path.split("/");
-  return parts.slice(1).map((_, depth) => parts.slice(0, depth + 1).join("/"));
 }

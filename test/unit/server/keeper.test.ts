@@ -1,7 +1,11 @@
+import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
+import { Readable } from "node:stream";
 import { describe, expect, onTestFinished, test } from "vitest";
+import type { Upload } from "../../../src/server/http/mirrors.js";
 import { type Database, openDatabase } from "../../../src/server/index.js";
+import { Desk } from "../../../src/server/versions/desk.js";
 import { Keeper, type KeeperOptions } from "../../../src/server/versions/keeper.js";
 import {
   contents,
@@ -411,5 +415,85 @@ describe("a crash", () => {
     expect(Object.keys(await rows(database))).toEqual(["f", "unknown"]);
     expect(await database.files.unclean()).toEqual([]);
     await next.close();
+  });
+});
+
+describe("single files", () => {
+  const upload = (content: string, more: Partial<Upload> = {}): Upload => ({
+    folder: "m",
+    path: "d/e/f",
+    content: Readable.from([Buffer.from(content)]),
+    size: content.length,
+    sha256: null,
+    expected: "anything",
+    modifiedAt: 1_700_000_000_000,
+    executable: false,
+    actor: "user:ada",
+    ...more,
+  });
+
+  async function read(desk: Desk, version?: number): Promise<string | undefined> {
+    const file = await desk.open("m", "d/e/f", version);
+    if (file === undefined) return undefined;
+    const text = await file.handle.readFile("utf8");
+    await file.handle.close();
+    expect(file).toMatchObject({ size: text.length, sha256: createHash("sha256").update(text).digest("hex") });
+    return text;
+  }
+
+  test("are put in place with their folders, replaced, read in any version, and removed", async () => {
+    const { keeper, database, at, dir } = await rig();
+    const desk = new Desk(keeper);
+    const first = await desk.place(upload("one"));
+    expect(first).toMatchObject({ created: true, record: { path: "d/e/f", size: 3, version: 1, mode: 0o644 } });
+    expect(fs.statSync(path.join(at(), "d/e/f")).mtimeMs).toBe(1_700_000_000_000);
+    expect(await desk.place(upload("two!", { size: null }))).toMatchObject({ created: false, record: { version: 2 } });
+    expect([await read(desk), await read(desk, 1), await read(desk, 2)]).toEqual(["two!", "one", "two!"]);
+    expect(await read(desk, 3)).toBeUndefined();
+    await desk.remove({ folder: "m", path: "d/e/f", expected: "present", actor: "user:ada" });
+    expect([await read(desk), await read(desk, 2)]).toEqual([undefined, "two!"]);
+    expect(await rows(database)).toEqual({ d: "directory 0 1", "d/e": "directory 0 1" });
+    expect(fs.readdirSync(path.join(dir, ".confundo/uploads"))).toEqual([]);
+    const { events } = await database.events.since(0, 100);
+    expect(events.at(-1)).toMatchObject({ type: "file.deleted", data: { path: "d/e/f", by: "user:ada" } });
+  });
+
+  test("are refused where they are not what was expected, and nothing has changed", async () => {
+    const { keeper, folder, connect } = await rig({ quotaBytes: 10 });
+    const desk = new Desk(keeper);
+    const refused = (more: Partial<Upload>, code: string, content = "two!") =>
+      expect(desk.place(upload(content, more))).rejects.toMatchObject({ code });
+    await refused({ expected: "present" }, "ERR_PRECONDITION");
+    const { record } = await desk.place(upload("one", { expected: "absent" }));
+    await refused({ expected: "absent" }, "ERR_PRECONDITION");
+    await refused({ expected: ["0".repeat(64)] }, "ERR_PRECONDITION");
+    await refused({ path: "../out" }, "ERR_UNSAFE_PATH");
+    await refused({ folder: ".confundo" }, "ERR_MIRROR_NAME");
+    await refused({ path: "d/e/f/g" }, "ERR_NOT_A_FOLDER");
+    await refused({ size: 3 }, "ERR_CHECKSUM");
+    await refused({ size: 5 }, "ERR_CHECKSUM");
+    await refused({ sha256: record.sha256 }, "ERR_CHECKSUM");
+    await refused({}, "ERR_QUOTA", "more than it may hold");
+    await refused({ size: null }, "ERR_QUOTA", "more than it may hold");
+    expect(await read(desk)).toBe("one");
+    await desk.place(upload("two!", { expected: [record.sha256 as string] }));
+
+    make(folder, { f: "1" });
+    const { events } = follow(folder, connect, { delete: false });
+    await event(events, "synced");
+    await refused({}, "ERR_MIRROR_BUSY");
+  });
+
+  test("are not read through links that lead out of the mirror", async () => {
+    const { keeper, at } = await rig();
+    const desk = new Desk(keeper);
+    await desk.place(upload("one", { path: "f" }));
+    const outside = tempFolder();
+    make(outside, { secret: "secret" });
+    fs.symlinkSync(outside, path.join(at(), "dir"));
+    fs.symlinkSync(path.join(outside, "secret"), path.join(at(), "link"));
+    for (const name of ["dir/secret", "link", "../m/f", "dir", ""]) expect(await desk.open("m", name)).toBeUndefined();
+    await expect(desk.place(upload("x", { path: "dir/new" }))).rejects.toMatchObject({ code: "ERR_NOT_A_FOLDER" });
+    expect(fs.readdirSync(outside)).toEqual(["secret"]);
   });
 });
