@@ -1,10 +1,10 @@
 /** Carries out the steps of a client at the receiving end, as if in order. */
 import type { Desk } from "./desk.js";
 import { SyncError } from "./errors.js";
+import type { StagedFile } from "./flush.js";
 import { MAX_COMPARISONS, MAX_HELD } from "./limits.js";
 import { Slots, type Turn } from "./order.js";
 import { eventOf, foldersOf, pathsOf, type Step } from "./steps.js";
-import type { StagedFile } from "./storage.js";
 import type { MovedFile, SmallFile } from "./wire.js";
 
 type OtherStep = Exclude<Step, SmallFile>;
@@ -88,11 +88,11 @@ export class Applier {
       case "mkdir":
         return storage.makeFolder(request.path);
       case "link":
-        return storage.makeLink(request.path, request.target);
+        return storage.makeLink(request);
       case "remove":
         return storage.remove(request.path, request.kind);
       case "touch":
-        return storage.touch(request);
+        return request.kind === "file" ? storage.touch(request) : storage.touchFolder(request);
       case "rename":
         return storage.renameFolder(request.from, request.path);
       case "hold":

@@ -1,6 +1,7 @@
 /** Numbers, texts and raw bytes to and from buffers, every length checked before it is believed. */
 import { isUtf8 } from "node:buffer";
 import { SyncError } from "./errors.js";
+import { hasEscapes, nameFromBytes, nameToBytes } from "./names.js";
 
 /** Appends to a buffer that grows. */
 export class Writer {
@@ -52,6 +53,14 @@ export class Writer {
     this.#room(bytes);
     this.#length += this.#buffer.write(value, this.#length, bytes, "utf8");
     return this;
+  }
+
+  /** A text that may have bytes which are not UTF-8 (names.ts). */
+  name(value: string, most: number): this {
+    if (!hasEscapes(value)) return this.text(value, most);
+    const bytes = nameToBytes(value);
+    if (bytes.length > most) throw new SyncError("ERR_LIMIT", `a name of ${bytes.length} bytes, of at most ${most}`);
+    return this.u16(bytes.length).raw(bytes);
   }
 
   raw(value: Uint8Array): this {
@@ -123,6 +132,13 @@ export class Reader {
     const raw = this.raw(bytes);
     if (!isUtf8(raw)) throw malformed("a text is not valid UTF-8");
     return raw.toString("utf8");
+  }
+
+  /** A text that may have bytes which are not UTF-8. */
+  name(most: number): string {
+    const bytes = this.u16();
+    if (bytes > most) throw malformed(`a name of ${bytes} bytes where at most ${most} are allowed`);
+    return nameFromBytes(this.raw(bytes));
   }
 
   /** `count`, once it is clear that so many items of at least `leastBytes` can follow. */

@@ -2,9 +2,10 @@
  * Makes steps durable in groups. While one group is being flushed, the next one gathers; a flush serves the content of
  * those that come next and the names of those before, so that in a stream of small files each group costs one.
  */
+import type { StagedFile } from "./flush.js";
 import type { StepEvent } from "./hosting.js";
 import { MAX_DONE_IDS } from "./limits.js";
-import type { StagedFile, Storage } from "./storage.js";
+import type { Storage } from "./storage.js";
 
 /** A step that is done and not yet durable. */
 export interface Placed {

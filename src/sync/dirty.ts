@@ -53,7 +53,8 @@ export class Dirty {
     // Another file by that name; what was moved is looked at together with where it came from.
     if (REPLACED.has(reason)) this.#restless.delete(path);
     const waiting = this.#waiting.get(path);
-    if (path === "") this.#everything ??= reason;
+    // A watcher that knows UTF-8 only says of other names no more than that they are.
+    if (path === "" || path.includes("\uFFFD")) this.#everything ??= reason;
     else if (waiting !== undefined) waiting.lastMs = nowMs;
     else if (this.#waiting.size < BURST_HINTS) {
       this.#waiting.set(path, { firstMs: nowMs, lastMs: nowMs });

@@ -52,6 +52,18 @@ export function setTimeAt(path: string | Buffer, mtimeNs: bigint): void {
   fs.lutimesSync(path, time, time);
 }
 
+/** As {@link setTimeAt}, of what a path leads to: a folder named by its descriptor. */
+export function setTimeOf(path: string, mtimeNs: bigint): void {
+  if (calls().utimensat?.(AT_FDCWD, Buffer.from(`${path}\0`), timespecs(mtimeNs), 0) === 0) return;
+  const time = nodeTime(mtimeNs);
+  fs.utimesSync(path, time, time);
+}
+
+/** Whether times are set to the nanosecond. */
+export function setsExactTimes(): boolean {
+  return calls().futimens !== null && calls().utimensat !== null;
+}
+
 /** Whether {@link flushFileSystem} can be called. */
 export function canFlushFileSystem(): boolean {
   return calls().syncfs !== null;

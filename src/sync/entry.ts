@@ -10,6 +10,8 @@ export interface FileEntry {
   readonly mtimeNs: bigint;
   /** Whether its owner may execute it. */
   readonly executable: boolean;
+  /** Permission bits, where they are known. */
+  readonly mode?: number;
   /**
    * The version of the content as the file system that was scanned tells it apart (inode and change time). Never
    * travels; it catches a rewrite whose size and modification time are the old ones.
@@ -22,6 +24,9 @@ export interface FileEntry {
 export interface DirectoryEntry {
   readonly kind: "directory";
   readonly path: string;
+  /** Modification time and permission bits, where they are known. */
+  readonly mtimeNs?: bigint;
+  readonly mode?: number;
 }
 
 export interface SymlinkEntry {
@@ -29,6 +34,8 @@ export interface SymlinkEntry {
   readonly path: string;
   /** What it points to, word for word; never followed. */
   readonly target: string;
+  /** The link's own modification time, where it is known. */
+  readonly mtimeNs?: bigint;
 }
 
 export type Entry = FileEntry | DirectoryEntry | SymlinkEntry;
@@ -40,6 +47,11 @@ export interface Comparison {
   readonly mtimeToleranceNs?: bigint;
   /** Whether both sides keep the executable bit. Default true. */
   readonly executable?: boolean;
+  /** Whether all permission bits are to be the same, not only the executable one. Default false. */
+  readonly perms?: boolean;
+  /** Whether both sides keep the modification times of folders, and of links themselves. Default false. */
+  readonly folderTimes?: boolean;
+  readonly linkTimes?: boolean;
   /** Whether the other side compares by hash where size and time are the same and the version is not. Default false. */
   readonly checks?: boolean;
 }
@@ -48,14 +60,14 @@ export interface Comparison {
 export const DIFFERS = "differs";
 
 const DEFAULT_TOLERANCE_NS = 1000n;
-/** Node sets times before 1970 only to the millisecond. */
+/** Where times are not kept exactly, they are set by Node, before 1970 only to the millisecond. */
 const BEFORE_1970_TOLERANCE_NS = 1_000_000n;
 
 /** Whether two modification times are the same for this comparison. */
 export function sameTime(a: bigint, b: bigint, comparison: Comparison = {}): boolean {
   const difference = a > b ? a - b : b - a;
   const tolerance = comparison.mtimeToleranceNs ?? DEFAULT_TOLERANCE_NS;
-  return difference <= tolerance || (a < 0n && difference <= BEFORE_1970_TOLERANCE_NS);
+  return difference <= tolerance || (a < 0n && tolerance > 0n && difference <= BEFORE_1970_TOLERANCE_NS);
 }
 
 /**
@@ -67,9 +79,31 @@ export function compareFiles(local: FileEntry, remote: FileEntry, comparison: Co
   if (comparison.checks && local.version !== undefined && local.version !== remote.version) {
     return remote.version === DIFFERS ? "content" : "unsure";
   }
-  if ((comparison.executable ?? true) && local.executable !== remote.executable) return "attributes";
+  if (!sameMode(local, remote, comparison)) return "attributes";
   const known = local.version !== undefined && remote.version !== undefined;
   return known && local.version !== remote.version ? "content" : "nothing";
+}
+
+/** Whether two files have the same permissions, as far as these count. */
+export function sameMode(local: FileEntry, remote: FileEntry, comparison: Comparison): boolean {
+  if (!(comparison.executable ?? true)) return true;
+  if (local.executable !== remote.executable) return false;
+  return !comparison.perms || local.mode === undefined || local.mode === remote.mode;
+}
+
+/** Whether a folder has the attributes it should have, as far as these are known and count. */
+export function sameFolder(local: DirectoryEntry, remote: DirectoryEntry, comparison: Comparison): boolean {
+  const timed = (comparison.folderTimes ?? false) && local.mtimeNs !== undefined;
+  if (timed && (remote.mtimeNs === undefined || !sameTime(local.mtimeNs, remote.mtimeNs, comparison))) return false;
+  const moded = (comparison.perms ?? false) && (comparison.executable ?? true) && local.mode !== undefined;
+  return !moded || local.mode === remote.mode;
+}
+
+/** Whether a link points where it should, and has its time as far as that is known and counts. */
+export function sameLink(local: SymlinkEntry, remote: SymlinkEntry, comparison: Comparison): boolean {
+  if (local.target !== remote.target) return false;
+  if (!comparison.linkTimes || local.mtimeNs === undefined) return true;
+  return remote.mtimeNs !== undefined && sameTime(local.mtimeNs, remote.mtimeNs, comparison);
 }
 
 export type FileDifference = "nothing" | "attributes" | "content" | "unsure";

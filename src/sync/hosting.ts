@@ -11,7 +11,7 @@ export interface StoredEntry {
   /** Bytes of content; of a link, of its target; 0 for a folder. */
   readonly size: number;
   readonly executable: boolean;
-  /** Nanoseconds since 1970, where it is known: of files. */
+  /** Nanoseconds since 1970, where it is known. */
   readonly mtimeNs?: bigint;
   /** Permission bits, where the client sends them. */
   readonly mode?: number;
@@ -92,7 +92,12 @@ export interface ReceiveSession {
   arriving(): Arriving[];
 }
 
-export function storedFile({ path, size, mtimeNs, executable }: FileIdentity, sha256?: Uint8Array): StoredEntry {
+export function storedFile(file: FileIdentity, sha256?: Uint8Array): StoredEntry {
+  const { path, size, mtimeNs, executable, mode } = file;
   const hash = sha256 === undefined ? {} : { sha256: Buffer.from(sha256).toString("hex") };
-  return { kind: "file", path, size, mtimeNs, executable, ...hash };
+  return { kind: "file", path, size, mtimeNs, executable, ...(mode === undefined ? {} : { mode }), ...hash };
+}
+
+export function storedFolder({ path, mtimeNs, mode }: FileIdentity): StoredEntry {
+  return { kind: "directory", path, size: 0, executable: false, mtimeNs, ...(mode === undefined ? {} : { mode }) };
 }

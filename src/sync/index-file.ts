@@ -14,6 +14,7 @@ import { setImmediate as yieldToOthers } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { type Comparison, type Entry, type FileEntry, sameTime } from "./entry.js";
 import { INDEX_FLUSH_MS, INDEX_FLUSH_RECORDS, INDEX_SPARE_RECORDS } from "./limits.js";
+import { nameToBytes } from "./names.js";
 
 const MAGIC = Buffer.from("confundo index 1\n");
 const KEY_BYTES = 16;
@@ -221,9 +222,9 @@ function versionOf(record: Buffer): string {
 }
 
 function keyOf(path: string): Buffer {
-  return sha256(path).subarray(0, KEY_BYTES);
+  return sha256(nameToBytes(path)).subarray(0, KEY_BYTES);
 }
 
-function sha256(text: string): Buffer {
+function sha256(text: string | Uint8Array): Buffer {
   return createHash("sha256").update(text).digest();
 }

@@ -9,7 +9,7 @@ const MIB = 1024 * KIB;
 // The wire.
 
 /** The version of the protocol this package speaks. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 /** What a peer of this version may be able to do besides (bits of HELLO and WELCOME): {@link FEATURES} is all of it. */
 export const FEATURE_MOVES = 1;
 export const FEATURE_DELTAS = 2;
@@ -17,6 +17,15 @@ export const FEATURE_PACKED = 4;
 /** A MOVE from a path to itself: a comparison by hash. */
 export const FEATURE_CHECKS = 8;
 export const FEATURES: number = FEATURE_MOVES | FEATURE_DELTAS | FEATURE_PACKED | FEATURE_CHECKS;
+/** In the mode of a file or folder: all of its bits count. Otherwise only whether it is executable. */
+export const MODE_COUNTS = 0x8000;
+/** The permission bits that travel: of files, and of folders besides set-group-ID and sticky. Never set-user-ID. */
+export const FILE_MODE = 0o777;
+export const FOLDER_MODE = 0o3777;
+/** What a mirror's file system keeps (bits of WELCOME). */
+export const KEEPS_EXECUTABLE = 1;
+export const KEEPS_FOLDER_TIMES = 2;
+export const KEEPS_LINK_TIMES = 4;
 /** `CNFS`, the first four bytes of a HELLO's payload. */
 export const HELLO_MAGIC = 0x434e_4653;
 /** Type (1 byte) and payload length (4 bytes). */

@@ -7,6 +7,8 @@ export interface FileIdentity {
   readonly size: number;
   readonly mtimeNs: bigint;
   readonly executable: boolean;
+  /** Permission bits, where they are to be kept. */
+  readonly mode?: number;
 }
 
 export interface Hello {
@@ -31,6 +33,9 @@ export interface Welcome {
   readonly version: number;
   /** Whether the mirror's file system keeps executable bits. */
   readonly executable: boolean;
+  /** … and modification times of folders, and of links themselves. */
+  readonly folderTimes: boolean;
+  readonly linkTimes: boolean;
   /** How far apart a time set and the time read back can be at the mirror. */
   readonly mtimeToleranceNs: bigint;
   /** What both can do besides; nothing else may be used. Left out: nothing. */
@@ -40,9 +45,16 @@ export interface Welcome {
 /** Client to server: one step, answered by DONE or FAIL with its `id`. */
 export type Request =
   | { readonly type: "mkdir"; readonly id: number; readonly path: string }
-  | { readonly type: "link"; readonly id: number; readonly path: string; readonly target: string }
+  | {
+      readonly type: "link";
+      readonly id: number;
+      readonly path: string;
+      readonly target: string;
+      readonly mtimeNs: bigint;
+    }
   | { readonly type: "remove"; readonly id: number; readonly path: string; readonly kind: Kind }
-  | ({ readonly type: "touch"; readonly id: number } & FileIdentity)
+  /** Of a folder the size is 0. */
+  | ({ readonly type: "touch"; readonly id: number; readonly kind: "file" | "directory" } & FileIdentity)
   | SmallFile
   /** A folder with all it holds gets another name, which nothing may have. */
   | { readonly type: "rename"; readonly id: number; readonly path: string; readonly from: string }
@@ -60,6 +72,7 @@ export interface SmallFile {
   readonly path: string;
   readonly mtimeNs: bigint;
   readonly executable: boolean;
+  readonly mode?: number;
   readonly sha256: Uint8Array;
   readonly content: Uint8Array;
 }

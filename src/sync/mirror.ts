@@ -90,6 +90,8 @@ export interface MirrorOptions {
   readonly index?: string;
   /** Shown to people who find the mirror busy; default HOST:FOLDER. */
   readonly label?: string;
+  /** Keep all permission bits at the destination, not only the executable one. Default false. */
+  readonly perms?: boolean;
   /** Send no more bytes a second than this. Default: as many as there is room for. */
   readonly bandwidth?: number;
   readonly pingMs?: number;
@@ -267,5 +269,5 @@ function identify(folder: string, options: MirrorOptions) {
   const place = `${hostname()}:${folder}`;
   const clientId = options.clientId ?? createHash("sha256").update(place).digest("hex");
   const label = options.label ?? (Buffer.byteLength(place) > MAX_ID_BYTES ? hostname() : place);
-  return { name: options.name, clientId, instanceId: randomUUID(), label };
+  return { name: options.name, clientId, instanceId: randomUUID(), label, perms: options.perms ?? false };
 }

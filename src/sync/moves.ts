@@ -190,8 +190,8 @@ function moveFiles(remote: Entries, operations: readonly Operation[], options: M
   return [...holds, ...head, ...moves, ...left];
 }
 
-function isFilling({ do: what }: Operation): boolean {
-  return what === "put" || what === "link" || what === "touch";
+function isFilling({ do: what, entry }: Operation): boolean {
+  return what === "put" || what === "link" || (what === "touch" && entry.kind === "file");
 }
 
 /** More that look the same are not told apart by guessing. */

@@ -3,8 +3,8 @@
  * Pure; the caller says for which platform.
  */
 import { MAX_PATH_BYTES, MAX_SEGMENT_BYTES } from "./limits.js";
+import { hasEscapes, isBroken, nameToBytes } from "./names.js";
 
-const LONE_SURROGATE = /\p{Surrogate}/u;
 const WINDOWS_RESERVED = /^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?$/i;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are exactly what is refused here
 const WINDOWS_FORBIDDEN = /[\u0000-\u001f<>:"|?*\\]/;
@@ -15,9 +15,11 @@ const WINDOWS_FORBIDDEN = /[\u0000-\u001f<>:"|?*\\]/;
  */
 export function unsafePath(path: string, platform: NodeJS.Platform = process.platform): string | undefined {
   if (path === "") return "the path is empty";
-  if (LONE_SURROGATE.test(path)) return "the path is not valid Unicode";
+  if (isBroken(path)) return "the path is not valid Unicode";
+  if (platform !== "linux" && hasEscapes(path)) return "the path is not valid UTF-8, which this system needs";
   if (path.includes("\0")) return "the path contains a NUL character";
-  if (Buffer.byteLength(path) > MAX_PATH_BYTES) return `the path is longer than ${MAX_PATH_BYTES} bytes`;
+  if (path.length * 3 > MAX_PATH_BYTES && nameToBytes(path).length > MAX_PATH_BYTES)
+    return `the path is longer than ${MAX_PATH_BYTES} bytes`;
   for (const segment of path.split("/")) {
     const reason = unsafeSegment(segment, platform);
     if (reason !== undefined) return reason;
@@ -28,7 +30,7 @@ export function unsafePath(path: string, platform: NodeJS.Platform = process.pla
 function unsafeSegment(segment: string, platform: NodeJS.Platform): string | undefined {
   if (segment === "") return "the path has an empty part (absolute, or two slashes in a row)";
   if (segment === "." || segment === "..") return `the path has a part that is "${segment}"`;
-  if (segment.length * 3 > MAX_SEGMENT_BYTES && Buffer.byteLength(segment) > MAX_SEGMENT_BYTES) {
+  if (segment.length * 3 > MAX_SEGMENT_BYTES && nameToBytes(segment).length > MAX_SEGMENT_BYTES) {
     return `a part of the path is longer than ${MAX_SEGMENT_BYTES} bytes`;
   }
   if (platform !== "win32") return undefined;

@@ -5,6 +5,7 @@
  */
 import fs from "node:fs";
 import { SyncError, systemCode } from "./errors.js";
+import { systemPath } from "./names.js";
 import { ancestorsOf, parentOf, unsafePath } from "./path.js";
 
 /** Folders kept open at a time, for as long as nothing else of this process runs. */
@@ -32,12 +33,12 @@ export class Places {
    * Where `path` is, for calls that are made before anything else of this process runs. Throws `ERR_UNSAFE_PATH` for one
    * that is not inside the mirror, and `ERR_NOT_A_FOLDER` where a folder on the way is missing, or none.
    */
-  at(path: string): string {
+  at(path: string): string | Buffer {
     const reason = unsafePath(path);
     if (reason !== undefined) throw new SyncError("ERR_UNSAFE_PATH", reason);
     if (this.#open !== undefined) {
       const fd = this.#folder(parentOf(path), this.#open);
-      return `${DESCRIPTORS}/${fd}/${nameOf(path)}`;
+      return systemPath(`${DESCRIPTORS}/${fd}/${nameOf(path)}`);
     }
     for (const ancestor of ancestorsOf(path)) {
       const stats = fs.lstatSync(`${this.root}/${ancestor}`, { throwIfNoEntry: false });
@@ -45,6 +46,14 @@ export class Places {
       if (!stats.isDirectory()) throw noFolder(ancestor);
     }
     return `${this.root}/${path}`;
+  }
+
+  /** A folder itself, as {@link at}; "" is the mirror's own. */
+  folder(path: string): string {
+    if (this.#open !== undefined) return `${DESCRIPTORS}/${this.#folder(path, this.#open)}`;
+    const place = path === "" ? this.root : (this.at(path) as string);
+    if (!fs.lstatSync(place).isDirectory()) throw noFolder(path);
+    return place;
   }
 
   #folder(folder: string, open: Map<string, number>): number {
@@ -72,7 +81,7 @@ export class Places {
     for (const [i, path] of way.slice(above + 1).entries()) {
       const before = fd;
       try {
-        fd = fs.openSync(`${DESCRIPTORS}/${before}/${nameOf(path)}`, FLAGS);
+        fd = fs.openSync(systemPath(`${DESCRIPTORS}/${before}/${nameOf(path)}`), FLAGS);
       } catch (error) {
         const code = systemCode(error);
         throw code === "ENOENT" ? missing(path) : code === "ENOTDIR" || code === "ELOOP" ? noFolder(path) : error;

@@ -2,7 +2,17 @@
  * The pure heart of a mirror: what to do so that the remote side becomes equal to the local one. Knows no file system
  * and no network.
  */
-import { type Comparison, compareFiles, type DirectoryEntry, type Entry, type FileEntry, type Kind } from "./entry.js";
+import {
+  type Comparison,
+  compareFiles,
+  type DirectoryEntry,
+  type Entry,
+  type FileEntry,
+  type Kind,
+  sameFolder,
+  sameLink,
+  sameMode,
+} from "./entry.js";
 import type { Failure } from "./errors.js";
 import { ancestorsOf } from "./path.js";
 
@@ -11,8 +21,8 @@ export type Operation =
   | { readonly do: "mkdir"; readonly entry: DirectoryEntry }
   | { readonly do: "put"; readonly entry: FileEntry }
   | { readonly do: "link"; readonly entry: Entry & { kind: "symlink" } }
-  /** Only the modification time and the executable bit. */
-  | { readonly do: "touch"; readonly entry: FileEntry }
+  /** Only the modification time and the permissions. */
+  | { readonly do: "touch"; readonly entry: FileEntry | DirectoryEntry }
   /** The file is there with this size and time: compared by hash, and given its attributes, if they are others. */
   | { readonly do: "check"; readonly entry: FileEntry; readonly attributes: boolean }
   /** A folder with all it holds gets another name, where nothing is. */
@@ -53,6 +63,7 @@ export function plan(local: Entries, remote: Entries, options: PlanOptions = {})
   const extra: Operation[] = [];
   const make: Operation[] = [];
   const fill: Operation[] = [];
+  const folders: Operation[] = [];
 
   for (const entry of remote.values()) {
     const here = local.get(entry.path);
@@ -64,14 +75,20 @@ export function plan(local: Entries, remote: Entries, options: PlanOptions = {})
   }
   for (const entry of local.values()) {
     if (isBlocked(entry.path, blockedPaths)) continue;
-    const operation = bring(entry, remote.get(entry.path), options);
+    const there = remote.get(entry.path);
+    const operation = bring(entry, there, options);
     if (operation !== undefined) (operation.do === "mkdir" ? make : fill).push(operation);
+    if (entry.kind !== "directory") continue;
+    const now = there?.kind === "directory" ? there : ({ kind: "directory", path: entry.path } as const);
+    if (!sameFolder(entry, now, options)) folders.push({ do: "touch", entry });
   }
   const operations = [
     ...inTheWay.sort(byPath).reverse(),
     ...make.sort(byPath),
     ...fill.sort(byPath),
     ...extra.sort(byPath).reverse(),
+    // When nothing in them changes any more.
+    ...folders.sort(byPath).reverse(),
   ];
   return { operations, blocked };
 }
@@ -81,13 +98,12 @@ function bring(local: Entry, remote: Entry | undefined, options: PlanOptions): O
     case "directory":
       return remote?.kind === "directory" ? undefined : { do: "mkdir", entry: local };
     case "symlink":
-      return remote?.kind === "symlink" && remote.target === local.target ? undefined : { do: "link", entry: local };
+      return remote?.kind === "symlink" && sameLink(local, remote, options) ? undefined : { do: "link", entry: local };
     case "file": {
       const difference = remote?.kind === "file" ? compareFiles(local, remote, options) : "content";
       if (difference === "nothing") return undefined;
       if (difference === "unsure") {
-        const attributes =
-          (options.executable ?? true) && remote?.kind === "file" && local.executable !== remote.executable;
+        const attributes = remote?.kind === "file" && !sameMode(local, remote, options);
         return { do: "check", entry: local, attributes };
       }
       return { do: difference === "attributes" ? "touch" : "put", entry: local };
@@ -163,7 +179,7 @@ export function summarize(operations: readonly Operation[]): PlanSummary {
       sum.bytes += operation.entry.size;
     } else if (operation.do === "mkdir") sum.directories++;
     else if (operation.do === "link") sum.links++;
-    else if (operation.do === "touch") sum.touched++;
+    else if (operation.do === "touch") sum.touched += operation.entry.kind === "file" ? 1 : 0;
     else if (operation.do === "check") sum.checked++;
     else if (operation.do === "move" || operation.do === "rename") sum.moved++;
     else if (operation.do === "remove") sum.removed++;

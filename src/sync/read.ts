@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import type { FileEntry } from "./entry.js";
 import { SyncError, systemCode } from "./errors.js";
 import { CHANGE_CHECK_BYTES, MAX_DATA_BYTES, REST_MS, SLOW_READ_MS, SLOW_READS } from "./limits.js";
+import { systemPath } from "./names.js";
 import { fileEntry } from "./scan.js";
 
 const open = promisify(fs.open);
@@ -89,7 +90,7 @@ export class VersionReader {
 
   /** Rejects with `ERR_CHANGED` when the file is not the version that `entry` describes. */
   static async open(folder: string, entry: FileEntry, signal: AbortSignal): Promise<VersionReader> {
-    const reader = new VersionReader(await openOrChanged(`${folder}/${entry.path}`, entry.path), entry);
+    const reader = new VersionReader(await openOrChanged(systemPath(`${folder}/${entry.path}`), entry.path), entry);
     try {
       const age = Date.now() - reader.check();
       // Until the clock of the file system has ticked on, one more change could hide behind the same time stamp.
@@ -160,7 +161,7 @@ function checkVersion(fd: number, { path, size, mtimeNs, version }: FileEntry): 
   return Number(stats.ctimeNs / 1_000_000n);
 }
 
-async function openOrChanged(file: string, path: string): Promise<number> {
+async function openOrChanged(file: string | Buffer, path: string): Promise<number> {
   try {
     return await open(file, FLAGS);
   } catch (error) {
@@ -170,7 +171,7 @@ async function openOrChanged(file: string, path: string): Promise<number> {
 
 function openNow(folder: string, path: string): number {
   try {
-    return fs.openSync(`${folder}/${path}`, FLAGS);
+    return fs.openSync(systemPath(`${folder}/${path}`), FLAGS);
   } catch (error) {
     throw changedOr(error, path);
   }

@@ -90,7 +90,10 @@ class Receiver implements ReceiveSession {
     clearTimeout(this.#handshake);
     this.#channel.hold();
     try {
-      if (hello.version < 1) throw new SyncError("ERR_VERSION", `there is no version ${hello.version} of the protocol`);
+      if (hello.version < PROTOCOL_VERSION) {
+        const what = `the client speaks version ${hello.version} of the protocol, this server ${PROTOCOL_VERSION}`;
+        throw new SyncError("ERR_VERSION", what);
+      }
       const admission = await this.#options.admit(hello, this);
       this.#name = hello.name;
       const desk = new Desk({
@@ -106,8 +109,7 @@ class Receiver implements ReceiveSession {
       storage.clean(false);
       storage.chunks.clean();
       const features = (hello.features ?? 0) & FEATURES;
-      const version = Math.min(hello.version, PROTOCOL_VERSION);
-      this.#channel.send({ type: "welcome", version, features, ...storage.probe() });
+      this.#channel.send({ type: "welcome", version: PROTOCOL_VERSION, features, ...storage.probe() });
       if ((features & FEATURE_PACKED) !== 0) this.#channel.compress();
       this.#emit({ type: "opened", name: hello.name, label: hello.label });
       this.#channel.release();

@@ -66,6 +66,8 @@ export interface RemoteOptions {
   readonly instanceId: string;
   /** Who this is, for people. */
   readonly label?: string;
+  /** Keep all permission bits, not only the executable one. Default false. */
+  readonly perms?: boolean;
   readonly pingMs?: number;
   readonly silenceMs?: number;
   readonly handshakeMs?: number;
@@ -114,6 +116,7 @@ class WireRemote implements RemoteSession {
   comparison: Comparison = {};
   moves = false;
   #deltas = false;
+  readonly #perms: boolean;
   /** Paths for which what was built from an older version was not right: sent whole next time. */
   readonly #suspect = new Set<string>();
   readonly #channel: Channel;
@@ -126,7 +129,8 @@ class WireRemote implements RemoteSession {
 
   constructor(duplex: Duplex, options: RemoteOptions) {
     this.#listing.promise.catch(() => {});
-    const { name, clientId, instanceId, label = "" } = options;
+    const { name, clientId, instanceId, label = "", perms = false } = options;
+    this.#perms = perms;
     // What no greeting may hold is refused before anything is begun.
     const hello = encode({
       type: "hello",
@@ -168,6 +172,7 @@ class WireRemote implements RemoteSession {
         channel: this.#channel,
         folder,
         nextId: () => this.#nextId++,
+        perms: this.comparison.perms ?? false,
         baseOf: (entry) => this.#baseOf(entry),
         suspect: this.#suspect,
         report: (outcome) => {
@@ -211,6 +216,8 @@ class WireRemote implements RemoteSession {
     const { entry } = operation;
     if (operation.do === "remove") this.entries.delete(entry.path);
     else if (operation.do === "rename") this.#relocate(operation.from, entry.path);
+    // Its attributes are set by a step of their own.
+    else if (operation.do === "mkdir") this.entries.set(entry.path, { kind: "directory", path: entry.path });
     else if (operation.do !== "hold") this.entries.set(entry.path, entry);
     if (operation.do === "move" && !operation.held) this.entries.delete(operation.from);
   }
@@ -249,11 +256,13 @@ class WireRemote implements RemoteSession {
     }
     clearTimeout(this.#handshake);
     const executable = message.executable && process.platform !== "win32";
+    const { folderTimes, linkTimes } = message;
     this.moves = ((message.features ?? 0) & FEATURE_MOVES) !== 0;
     if (((message.features ?? 0) & FEATURE_PACKED) !== 0) this.#channel.compress();
     this.#deltas = ((message.features ?? 0) & FEATURE_DELTAS) !== 0;
     const checks = ((message.features ?? 0) & FEATURE_CHECKS) !== 0;
-    this.comparison = { executable, mtimeToleranceNs: message.mtimeToleranceNs, checks };
+    const { mtimeToleranceNs } = message;
+    this.comparison = { executable, mtimeToleranceNs, checks, perms: this.#perms, folderTimes, linkTimes };
     this.#state = "listing";
     this.#channel.send({ type: "list" });
   }

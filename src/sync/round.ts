@@ -81,9 +81,7 @@ export class Round {
     const summary = summarize(operations);
     this.#stepsTotal = operations.length;
     this.#bytesTotal = summary.bytes;
-    const steps = this.#options.dryRun
-      ? { steps: operations.filter(({ do: what }) => what !== "hold").map(toStep) }
-      : {};
+    const steps = this.#options.dryRun ? { steps: operations.filter(isShown).map(toStep) } : {};
     if (operations.length > 0 || this.#options.dryRun) this.#report({ type: "planned", ...summary, ...steps });
     if (operations.length > 0 && !this.#options.dryRun) await this.#carryOut(work.folder, operations);
   }
@@ -230,6 +228,7 @@ export class Round {
       this.#report({ type: "deleted", path, kind });
       return;
     }
+    if (operation.do === "touch" && kind === "directory") return;
     if (kind === "file") this.files++;
     this.#report({ type: "pushed", path, kind, bytes: this.#sent.get(path) ?? 0 });
   }
@@ -295,6 +294,11 @@ function count(entries: Iterable<Entry>) {
 
 function sizeOf({ entry }: Operation): number {
   return entry.kind === "file" ? entry.size : 0;
+}
+
+/** What serves other steps goes without saying, and so do the times of folders. */
+function isShown({ do: what, entry }: Operation): boolean {
+  return what !== "hold" && !(what === "touch" && entry.kind === "directory");
 }
 
 function toStep(operation: Operation): Step {

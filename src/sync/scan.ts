@@ -1,11 +1,12 @@
 /** What is in a folder: walked as a whole, or looked at path by path. Symbolic links are never followed. */
-import { isUtf8 } from "node:buffer";
-import { type BigIntStats, type Dirent, lstatSync, readlinkSync } from "node:fs";
+import { type BigIntStats, lstatSync, readlinkSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { setImmediate as yieldToOthers } from "node:timers/promises";
 import type { Entry } from "./entry.js";
-import { type Failure, SyncError, systemCode, toSyncError } from "./errors.js";
+import { type Failure, SyncError, toSyncError } from "./errors.js";
 import { type Ignore, ignoreNothing } from "./ignore.js";
+import { FILE_MODE, FOLDER_MODE } from "./limits.js";
+import { nameFromBytes, systemPath } from "./names.js";
 import { ancestorsOf, isWithin, unsafePath } from "./path.js";
 
 /** Something in the folder that cannot be mirrored. */
@@ -104,9 +105,17 @@ async function walk(folder: string, start: string, into: Snapshot, options: Scan
   }
 }
 
-async function list(folder: string, directory: string, into: Snapshot): Promise<Dirent[]> {
+interface Listed {
+  readonly name: string;
+  isDirectory(): boolean;
+}
+
+async function list(folder: string, directory: string, into: Snapshot): Promise<readonly Listed[]> {
   try {
-    return await readdir(directory === "" ? folder : `${folder}/${directory}`, { withFileTypes: true });
+    const full = systemPath(directory === "" ? folder : `${folder}/${directory}`);
+    const found = await readdir(full, { withFileTypes: true });
+    // Rarely: names that are not UTF-8, of which Node makes others.
+    return found.some(({ name }) => name.includes("\uFFFD")) ? await listBytes(full) : found;
   } catch (error) {
     if (directory === "") throw new SyncError("ERR_FOLDER", `the folder ${folder} cannot be read`, { cause: error });
     addProblem(into, directory, error);
@@ -114,22 +123,25 @@ async function list(folder: string, directory: string, into: Snapshot): Promise<
   }
 }
 
+async function listBytes(folder: string | Buffer): Promise<Listed[]> {
+  const found = await readdir(folder, { withFileTypes: true, encoding: "buffer" });
+  return found.map((entry) => ({ name: nameFromBytes(entry.name), isDirectory: () => entry.isDirectory() }));
+}
+
 /** Adds what stands at `path` to the snapshot and returns it; `undefined` for nothing, or nothing to mirror. */
-function lookAt(folder: string, path: string, into: Snapshot, options: ScanOptions, known?: Dirent): Entry | undefined {
+function lookAt(folder: string, path: string, into: Snapshot, options: ScanOptions, known?: Listed): Entry | undefined {
   const ignore = options.ignore ?? ignoreNothing;
   try {
     const directory = known?.isDirectory() ?? false;
     if (ignore(path, directory)) return undefined;
-    const entry = directory ? ({ kind: "directory", path } as const) : readEntry(folder, path);
+    const entry = readEntry(folder, path);
     if (entry === undefined || (entry.kind === "directory" && !directory && ignore(path, true))) return undefined;
     const unsafe = unsafePath(path);
     if (unsafe !== undefined) throw new SyncError("ERR_UNSAFE_PATH", unsafe);
     into.entries.set(path, entry);
     return entry;
   } catch (error) {
-    if (known !== undefined && path.includes("\uFFFD") && systemCode(error) === "ENOENT") {
-      addProblem(into, path, new SyncError("ERR_UNSUPPORTED", "the name is not valid UTF-8"));
-    } else addProblem(into, path, error);
+    addProblem(into, path, error);
     return undefined;
   }
 }
@@ -143,18 +155,15 @@ function addProblem(into: Snapshot, path: string, error: unknown): void {
 
 /** What stands at `path`, the last part not followed. Throws what the system throws, `ENOENT` included. */
 export function readEntry(folder: string, path: string): Entry {
-  const full = `${folder}/${path}`;
+  const full = systemPath(`${folder}/${path}`);
   const stats = lstatSync(full, { bigint: true });
+  const { mtimeNs } = stats;
   if (stats.isFile()) return fileEntry(path, stats);
-  if (stats.isDirectory()) return { kind: "directory", path };
-  if (stats.isSymbolicLink()) return { kind: "symlink", path, target: readTarget(full, path) };
+  if (stats.isDirectory()) return { kind: "directory", path, mtimeNs, mode: Number(stats.mode) & FOLDER_MODE };
+  if (stats.isSymbolicLink()) {
+    return { kind: "symlink", path, target: nameFromBytes(readlinkSync(full, { encoding: "buffer" })), mtimeNs };
+  }
   throw new SyncError("ERR_UNSUPPORTED", "it is neither a file, a folder nor a symbolic link", { path });
-}
-
-function readTarget(full: string, path: string): string {
-  const target = readlinkSync(full, { encoding: "buffer" });
-  if (isUtf8(target)) return target.toString();
-  throw new SyncError("ERR_UNSUPPORTED", "it is a link to a name that is not valid UTF-8", { path });
 }
 
 /** A file's entry from its stats; `version` tells its contents apart on this file system. */
@@ -165,6 +174,7 @@ export function fileEntry(path: string, stats: BigIntStats): Entry & { kind: "fi
     size: Number(stats.size),
     mtimeNs: stats.mtimeNs,
     executable: (stats.mode & 0o100n) !== 0n,
+    mode: Number(stats.mode) & FILE_MODE,
     version: `${stats.ino.toString(36)}.${stats.ctimeNs.toString(36)}`,
     ...(stats.nlink > 1n ? { linked: true } : {}),
   };

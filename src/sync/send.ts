@@ -3,7 +3,7 @@ import { setImmediate as yieldToOthers } from "node:timers/promises";
 import type { Channel } from "./channel.js";
 import { CHUNK_RECORD_BYTES, ChunkList, LEAST_CHUNK_BYTES, Matcher, throughWindow } from "./chunk.js";
 import { type Deferred, deferred } from "./deferred.js";
-import type { FileEntry } from "./entry.js";
+import type { DirectoryEntry, FileEntry } from "./entry.js";
 import { SyncError, toSyncError } from "./errors.js";
 import {
   MAX_COPIED_CHUNKS,
@@ -20,12 +20,14 @@ import { Slots } from "./order.js";
 import type { Operation } from "./plan.js";
 import { VersionReader, WholeReader } from "./read.js";
 import type { Outcome } from "./remote.js";
-import { dataFrame } from "./wire.js";
+import { dataFrame, type FileIdentity } from "./wire.js";
 
 export interface SenderOptions {
   readonly channel: Channel;
   readonly folder: string;
   readonly nextId: () => number;
+  /** Whether all permission bits are kept, not only the executable one. */
+  readonly perms: boolean;
   /** The path of an older version at the other end that is worth building from. */
   readonly baseOf: (entry: FileEntry) => string | undefined;
   /** Paths for which building from an older version has failed; taken from and added to. */
@@ -170,9 +172,11 @@ export class Sender {
     if (operation.do === "hold") channel.send({ type: "hold", id, path });
     else if (operation.do === "rename") channel.send({ type: "rename", id, path, from: operation.from });
     else if (operation.do === "mkdir") channel.send({ type: "mkdir", id, path });
-    else if (operation.do === "link") channel.send({ type: "link", id, path, target: operation.entry.target });
-    else if (operation.do === "remove") channel.send({ type: "remove", id, path, kind: entry.kind });
-    else channel.send({ type: "touch", id, ...identity(operation.entry) });
+    else if (operation.do === "link") {
+      const { target, mtimeNs = 0n } = operation.entry;
+      channel.send({ type: "link", id, path, target, mtimeNs });
+    } else if (operation.do === "remove") channel.send({ type: "remove", id, path, kind: entry.kind });
+    else channel.send({ type: "touch", id, kind: operation.entry.kind, ...this.#identity(operation.entry) });
   }
 
   async #sendSmall(operation: Put): Promise<void> {
@@ -180,9 +184,9 @@ export class Sender {
     try {
       const { content, sha256 } = await this.#whole.read(this.#options.folder, entry, this.#stopping.signal);
       if (this.#stopping.signal.aborted) return;
-      const { path, mtimeNs, executable } = entry;
+      const { size: _, ...identity } = this.#identity(entry);
       const id = this.#ask(operation, { sha256 });
-      this.#options.channel.send({ type: "file", id, path, mtimeNs, executable, sha256, content });
+      this.#options.channel.send({ type: "file", id, ...identity, sha256, content });
       this.#options.report({ type: "sent", operation, bytes: content.length });
     } catch (error) {
       this.#unreadable(operation, error);
@@ -203,7 +207,7 @@ export class Sender {
       if (signal.aborted) return;
       const held = operation.do === "move" && operation.held ? (this.#held.get(from) ?? 0) : 0;
       const id = this.#ask(operation, { sha256 });
-      this.#options.channel.send({ type: "move", id, ...identity(entry), sha256, held, from });
+      this.#options.channel.send({ type: "move", id, ...this.#identity(entry), sha256, held, from });
     } catch (error) {
       this.#unreadable(operation, error);
     } finally {
@@ -227,8 +231,8 @@ export class Sender {
       const base = this.#options.suspect.delete(path) ? undefined : this.#options.baseOf(operation.entry);
       const chunks: Buffer[] = [];
       id = this.#ask(operation, { offset, answered, ...(base === undefined ? {} : { chunks }) });
-      if (base === undefined) channel.send({ type: "put", id, ...identity(operation.entry) });
-      else channel.send({ type: "delta", id, base, ...identity(operation.entry) });
+      if (base === undefined) channel.send({ type: "put", id, ...this.#identity(operation.entry) });
+      else channel.send({ type: "delta", id, base, ...this.#identity(operation.entry) });
       const start = await offset.promise;
       if (start > operation.entry.size) throw new SyncError("ERR_PROTOCOL", "the server has more than the file holds");
       if (start > 0) this.#options.report({ type: "resumed", operation, offset: start });
@@ -298,6 +302,12 @@ export class Sender {
     channel.send({ type: "end", id, sha256 });
   }
 
+  #identity(entry: FileEntry | DirectoryEntry): FileIdentity {
+    const { path, mtimeNs = 0n, mode } = entry;
+    const { size, executable } = entry.kind === "file" ? entry : { size: 0, executable: false };
+    return { path, size, mtimeNs, executable, ...(this.#options.perms && mode !== undefined ? { mode } : {}) };
+  }
+
   #ask(operation: Operation, more: Pick<Asked, "offset" | "answered" | "chunks" | "sha256"> = {}): number {
     const id = this.#options.nextId();
     this.#asked.set(id, { operation, failed: false, ...more });
@@ -329,8 +339,4 @@ export class Sender {
 
 function isFilling({ do: what }: Operation): boolean {
   return what === "put" || what === "move";
-}
-
-function identity({ path, size, mtimeNs, executable }: FileEntry) {
-  return { path, size, mtimeNs, executable };
 }

@@ -1,6 +1,6 @@
 /** What a client asks for, sorted by how it is done. */
 import { SyncError } from "./errors.js";
-import { type StepEvent, storedFile } from "./hosting.js";
+import { type StepEvent, storedFile, storedFolder } from "./hosting.js";
 import { parentOf } from "./path.js";
 import type { Message, Request } from "./wire.js";
 
@@ -23,7 +23,8 @@ export function pathsOf(step: Step): string[] {
 
 /** The folders whose names a step changes. */
 export function foldersOf(step: Step): string[] {
-  return step.type === "touch" || step.type === "hold" ? [] : pathsOf(step).map(parentOf);
+  if (step.type === "touch") return step.kind === "directory" ? [step.path] : [];
+  return step.type === "hold" ? [] : pathsOf(step).map(parentOf);
 }
 
 /** What a host is told of a step that is done. */
@@ -38,7 +39,8 @@ export function eventOf(step: Step): StepEvent | undefined {
     }
     case "link": {
       const bytes = Buffer.byteLength(step.target);
-      const entry = { kind: "symlink", path, size: bytes, executable: false, target: step.target } as const;
+      const { target, mtimeNs } = step;
+      const entry = { kind: "symlink", path, size: bytes, executable: false, target, mtimeNs } as const;
       return { type: "stored", path, bytes, entry };
     }
     case "file": {
@@ -46,7 +48,8 @@ export function eventOf(step: Step): StepEvent | undefined {
       return { type: "stored", path, bytes, entry: storedFile({ ...step, size: bytes }, step.sha256) };
     }
     case "touch":
-      return { type: "changed", path, entry: storedFile(step) };
+      if (step.kind === "file") return { type: "changed", path, entry: storedFile(step) };
+      return { type: "changed", path, entry: storedFolder(step) };
     case "remove":
       return { type: "removed", path, kind: step.kind };
     case "rename":

@@ -11,16 +11,19 @@ import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 import { ChunkLists } from "./chunk-lists.js";
-import { canFlushFileSystem, flushFileSystem, setTime } from "./disk.js";
+import { canFlushFileSystem, setsExactTimes, setTime, setTimeAt, setTimeOf } from "./disk.js";
 import type { Kind } from "./entry.js";
 import { SyncError, systemCode } from "./errors.js";
-import { FEW_FLUSHES, MAX_DATA_BYTES, MAX_PARTIALS, PARTIAL_KEEP_MS } from "./limits.js";
+import { close, flushAround, flushFile, flushFolder, flushNow, type StagedFile } from "./flush.js";
+import { FolderTimes } from "./folder-times.js";
+import { FEW_FLUSHES, FILE_MODE, FOLDER_MODE, MAX_DATA_BYTES, MAX_PARTIALS, PARTIAL_KEEP_MS } from "./limits.js";
+import { nameToBytes, systemPath } from "./names.js";
 import { Slots } from "./order.js";
+import { parentOf } from "./path.js";
 import { Places } from "./places.js";
 import type { FileIdentity, SmallFile } from "./wire.js";
 
 const fsync = promisify(fs.fsync);
-const fdatasync = promisify(fs.fdatasync);
 const read = promisify(fs.read);
 
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } = fs.constants;
@@ -29,10 +32,6 @@ const O_NOFOLLOW = fs.constants.O_NOFOLLOW ?? 0;
 /** A pipe that somebody has put there is not waited for. */
 const O_NONBLOCK = fs.constants.O_NONBLOCK ?? 0;
 const PARTIAL = /^[0-9a-f]{32}-[0-9a-f]{32}\.partial$/;
-/** A folder cannot be flushed there; the rename is as durable as the system makes it. */
-const CANNOT_FLUSH_FOLDERS: ReadonlySet<string> = new Set(["EISDIR", "EPERM", "EACCES", "EINVAL", "ENOTSUP", "EBADF"]);
-
-const FOLDER_IS_GONE: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ELOOP", "ERR_NOT_A_FOLDER"]);
 
 /** A large file on its way in. */
 export interface Incoming {
@@ -46,18 +45,13 @@ export interface Incoming {
 export interface Archive {
   /**
    * Called right before the file or link at `absolutePath` (`path` in the mirror) is replaced or deleted; nothing else
-   * happens until it returns. A deleted one may be renamed away or linked to; a replaced one is linked to or copied
-   * only, so that something is always there. What it throws fails that step, and the entry stays.
+   * happens until it returns, and only until then the absolute path is good (a Buffer where it is not UTF-8). A deleted
+   * one may be renamed away or linked to; a replaced one is linked to or copied only, so that something is always there.
+   * What it throws fails that step, and the entry stays.
    */
-  retire(absolutePath: string, path: string, why: "replaced" | "deleted"): void;
+  retire(absolutePath: string | Buffer, path: string, why: "replaced" | "deleted"): void;
   /** Makes what was retired durable; the client is told that its step is done after that. */
   flush?(): Promise<void>;
-}
-
-/** A small file that was written beside. It is open while it is to be flushed on its own. */
-export interface StagedFile {
-  readonly staged: string;
-  fd: number | undefined;
 }
 
 export interface StorageOptions {
@@ -73,6 +67,7 @@ export class Storage {
   readonly chunks: ChunkLists;
   readonly #archive: Archive | undefined;
   readonly #places: Places;
+  readonly #folderTimes: FolderTimes;
   /** The names of staged files: ours, and none that an earlier session has left. */
   readonly #stamp = randomBytes(8).toString("hex");
   readonly #flushes = new Slots(FEW_FLUSHES);
@@ -86,6 +81,7 @@ export class Storage {
     this.chunks = new ChunkLists(chunks);
     this.#archive = archive;
     this.#places = new Places(root);
+    this.#folderTimes = new FolderTimes(this.#places);
   }
 
   /** Makes both folders. Throws `ERR_MIRROR_ROOT` where the mirror's place is taken by something else. */
@@ -138,6 +134,7 @@ export class Storage {
     const fd = fs.openSync(staged, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, modeOf(file.executable));
     try {
       writeAll(fd, file.content);
+      if (file.mode !== undefined) fs.fchmodSync(fd, file.mode & FILE_MODE);
       setTime(fd, file.mtimeNs);
       return { staged, fd };
     } catch (error) {
@@ -155,6 +152,7 @@ export class Storage {
   /** Makes staged files, which are closed, and the names in folders durable, where the platform can. */
   async flush(files: readonly StagedFile[], folders: ReadonlySet<string>): Promise<void> {
     try {
+      this.#folderTimes.restore();
       if (folders.size > 0) await this.#archive?.flush?.();
       if (files.length + folders.size > FEW_FLUSHES && canFlushFileSystem()) await flushAround(this.root);
       else {
@@ -196,17 +194,19 @@ export class Storage {
     return { fd, staged, have: 0 };
   }
 
-  /** Sets the time of a large file that is complete, and flushes it. */
-  async sealIncoming(incoming: Incoming, mtimeNs: bigint): Promise<void> {
+  /** Sets the attributes of a large file that is complete, and flushes it. */
+  async sealIncoming(incoming: Incoming, { mode, mtimeNs }: FileIdentity): Promise<void> {
+    if (mode !== undefined) fs.fchmodSync(incoming.fd, mode & FILE_MODE);
     setTime(incoming.fd, mtimeNs);
     await fsync(incoming.fd);
   }
 
   /** Renames what was staged to `path`, over a file or link that stands there. */
   place(staged: string, path: string): void {
-    const place = this.#places.at(path);
-    this.#retire(place, path, "replaced");
-    fs.renameSync(staged, place);
+    this.#change(path, (place) => {
+      this.#retire(place, path, "replaced");
+      fs.renameSync(staged, place);
+    });
   }
 
   /** Keeps what the file at `path` holds now, without a copy where the file system can. Resolves to where. */
@@ -217,7 +217,7 @@ export class Storage {
     try {
       fs.linkSync(place, staged);
     } catch {
-      const fd = fs.openSync(place, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+      const fd = fs.openSync(this.#places.at(path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
       await pipeline(fs.createReadStream("", { fd }), fs.createWriteStream(staged, { flags: "wx" }));
     }
     return staged;
@@ -240,14 +240,16 @@ export class Storage {
       }
       setAttributes(fd, stats, file);
       await fsync(fd);
-      const source = held ?? this.#places.at(from);
-      const place = this.#places.at(file.path);
-      const now = fs.lstatSync(source, { bigint: true });
+      const now = fs.lstatSync(held ?? this.#places.at(from), { bigint: true });
       if (now.ino !== stats.ino || now.dev !== stats.dev) throw new SyncError("ERR_CHECKSUM", "the file was replaced");
-      this.#retire(place, file.path, "replaced");
-      fs.renameSync(source, place);
-      // Renaming one name of a file over another one of the same file does nothing.
-      if (stats.nlink > 1n) fs.rmSync(source, { force: true });
+      const rename = (place: string | Buffer, source: string | Buffer): void => {
+        this.#retire(place, file.path, "replaced");
+        fs.renameSync(source, place);
+        // Renaming one name of a file over another one of the same file does nothing.
+        if (stats.nlink > 1n) fs.rmSync(source, { force: true });
+      };
+      if (held === undefined) this.#change(file.path, (place) => this.#change(from, (source) => rename(place, source)));
+      else this.#change(file.path, (place) => rename(place, held));
     } finally {
       fs.closeSync(fd);
     }
@@ -255,14 +257,16 @@ export class Storage {
 
   /** Gives a folder with all it holds another name, where nothing may be. */
   renameFolder(from: string, to: string): void {
-    const source = this.#places.at(from);
-    const place = this.#places.at(to);
-    if (!fs.lstatSync(source).isDirectory()) throw new SyncError("ERR_NOT_A_FOLDER", `${from} is not a folder`);
-    const there = fs.lstatSync(place, { bigint: true, throwIfNoEntry: false });
-    if (there !== undefined && there.ino !== fs.lstatSync(source, { bigint: true }).ino) {
+    this.#places.at(to);
+    const source = fs.lstatSync(this.#places.at(from), { bigint: true });
+    if (!source.isDirectory()) throw new SyncError("ERR_NOT_A_FOLDER", `${from} is not a folder`);
+    const there = fs.lstatSync(this.#places.at(to), { bigint: true, throwIfNoEntry: false });
+    if (there !== undefined && there.ino !== source.ino) {
       throw new SyncError("ERR_CHECKSUM", `something stands at ${to}`);
     }
-    fs.renameSync(source, place);
+    // What is kept of folders is kept by their paths.
+    this.#folderTimes.restore();
+    this.#change(to, (place) => this.#change(from, (old) => fs.renameSync(old, place)));
   }
 
   /** Removes what was staged and will not be placed. */
@@ -270,14 +274,13 @@ export class Storage {
     fs.rmSync(staged, { force: true });
   }
 
-  makeLink(path: string, target: string): void {
+  makeLink({ path, target, mtimeNs }: { path: string; target: string; mtimeNs: bigint }): void {
     if (target === "" || target.includes("\0")) throw new SyncError("ERR_UNSAFE_PATH", "no link can point there");
     const staged = this.#newStaged();
-    const place = this.#places.at(path);
-    fs.symlinkSync(target, staged);
+    fs.symlinkSync(systemPath(target), staged);
     try {
-      this.#retire(place, path, "replaced");
-      fs.renameSync(staged, place);
+      setTimeAt(staged, mtimeNs);
+      this.place(staged, path);
     } catch (error) {
       fs.rmSync(staged, { force: true });
       throw error;
@@ -285,29 +288,40 @@ export class Storage {
   }
 
   makeFolder(path: string): void {
-    const place = this.#places.at(path);
-    try {
-      fs.mkdirSync(place);
-    } catch (error) {
-      if (systemCode(error) !== "EEXIST" || !fs.lstatSync(place).isDirectory()) throw error;
-    }
+    this.#change(path, (place) => {
+      try {
+        fs.mkdirSync(place);
+      } catch (error) {
+        if (systemCode(error) !== "EEXIST" || !fs.lstatSync(place).isDirectory()) throw error;
+      }
+    });
   }
 
   /** Removes one entry; a folder only when it is empty. What is not there is fine. */
   remove(path: string, kind: Kind): void {
-    const place = this.#places.at(path);
-    try {
-      if (kind === "directory") fs.rmdirSync(place);
-      else {
-        this.#retire(place, path, "deleted");
-        fs.unlinkSync(place);
+    this.#change(path, (place) => {
+      try {
+        if (kind === "directory") fs.rmdirSync(place);
+        else {
+          this.#retire(place, path, "deleted");
+          fs.unlinkSync(place);
+        }
+      } catch (error) {
+        if (systemCode(error) !== "ENOENT") throw error;
       }
-    } catch (error) {
-      if (systemCode(error) !== "ENOENT") throw error;
-    }
+    });
   }
 
-  /** Sets modification time and executable bit of a file whose content is right already. */
+  /** Sets modification time and permissions of a folder. */
+  touchFolder({ path, mtimeNs, mode }: FileIdentity): void {
+    this.#places.at(path);
+    const folder = this.#places.folder(path);
+    const wanted = this.#folderTimes.take(path, mode);
+    if (wanted !== undefined) fs.chmodSync(folder, wanted & FOLDER_MODE);
+    setTimeOf(folder, mtimeNs);
+  }
+
+  /** Sets modification time and permissions of a file whose content is right already. */
   async touch(file: FileIdentity): Promise<void> {
     const fd = fs.openSync(this.#places.at(file.path), O_RDONLY | O_NOFOLLOW);
     try {
@@ -330,14 +344,26 @@ export class Storage {
     return `${this.staging}/${this.#stamp}-${++this.#stagedCount}.new`;
   }
 
-  #retire(place: string, path: string, why: "replaced" | "deleted"): void {
+  /** Does something to a name: in a folder that may not be written to as well, and that keeps its time. */
+  #change(path: string, change: (place: string | Buffer) => void): void {
+    const place = this.#places.at(path);
+    this.#folderTimes.keep(parentOf(path));
+    try {
+      change(place);
+    } catch (error) {
+      if (!this.#folderTimes.unlock(parentOf(path), error)) throw error;
+      change(this.#places.at(path));
+    }
+  }
+
+  #retire(place: string | Buffer, path: string, why: "replaced" | "deleted"): void {
     if (this.#archive === undefined) return;
     const stats = fs.lstatSync(place, { throwIfNoEntry: false });
     if (stats !== undefined && !stats.isDirectory()) this.#archive.retire(place, path, why);
   }
 
   /** What the mirror's file system keeps, found out by trying. */
-  probe(): { executable: boolean; mtimeToleranceNs: bigint } {
+  probe(): { executable: boolean; folderTimes: boolean; linkTimes: boolean; mtimeToleranceNs: bigint } {
     const executable = process.platform !== "win32";
     const wanted = 1_700_000_001_123_456_789n;
     const file = this.#newStaged();
@@ -348,64 +374,26 @@ export class Storage {
       const found = fs.fstatSync(fd, { bigint: true }).mtimeNs;
       fs.closeSync(fd);
       const off = found > wanted ? found - wanted : wanted - found;
-      return { executable, mtimeToleranceNs: off < 1000n ? 1000n : off < 1_000_000_000n ? off * 2n : 2_000_000_000n };
+      const mtimeToleranceNs =
+        off === 0n && setsExactTimes() ? 0n : off < 1000n ? 1000n : off < 1_000_000_000n ? off * 2n : 2_000_000_000n;
+      return { executable, folderTimes: executable, linkTimes: this.#keepsLinkTimes(wanted), mtimeToleranceNs };
     } finally {
       fs.rmSync(file, { force: true });
     }
   }
-}
 
-/** Makes everything on the file system of a folder durable. */
-async function flushAround(folder: string): Promise<void> {
-  const fd = fs.openSync(folder, O_RDONLY);
-  try {
-    await flushFileSystem(fd);
-  } finally {
-    fs.closeSync(fd);
-  }
-}
-
-async function flushFile(file: StagedFile): Promise<void> {
-  file.fd ??= fs.openSync(file.staged, O_RDONLY | O_NOFOLLOW);
-  await fdatasync(file.fd);
-  close(file);
-}
-
-function close(file: StagedFile): void {
-  if (file.fd !== undefined) fs.closeSync(file.fd);
-  file.fd = undefined;
-}
-
-/** Makes the names in a folder durable, where the platform can. */
-async function flushFolder(open: () => number): Promise<void> {
-  let fd: number | undefined;
-  try {
-    fd = open();
-    await fsync(fd);
-  } catch (error) {
-    if (!needsNoFlush(error)) throw error;
-  } finally {
-    if (fd !== undefined) fs.closeSync(fd);
-  }
-}
-
-function flushNow(folder: string): void {
-  try {
-    const fd = fs.openSync(folder, O_RDONLY);
+  #keepsLinkTimes(wanted: bigint): boolean {
+    const link = this.#newStaged();
     try {
-      fs.fsyncSync(fd);
+      fs.symlinkSync("x", link);
+      setTimeAt(link, wanted);
+      return fs.lstatSync(link, { bigint: true }).mtimeNs / 1000n === wanted / 1000n;
+    } catch {
+      return false;
     } finally {
-      fs.closeSync(fd);
+      fs.rmSync(link, { force: true });
     }
-  } catch (error) {
-    if (!needsNoFlush(error)) throw error;
   }
-}
-
-/** A folder that is gone (or replaced) needs no flushing: its removal is flushed with its parent. */
-function needsNoFlush(error: unknown): boolean {
-  const code = systemCode(error) ?? "";
-  return FOLDER_IS_GONE.has(code) || CANNOT_FLUSH_FOLDERS.has(code);
 }
 
 /** The bits a new file gets, before the process's umask. */
@@ -416,12 +404,15 @@ function modeOf(executable: boolean): number {
 function setAttributes(fd: number, stats: fs.BigIntStats, file: FileIdentity): void {
   const mode = Number(stats.mode);
   const readable = (mode & 0o444) >> 2;
-  fs.fchmodSync(fd, (mode & 0o7666) | (file.executable ? readable | 0o100 : 0));
+  const wanted = file.mode ?? (mode & 0o666) | (file.executable ? readable | 0o100 : 0);
+  if ((mode & FILE_MODE) !== wanted) fs.fchmodSync(fd, wanted & FILE_MODE);
   setTime(fd, file.mtimeNs);
 }
 
 function hasAttributes(stats: fs.BigIntStats, file: FileIdentity): boolean {
-  return ((stats.mode & 0o100n) !== 0n) === file.executable && stats.mtimeNs / 1000n === file.mtimeNs / 1000n;
+  const mode = Number(stats.mode) & FILE_MODE;
+  const sameMode = file.mode === undefined ? ((mode & 0o100) !== 0) === file.executable : mode === file.mode;
+  return sameMode && stats.mtimeNs === file.mtimeNs;
 }
 
 async function hashOf(fd: number, size: number): Promise<Buffer> {
@@ -449,5 +440,5 @@ function listOrNothing(directory: string): string[] {
 }
 
 function digest(text: string): string {
-  return createHash("sha256").update(text).digest("hex").slice(0, 32);
+  return createHash("sha256").update(nameToBytes(text)).digest("hex").slice(0, 32);
 }

@@ -103,7 +103,7 @@ export class Upload {
         this.#discard();
         throw new SyncError("ERR_CHECKSUM", "what arrived is not what was sent");
       }
-      await this.#storage.sealIncoming(this.#incoming, this.file.mtimeNs);
+      await this.#storage.sealIncoming(this.#incoming, this.file);
       if (this.#chunks !== undefined) {
         const stats = fs.fstatSync(this.#incoming.fd, { bigint: true });
         this.#storage.chunks.keep(stats, new ChunkList(Buffer.concat(this.#chunks)));

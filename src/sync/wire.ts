@@ -9,8 +9,13 @@ import { unpack } from "./compress.js";
 import type { Entry, Kind } from "./entry.js";
 import { SyncError } from "./errors.js";
 import {
+  FILE_MODE,
+  FOLDER_MODE,
   FRAME_HEADER_BYTES,
   HELLO_MAGIC,
+  KEEPS_EXECUTABLE,
+  KEEPS_FOLDER_TIMES,
+  KEEPS_LINK_TIMES,
   MAX_CHUNKS,
   MAX_DATA_BYTES,
   MAX_DONE_IDS,
@@ -22,6 +27,7 @@ import {
   MAX_PACKED_BYTES,
   MAX_PATH_BYTES,
   MAX_TARGET_BYTES,
+  MODE_COUNTS,
 } from "./limits.js";
 import type { FileIdentity, Hello, Message } from "./messages.js";
 
@@ -36,7 +42,7 @@ const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } =
   entries: [5, MAX_LISTING_BYTES + MAX_PATH_BYTES + MAX_TARGET_BYTES + 32],
   listed: [6, 8],
   mkdir: [16, MAX_PATH_BYTES + 6],
-  link: [17, MAX_PATH_BYTES + MAX_TARGET_BYTES + 8],
+  link: [17, MAX_PATH_BYTES + MAX_TARGET_BYTES + 16],
   remove: [18, MAX_PATH_BYTES + 7],
   touch: [19, MAX_PATH_BYTES + 32],
   file: [20, MAX_PATH_BYTES + MAX_INLINE_BYTES + 64],
@@ -66,6 +72,7 @@ const BY_NUMBER: ReadonlyMap<number, readonly [Message["type"], number]> = new M
 
 const KINDS: readonly Kind[] = ["file", "directory", "symlink"];
 const SHA256_BYTES = 32;
+const OWNER_EXECUTES = 0o100;
 
 /** One message as a frame: type, payload length, payload. Throws `ERR_LIMIT` for what no frame may hold. */
 export function encode(message: Message): Buffer {
@@ -122,7 +129,7 @@ function writePayload(writer: Writer, message: Message): Writer {
     case "welcome":
       return writer
         .u16(message.version)
-        .flag(message.executable)
+        .u8(keeps(message))
         .i64(message.mtimeToleranceNs)
         .u32(message.features ?? 0);
     case "error":
@@ -152,29 +159,30 @@ function writeStep(writer: Writer, message: Extract<Message, { id: number }>): W
   switch (message.type) {
     case "mkdir":
     case "hold":
-      return writer.text(message.path, MAX_PATH_BYTES);
+      return writer.name(message.path, MAX_PATH_BYTES);
     case "rename":
-      return writer.text(message.from, MAX_PATH_BYTES).text(message.path, MAX_PATH_BYTES);
+      return writer.name(message.from, MAX_PATH_BYTES).name(message.path, MAX_PATH_BYTES);
     case "delta":
-      return writeIdentity(writer, message).text(message.base, MAX_PATH_BYTES);
+      return writeIdentity(writer, message).name(message.base, MAX_PATH_BYTES);
     case "copy":
       return writer.u32(message.first).u32(message.count);
     case "chunks":
       return writer.raw(message.records);
     case "move":
-      return writeIdentity(writer, message).raw(message.sha256).u32(message.held).text(message.from, MAX_PATH_BYTES);
+      return writeIdentity(writer, message).raw(message.sha256).u32(message.held).name(message.from, MAX_PATH_BYTES);
     case "link":
-      return writer.text(message.path, MAX_PATH_BYTES).text(message.target, MAX_TARGET_BYTES);
+      return writer.i64(message.mtimeNs).name(message.path, MAX_PATH_BYTES).name(message.target, MAX_TARGET_BYTES);
     case "remove":
-      return writer.u8(KINDS.indexOf(message.kind)).text(message.path, MAX_PATH_BYTES);
+      return writer.u8(KINDS.indexOf(message.kind)).name(message.path, MAX_PATH_BYTES);
     case "touch":
+      return writeIdentity(writer.u8(KINDS.indexOf(message.kind)), message);
     case "put":
       return writeIdentity(writer, message);
     case "file":
       return writer
-        .flag(message.executable)
+        .u16(modeBits(message))
         .i64(message.mtimeNs)
-        .text(message.path, MAX_PATH_BYTES)
+        .name(message.path, MAX_PATH_BYTES)
         .raw(message.sha256)
         .raw(message.content);
     case "have":
@@ -191,14 +199,29 @@ function writeStep(writer: Writer, message: Extract<Message, { id: number }>): W
 }
 
 function writeIdentity(writer: Writer, file: FileIdentity): Writer {
-  return writer.flag(file.executable).u64(file.size).i64(file.mtimeNs).text(file.path, MAX_PATH_BYTES);
+  return writer.u16(modeBits(file)).u64(file.size).i64(file.mtimeNs).name(file.path, MAX_PATH_BYTES);
 }
 
 function writeEntry(writer: Writer, entry: Entry): Writer {
   writer.u8(KINDS.indexOf(entry.kind));
   if (entry.kind === "file") return writeIdentity(writer, entry);
-  writer.text(entry.path, MAX_PATH_BYTES);
-  return entry.kind === "symlink" ? writer.text(entry.target, MAX_TARGET_BYTES) : writer;
+  const { path, mtimeNs = 0n } = entry;
+  if (entry.kind === "symlink") {
+    return writer.i64(mtimeNs).name(path, MAX_PATH_BYTES).name(entry.target, MAX_TARGET_BYTES);
+  }
+  return writer
+    .u16(modeBits({ ...entry, executable: false }))
+    .i64(mtimeNs)
+    .name(path, MAX_PATH_BYTES);
+}
+
+function modeBits({ mode, executable }: { mode?: number; executable: boolean }): number {
+  return mode === undefined ? (executable ? OWNER_EXECUTES : 0) : MODE_COUNTS | mode;
+}
+
+function keeps({ executable, folderTimes, linkTimes }: Message & { type: "welcome" }): number {
+  const times = (folderTimes ? KEEPS_FOLDER_TIMES : 0) | (linkTimes ? KEEPS_LINK_TIMES : 0);
+  return (executable ? KEEPS_EXECUTABLE : 0) | times;
 }
 
 /** Turns any sequence of chunks into messages. Holds at most one frame and the chunk in hand. */
@@ -284,13 +307,7 @@ function readPayload(reader: Reader, type: Message["type"]): Message {
     case "hello":
       return readHello(reader);
     case "welcome":
-      return {
-        type,
-        version: reader.u16(),
-        executable: reader.flag(),
-        mtimeToleranceNs: reader.i64(),
-        ...readFeatures(reader),
-      };
+      return readWelcome(reader);
     case "error":
       return { type, code: reader.text(MAX_ID_BYTES), message: reader.text(MAX_MESSAGE_BYTES) };
     case "entries":
@@ -324,6 +341,20 @@ function readHello(reader: Reader): Hello {
   return { type: "hello", version, name, clientId, instanceId, label, ...readFeatures(reader) };
 }
 
+function readWelcome(reader: Reader): Message {
+  const version = reader.u16();
+  const kept = reader.u8();
+  return {
+    type: "welcome",
+    version,
+    executable: (kept & KEEPS_EXECUTABLE) !== 0,
+    folderTimes: (kept & KEEPS_FOLDER_TIMES) !== 0,
+    linkTimes: (kept & KEEPS_LINK_TIMES) !== 0,
+    mtimeToleranceNs: reader.i64(),
+    ...readFeatures(reader),
+  };
+}
+
 /** Older peers do not say. */
 function readFeatures(reader: Reader): { features?: number } {
   const features = reader.left < 4 ? 0 : reader.u32();
@@ -334,14 +365,14 @@ function readStep(reader: Reader, type: Extract<Message, { id: number }>["type"]
   switch (type) {
     case "mkdir":
     case "hold":
-      return { type, id, path: reader.text(MAX_PATH_BYTES) };
+      return { type, id, path: reader.name(MAX_PATH_BYTES) };
     case "rename": {
-      const from = reader.text(MAX_PATH_BYTES);
-      return { type, id, path: reader.text(MAX_PATH_BYTES), from };
+      const from = reader.name(MAX_PATH_BYTES);
+      return { type, id, path: reader.name(MAX_PATH_BYTES), from };
     }
     case "delta": {
       const file = readIdentity(reader);
-      return { type, id, ...file, base: reader.text(MAX_PATH_BYTES) };
+      return { type, id, ...file, base: reader.name(MAX_PATH_BYTES) };
     }
     case "copy": {
       const first = reader.u32();
@@ -353,20 +384,24 @@ function readStep(reader: Reader, type: Extract<Message, { id: number }>["type"]
       const file = readIdentity(reader);
       const sha256 = reader.raw(SHA256_BYTES);
       const held = reader.u32();
-      return { type, id, ...file, sha256, held, from: reader.text(MAX_PATH_BYTES) };
+      return { type, id, ...file, sha256, held, from: reader.name(MAX_PATH_BYTES) };
     }
     case "link":
-      return { type, id, path: reader.text(MAX_PATH_BYTES), target: reader.text(MAX_TARGET_BYTES) };
+      return { type, id, ...readLink(reader) };
     case "remove":
-      return { type, id, kind: readKind(reader), path: reader.text(MAX_PATH_BYTES) };
-    case "touch":
+      return { type, id, kind: readKind(reader), path: reader.name(MAX_PATH_BYTES) };
+    case "touch": {
+      const kind = readKind(reader);
+      if (kind === "symlink") throw malformed("attributes for a link");
+      return { type, id, kind, ...readIdentity(reader) };
+    }
     case "put":
       return { type, id, ...readIdentity(reader) };
     case "file": {
-      const executable = reader.flag();
+      const mode = readMode(reader);
       const mtimeNs = reader.i64();
-      const path = reader.text(MAX_PATH_BYTES);
-      return { type, id, path, mtimeNs, executable, sha256: reader.raw(SHA256_BYTES), content: reader.rest() };
+      const path = reader.name(MAX_PATH_BYTES);
+      return { type, id, path, mtimeNs, ...mode, sha256: reader.raw(SHA256_BYTES), content: reader.rest() };
     }
     case "have":
       return { type, id, offset: reader.u64() };
@@ -382,10 +417,29 @@ function readStep(reader: Reader, type: Extract<Message, { id: number }>["type"]
 }
 
 function readIdentity(reader: Reader): FileIdentity {
-  const executable = reader.flag();
+  const mode = readMode(reader);
   const size = reader.u64();
   const mtimeNs = reader.i64();
-  return { path: reader.text(MAX_PATH_BYTES), size, mtimeNs, executable };
+  return { path: reader.name(MAX_PATH_BYTES), size, mtimeNs, ...mode };
+}
+
+function readLink(reader: Reader): { path: string; target: string; mtimeNs: bigint } {
+  const mtimeNs = reader.i64();
+  const path = reader.name(MAX_PATH_BYTES);
+  return { path, target: reader.name(MAX_TARGET_BYTES), mtimeNs };
+}
+
+function readFolder(reader: Reader): { path: string; mode?: number; mtimeNs: bigint } {
+  const { mode } = readMode(reader);
+  const mtimeNs = reader.i64();
+  return { path: reader.name(MAX_PATH_BYTES), mtimeNs, ...(mode === undefined ? {} : { mode }) };
+}
+
+function readMode(reader: Reader): { executable: boolean; mode?: number } {
+  const bits = reader.u16();
+  if ((bits & ~(MODE_COUNTS | FILE_MODE | FOLDER_MODE)) !== 0) throw malformed("unknown permission bits");
+  const executable = (bits & OWNER_EXECUTES) !== 0;
+  return (bits & MODE_COUNTS) === 0 ? { executable } : { executable, mode: bits & ~MODE_COUNTS };
 }
 
 function readEntries(reader: Reader): Entry[] {
@@ -395,8 +449,8 @@ function readEntries(reader: Reader): Entry[] {
   for (let i = 0; i < count; i++) {
     const kind = readKind(reader);
     if (kind === "file") entries.push({ kind, ...readIdentity(reader) });
-    else if (kind === "directory") entries.push({ kind, path: reader.text(MAX_PATH_BYTES) });
-    else entries.push({ kind, path: reader.text(MAX_PATH_BYTES), target: reader.text(MAX_TARGET_BYTES) });
+    else if (kind === "directory") entries.push({ kind, ...readFolder(reader) });
+    else entries.push({ kind, ...readLink(reader) });
   }
   return entries;
 }

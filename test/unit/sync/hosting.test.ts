@@ -42,12 +42,14 @@ describe("what a host is told", () => {
     make(folder, { d: null, "d/f": { content: "12345", executable: true }, l: { link: "d/f" } });
     const large = Buffer.alloc(300_000, 7);
     make(folder, { large });
+    const timeOf = (name: string) => fs.lstatSync(path.join(folder, name), { bigint: true }).mtimeNs;
+    const [before, linkTime] = [timeOf("d"), timeOf("l")];
     await mirrorOnce(folder, connect);
     fs.renameSync(path.join(folder, "large"), path.join(folder, "d", "larger"));
     fs.rmSync(path.join(folder, "l"));
     await mirrorOnce(folder, connect);
     const steps = events.filter(({ type }) => ["stored", "changed", "removed", "moved"].includes(type));
-    const timeOf = (name: string) => fs.statSync(path.join(folder, name), { bigint: true }).mtimeNs;
+    const after = timeOf("d");
     const sha256 = createHash("sha256").update(large).digest("hex");
     const f = { kind: "file", path: "d/f", size: 5, mtimeNs: timeOf("d/f"), executable: true, sha256: hex("12345") };
     const kept = { kind: "file", size: 300_000, mtimeNs: timeOf("d/larger"), executable: false, sha256 };
@@ -59,7 +61,17 @@ describe("what a host is told", () => {
     });
     const expected = [
       stored({ kind: "directory", path: "d", size: 0, executable: false } as never),
-      stored({ kind: "symlink", path: "l", size: 3, executable: false, target: "d/f" } as never),
+      stored({ kind: "symlink", path: "l", size: 3, executable: false, target: "d/f", mtimeNs: linkTime } as never),
+      {
+        type: "changed",
+        path: "d",
+        entry: { kind: "directory", path: "d", size: 0, executable: false, mtimeNs: before },
+      },
+      {
+        type: "changed",
+        path: "d",
+        entry: { kind: "directory", path: "d", size: 0, executable: false, mtimeNs: after },
+      },
       stored(f as never),
       stored({ ...kept, path: "large" } as never),
       { type: "moved", path: "d/larger", from: "large", kind: "file", entry: { ...kept, path: "d/larger" } },

@@ -4,7 +4,7 @@ import path from "node:path";
 import type { Duplex } from "node:stream";
 import fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { MAX_INLINE_BYTES, MAX_OPEN_FILES } from "../../../src/sync/limits.js";
+import { MAX_INLINE_BYTES, MAX_OPEN_FILES, PROTOCOL_VERSION } from "../../../src/sync/limits.js";
 import { Decoder, encode, type Message } from "../../../src/sync/wire.js";
 import { contents, make, tempFolder, testHome, until } from "../../support/sync-rig.js";
 
@@ -39,7 +39,7 @@ function rawClient(duplex: Duplex) {
 
 const hello = (more: Partial<Message & { type: "hello" }> = {}): Message => ({
   type: "hello",
-  version: 1,
+  version: PROTOCOL_VERSION,
   name: "m",
   clientId: "c",
   instanceId: "i",
@@ -81,9 +81,9 @@ describe("a receiver and a client that means harm", () => {
       say(
         small(1, bad, "evil"),
         { type: "mkdir", id: 2, path: bad },
-        { type: "link", id: 3, path: bad, target: "x" },
+        { type: "link", id: 3, path: bad, target: "x", mtimeNs: 1n },
         { type: "remove", id: 4, path: bad, kind: "directory" },
-        { type: "touch", id: 5, path: bad, size: 1, mtimeNs: 1n, executable: true },
+        { type: "touch", id: 5, kind: "file", path: bad, size: 1, mtimeNs: 1n, executable: true },
         { type: "put", id: 6, path: bad, size: 10, mtimeNs: 1n, executable: true },
         { type: "hold", id: 8, path: bad },
         { type: "rename", id: 9, path: bad, from: "good" },
@@ -107,14 +107,14 @@ describe("a receiver and a client that means harm", () => {
     const outside = tempFolder();
     make(outside, { victim: "mine", "empty/": null });
     say(
-      { type: "link", id: 1, path: "out", target: outside },
+      { type: "link", id: 1, path: "out", target: outside, mtimeNs: 1n },
       small(2, "out/file", "x"),
       { type: "mkdir", id: 3, path: "out/folder" },
-      { type: "link", id: 4, path: "out/link", target: "x" },
+      { type: "link", id: 4, path: "out/link", target: "x", mtimeNs: 1n },
       { type: "remove", id: 5, path: "out/victim", kind: "file" },
-      { type: "touch", id: 6, path: "out/victim", size: 4, mtimeNs: 1n, executable: true },
-      { type: "link", id: 7, path: "direct", target: path.join(outside, "victim") },
-      { type: "touch", id: 8, path: "direct", size: 4, mtimeNs: 1n, executable: true },
+      { type: "touch", id: 6, kind: "file", path: "out/victim", size: 4, mtimeNs: 1n, executable: true },
+      { type: "link", id: 7, path: "direct", target: path.join(outside, "victim"), mtimeNs: 1n },
+      { type: "touch", id: 8, kind: "file", path: "direct", size: 4, mtimeNs: 1n, executable: true },
     );
     for (const id of [2, 3, 4, 5, 6]) expect((await hear("fail", id)).code).toBe("ERR_NOT_A_FOLDER");
     expect((await hear("fail", 8)).code).toBe("ELOOP");
@@ -135,8 +135,8 @@ describe("a receiver and a client that means harm", () => {
     const outside = tempFolder();
     make(outside, { victim: "mine", "folder/": null });
     say(
-      { type: "link", id: 1, path: "out", target: outside },
-      { type: "link", id: 2, path: "direct", target: path.join(outside, "victim") },
+      { type: "link", id: 1, path: "out", target: outside, mtimeNs: 1n },
+      { type: "link", id: 2, path: "direct", target: path.join(outside, "victim"), mtimeNs: 1n },
       small(3, "a", "text"),
       { type: "mkdir", id: 4, path: "d" },
       { type: "rename", id: 5, path: "e", from: "out/folder" },

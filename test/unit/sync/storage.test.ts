@@ -25,6 +25,8 @@ describe("Storage", () => {
     const storage = new Storage(path.join(folder, "m"), path.join(folder, "staging"));
     expect(storage.probe()).toEqual({
       executable: process.platform !== "win32",
+      folderTimes: process.platform !== "win32",
+      linkTimes: true,
       mtimeToleranceNs: expect.any(BigInt),
     });
     expect(fs.readdirSync(path.join(folder, "staging"))).toEqual([]);

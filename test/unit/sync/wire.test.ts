@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { Entry } from "../../../src/sync/entry.js";
 import { SyncError } from "../../../src/sync/errors.js";
 import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_PATH_BYTES } from "../../../src/sync/limits.js";
+import { nameFromBytes } from "../../../src/sync/names.js";
 import { Decoder, dataFrame, encode, type Message, shrinkDataFrame } from "../../../src/sync/wire.js";
 
 const id = fc.integer({ min: 0, max: 0xffff_ffff });
@@ -13,13 +14,28 @@ const mtimeNs = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
 const executable = fc.boolean();
 const bytes = fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array));
 const sha256 = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((array) => Buffer.from(array));
-const identity = { path: text, size, mtimeNs, executable };
+/** Any bytes but NUL, as names may be. */
+const name = fc
+  .uint8Array({ maxLength: 60 })
+  .map((array) => nameFromBytes(Buffer.from(array.filter((byte) => byte !== 0))));
+const mode = fc.nat(0o777);
+/** With all permissions, or only the executable bit. */
+const permissions = fc.oneof(
+  executable.map((executable) => ({ executable })),
+  mode.map((mode) => ({ executable: (mode & 0o100) !== 0, mode })),
+);
+const identity = { path: name, size, mtimeNs };
+/** A record and what its permissions are. */
+const permitted = <T extends object>(record: fc.Arbitrary<T>) =>
+  fc.tuple(record, permissions).map(([fields, more]) => ({ ...fields, ...more }));
+const welcome = { version: fc.nat(65535), executable, folderTimes: executable, linkTimes: executable };
 const kind = fc.constantFrom<Entry["kind"]>("file", "directory", "symlink");
 const as = <T extends Message["type"]>(type: T) => fc.constant(type);
 const entry: fc.Arbitrary<Entry> = fc.oneof(
-  fc.record({ kind: fc.constant("file" as const), ...identity }),
-  fc.record({ kind: fc.constant("directory" as const), path: text }),
-  fc.record({ kind: fc.constant("symlink" as const), path: text, target: text }),
+  permitted(fc.record({ kind: fc.constant("file" as const), ...identity })),
+  fc.record({ kind: fc.constant("directory" as const), path: name, mtimeNs }),
+  fc.record({ kind: fc.constant("directory" as const), path: name, mtimeNs, mode: fc.nat(0o3777) }),
+  fc.record({ kind: fc.constant("symlink" as const), path: name, target: name, mtimeNs }),
 );
 
 const message: fc.Arbitrary<Message> = fc.oneof(
@@ -31,30 +47,30 @@ const message: fc.Arbitrary<Message> = fc.oneof(
     instanceId: text,
     label: text,
   }),
-  fc.record({ type: as("welcome"), version: fc.nat(65535), executable, mtimeToleranceNs: mtimeNs }),
+  fc.record({ type: as("welcome"), ...welcome, mtimeToleranceNs: mtimeNs }),
   fc.record({
     type: as("welcome"),
-    version: fc.nat(65535),
-    executable,
+    ...welcome,
     mtimeToleranceNs: mtimeNs,
     features: fc.integer({ min: 1, max: 0xffff_ffff }),
   }),
   fc.record({ type: as("rename"), id, from: text, path: text }),
   fc.record({ type: as("hold"), id, path: text }),
-  fc.record({ type: as("delta"), id, ...identity, base: text }),
+  permitted(fc.record({ type: as("delta"), id, ...identity, base: name })),
   fc.record({ type: as("copy"), id, first: id, count: id }),
   fc.record({ type: as("chunks"), id, records: bytes }),
-  fc.record({ type: as("move"), id, ...identity, sha256, held: id, from: text }),
+  permitted(fc.record({ type: as("move"), id, ...identity, sha256, held: id, from: name })),
   fc.record({ type: as("error"), code: text, message: text }),
   fc.record({ type: fc.constantFrom("list" as const, "bye" as const) }),
   fc.record({ type: as("entries"), entries: fc.array(entry, { maxLength: 20 }) }),
   fc.record({ type: as("listed"), count: size }),
   fc.record({ type: as("settled"), entries: size }),
   fc.record({ type: as("mkdir"), id, path: text }),
-  fc.record({ type: as("link"), id, path: text, target: text }),
+  fc.record({ type: as("link"), id, path: name, target: name, mtimeNs }),
   fc.record({ type: as("remove"), id, path: text, kind }),
-  fc.record({ type: fc.constantFrom("touch" as const, "put" as const), id, ...identity }),
-  fc.record({ type: as("file"), id, path: text, mtimeNs, executable, sha256, content: bytes }),
+  permitted(fc.record({ type: as("put"), id, ...identity })),
+  permitted(fc.record({ type: as("touch"), kind: fc.constantFrom("file", "directory"), id, ...identity })),
+  permitted(fc.record({ type: as("file"), id, path: name, mtimeNs, sha256, content: bytes })),
   fc.record({ type: as("have"), id, offset: size }),
   fc.record({ type: as("data"), id, content: bytes }),
   fc.record({ type: as("end"), id, sha256 }),
@@ -146,7 +162,7 @@ describe("wire", () => {
   });
 
   test("texts that are no UTF-8 are refused", () => {
-    const frame = encode({ type: "mkdir", id: 1, path: "ab" });
+    const frame = encode({ type: "fail", id: 1, code: "ERR", message: "ab" });
     frame[frame.length - 1] = 0xff;
     const decoder = new Decoder();
     decoder.push(frame);
@@ -161,7 +177,14 @@ describe("wire", () => {
       decoder.push(frame);
       return decoder;
     };
-    const welcome: Message = { type: "welcome", version: 1, executable: true, mtimeToleranceNs: 1000n };
+    const welcome: Message = {
+      type: "welcome",
+      version: 1,
+      executable: true,
+      folderTimes: true,
+      linkTimes: false,
+      mtimeToleranceNs: 1000n,
+    };
     expect(grown(welcome).next()).toEqual(welcome);
     expect(() => grown({ type: "ping", token: 1 }).next()).toThrow(SyncError);
   });
