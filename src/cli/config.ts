@@ -12,6 +12,7 @@ export interface MirrorConfig {
   readonly delete?: boolean;
   readonly allowMassDelete?: boolean;
   readonly gitignore?: boolean;
+  readonly perms?: boolean;
   readonly deleteIgnored?: boolean;
   readonly ignore?: readonly string[];
   /** Bytes a second. */
@@ -20,7 +21,7 @@ export interface MirrorConfig {
   readonly settle?: number;
 }
 
-const FLAGS = ["delete", "allowMassDelete", "gitignore", "deleteIgnored"] as const;
+const FLAGS = ["delete", "allowMassDelete", "gitignore", "deleteIgnored", "perms"] as const;
 const KEYS: readonly string[] = ["folder", "address", "ignore", "bandwidth", "settle", ...FLAGS];
 
 /**

@@ -18,6 +18,7 @@ export interface MirrorCommandOptions {
   readonly allowMassDelete?: boolean;
   readonly ignore?: readonly string[];
   readonly gitignore?: boolean;
+  readonly perms?: boolean;
   /** Bytes a second. */
   readonly bandwidth?: number;
   readonly deleteIgnored?: boolean;
@@ -95,6 +96,7 @@ async function mirrorOne(
     allowMassDelete: options.allowMassDelete ?? false,
     ignore: options.ignore ?? [],
     gitignore: options.gitignore ?? false,
+    perms: options.perms ?? false,
     ...(options.bandwidth === undefined ? {} : { bandwidth: options.bandwidth }),
     deleteIgnored: options.deleteIgnored ?? false,
     ...(options.settle === undefined ? {} : { settleMs: options.settle }),

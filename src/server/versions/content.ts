@@ -54,7 +54,7 @@ export class ContentStore {
   }
 
   /** Keeps what stands at `absolutePath`, which stays where it is. Synchronous: nothing may happen to it meanwhile. */
-  retire(absolutePath: string, what: Pick<Retired, "folder" | "path" | "why" | "at">): Retired {
+  retire(absolutePath: string | Buffer, what: Pick<Retired, "folder" | "path" | "why" | "at">): Retired {
     const journal = this.#openJournal();
     const stats = fs.lstatSync(absolutePath, { bigint: true });
     const link = stats.isSymbolicLink();
@@ -218,7 +218,7 @@ export class ContentStore {
 }
 
 /** A copy where the file system has no hard links, or it is another one: blocking, but nothing may happen meanwhile. */
-function linkOrCopy(from: string, to: string): void {
+function linkOrCopy(from: string | Buffer, to: string): void {
   try {
     fs.linkSync(from, to);
   } catch (error) {

@@ -140,7 +140,7 @@ function place(wanted: Wanted, storage: Storage, staged: string | undefined): St
   const { path, kind, size, mode, mtimeNs, sha256, target } = wanted;
   for (const ancestor of ancestorsOf(path)) storage.makeFolder(ancestor);
   if (kind === "directory") storage.makeFolder(path);
-  else if (kind === "link") storage.makeLink(path, target ?? "");
+  else if (kind === "link") storage.makeLink({ path, target: target ?? "", mtimeNs });
   else if (staged !== undefined) storage.place(staged, path);
   const common = { path, size, executable: kind === "file" && (mode & 0o100) !== 0 };
   const entry: StoredEntry =
@@ -155,7 +155,8 @@ function place(wanted: Wanted, storage: Storage, staged: string | undefined): St
 /** Copies content beside the folder, and checks it on the way. */
 async function stage(storage: Storage, from: string, wanted: Wanted): Promise<string> {
   const { path, size, mtimeNs, mode } = wanted;
-  const incoming = storage.openIncoming({ path, size, mtimeNs, executable: (mode & 0o100) !== 0 });
+  const file = { path, size, mtimeNs, executable: (mode & 0o100) !== 0, mode };
+  const incoming = storage.openIncoming(file);
   try {
     const hash = createHash("sha256");
     const source = fs.createReadStream(from, { highWaterMark: 1 << 18 });
@@ -165,7 +166,7 @@ async function stage(storage: Storage, from: string, wanted: Wanted): Promise<st
       storage.discard(incoming.staged);
       throw new VersionError("ERR_VERSION_DAMAGED", `what is kept of ${path} is not what it was; nothing was changed`);
     }
-    await storage.sealIncoming(incoming, mtimeNs);
+    await storage.sealIncoming(incoming, file);
     return incoming.staged;
   } finally {
     fs.closeSync(incoming.fd);
