@@ -101,7 +101,11 @@ export class FakeMirrors implements Mirrors {
 
   async restore(request: RestoreRequest) {
     this.restored.push(request);
-    return { changed: 1, bytes: 10 };
+    return { changed: 1, files: 1, removed: 0, unchanged: 0, bytes: 10 };
+  }
+
+  async resume(): Promise<boolean> {
+    return true;
   }
 
   dispose(): void {

@@ -9,7 +9,12 @@ import { useShell } from "../parts/shell.js";
 import { Badge, Table, Time, Trouble } from "../parts/show.js";
 import { hrefOf } from "../router.js";
 
-const STATES: Record<Folder["state"], string> = { idle: "nobody connected", syncing: "syncing", settled: "in step" };
+const STATES: Record<Folder["state"], string> = {
+  idle: "nobody connected",
+  syncing: "syncing",
+  settled: "in step",
+  held: "on hold",
+};
 
 export function Folders() {
   const { me, say } = useShell();

@@ -6,6 +6,7 @@ import type { Access } from "../database/types.js";
 import type { Services } from "./api.js";
 import { Problem } from "./problem.js";
 import type { ApiEnv, UserPrincipal } from "./router.js";
+import { actorOf } from "./views.js";
 
 export const SESSION_COOKIE = "confundo_session";
 export const LOGIN_PATH = "/api/v1/login";
@@ -115,6 +116,18 @@ export async function permit({ auth }: Services, c: Context<ApiEnv>, folder: str
     throw new Problem("ERR_FORBIDDEN", `you may read "${folder}" and not change it`);
   }
   throw noSuchFolder(folder);
+}
+
+/** Writes down what somebody did to a folder. What is done to accounts and devices {@link Services.auth} writes down. */
+export function audit(
+  { database }: Services,
+  c: Context<ApiEnv>,
+  action: string,
+  target: string,
+  detail: string | null = null,
+): Promise<void> {
+  const { address } = c.get("peer");
+  return database.audit.add({ actor: actorOf(c.get("who")), action, target, outcome: "ok", address, detail });
 }
 
 export function noSuchFolder(folder: string): Problem {

@@ -6,7 +6,8 @@ import type { FileRecord } from "../database/types.js";
 export interface ConnectionFigures {
   /** The congestion window of what we send. */
   readonly cwnd: number;
-  readonly ssthresh: number;
+  /** Null before there was a loss. */
+  readonly ssthresh: number | null;
   readonly bytesInFlight: number;
   /** The smoothed and the least round trip; 0 where none was measured. */
   readonly smoothedRttMs: number;
@@ -89,9 +90,21 @@ export type RestoreRequest = { readonly folder: string; readonly actor: string }
 );
 
 export interface Restored {
-  /** Entries that were made, replaced or removed. */
+  /** `files` and `removed` together. */
   readonly changed: number;
+  /** Files and links that were put in place, and their bytes. */
+  readonly files: number;
   readonly bytes: number;
+  /** Entries that were not there then, and are kept as versions now. */
+  readonly removed: number;
+  readonly unchanged: number;
+}
+
+export interface Removal {
+  readonly folder: string;
+  readonly path: string;
+  readonly expected: Expected;
+  readonly actor: string;
 }
 
 /**
@@ -108,11 +121,9 @@ export interface Mirrors {
   /** Puts a file in its place in one step, with the folders above it. What was there is kept as a version. */
   place(upload: Upload): Promise<{ readonly record: FileRecord; readonly created: boolean }>;
   /** A file, a link or an empty folder. */
-  remove(what: {
-    readonly folder: string;
-    readonly path: string;
-    readonly expected: Expected;
-    readonly actor: string;
-  }): Promise<void>;
+  remove(removal: Removal): Promise<void>;
+  /** Then no client may change the folder, which would undo it, until {@link resume}. */
   restore(request: RestoreRequest): Promise<Restored>;
+  /** Clients may change the folder again. False: they could. */
+  resume(folder: string): Promise<boolean>;
 }

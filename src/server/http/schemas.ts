@@ -227,9 +227,10 @@ export const CreatedInvitation = z
 export const FolderSchema = z
   .object({
     name: z.string(),
-    state: z
-      .enum(["idle", "syncing", "settled"])
-      .openapi({ description: "`idle`: nobody mirrors to it now. `settled`: in step with its client." }),
+    state: z.enum(["idle", "syncing", "settled", "held"]).openapi({
+      description:
+        "`idle`: nobody mirrors to it now. `settled`: in step with its client. `held`: restored, and closed to clients until it is resumed.",
+    }),
     access,
     files: z.number().int(),
     bytes,
@@ -237,6 +238,7 @@ export const FolderSchema = z
     quotaBytes: bytes.nullable(),
     createdAt: time("When it was made."),
     changedAt: time("When something in it changed last.").nullable(),
+    heldAt: time("When it was closed to clients by a restore.").nullable(),
     rootHash: sha256.nullable().openapi({ description: "Over all entries, at the last time it was in step." }),
   })
   .openapi("Folder");
@@ -326,15 +328,18 @@ export const RestoreBody = z
 
 export const RestoredSchema = z
   .object({
-    changed: z.number().int().openapi({ description: "Entries that were made, replaced or removed." }),
+    changed: z.number().int().openapi({ description: "`files` and `removed` together." }),
+    files: z.number().int().openapi({ description: "Files and links that were put in place." }),
     bytes,
+    removed: z.number().int().openapi({ description: "Entries that were not there then; they are versions now." }),
+    unchanged: z.number().int(),
   })
   .openapi("Restored");
 
 export const ConnectionSchema = z
   .object({
     cwnd: bytes.openapi({ description: "The congestion window of what the server sends, bytes." }),
-    ssthresh: z.number(),
+    ssthresh: z.number().nullable().openapi({ description: "The slow start threshold; null before there was a loss." }),
     bytesInFlight: bytes,
     smoothedRttMs: z.number(),
     minRttMs: z.number(),

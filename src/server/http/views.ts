@@ -1,5 +1,5 @@
 /** Records of the database as they are told to clients: nothing secret, plain JSON. */
-import type { FileRecord, Folder, Grant, Invitation, Token, User, Version } from "../database/types.js";
+import type { Access, FileRecord, Folder, Grant, Invitation, Token, User, Version } from "../database/types.js";
 import type { LiveSession } from "./mirrors.js";
 import type { UserPrincipal } from "./router.js";
 
@@ -19,10 +19,11 @@ export function invitationView({ id, folder, access, createdAt, expiresAt, usedA
   return { id, folder, access, createdAt, expiresAt, usedAt, usedBy };
 }
 
-export function folderView(folder: Folder, access: "read" | "write", sessions: readonly LiveSession[]) {
-  const { name, files, bytes, versionBytes, quotaBytes, createdAt, changedAt, rootHash } = folder;
-  const state = sessions.find((session) => session.folder === name)?.state ?? ("idle" as const);
-  return { name, state, access, files, bytes, versionBytes, quotaBytes, createdAt, changedAt, rootHash };
+export function folderView(folder: Folder, access: Access, sessions: readonly LiveSession[]) {
+  const { name, files, bytes, versionBytes, quotaBytes, createdAt, changedAt, heldAt, rootHash } = folder;
+  const live = sessions.find((session) => session.folder === name)?.state ?? ("idle" as const);
+  const state = heldAt === null ? live : ("held" as const);
+  return { name, state, access, files, bytes, versionBytes, quotaBytes, createdAt, changedAt, heldAt, rootHash };
 }
 
 export function entryView({ path, kind, size, mode, mtimeNs, sha256, target, version, storedAt }: FileRecord) {

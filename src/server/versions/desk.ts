@@ -168,7 +168,7 @@ async function receive(upload: Upload, storage: Storage, keeping: Keeping): Prom
     if ((size !== null && arrived !== size) || (upload.sha256 !== null && upload.sha256 !== sha256)) {
       throw new SyncError("ERR_CHECKSUM", "what arrived is not what was announced", { path });
     }
-    await storage.sealIncoming(incoming, mtimeNs);
+    await storage.sealIncoming(incoming, { path, size: arrived, mtimeNs, executable });
     return { place: incoming.staged, size: arrived, mtimeNs, sha256 };
   } finally {
     fs.closeSync(incoming.fd);

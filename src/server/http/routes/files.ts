@@ -2,7 +2,7 @@
 import type { Context } from "hono";
 import type { Services } from "../api.js";
 import { digestHeader, digestOf, disposition, etagOf, expectation, judge, rangeOf, typeOf } from "../content.js";
-import { noSuchFolder, permit } from "../guard.js";
+import { audit, noSuchFolder, permit } from "../guard.js";
 import type { OpenFile } from "../mirrors.js";
 import { atPace } from "../pace.js";
 import { Problem } from "../problem.js";
@@ -95,6 +95,7 @@ export function addFiles(app: Api, services: Services): void {
       executable: executable === "true",
       actor: actorOf(c.get("who")),
     });
+    await audit(services, c, "file.put", `${folder}/${path}`);
     if (record.sha256 !== null) c.header("ETag", etagOf(record.sha256));
     return c.json(entryView(record), created ? 201 : 200);
   });
@@ -105,6 +106,7 @@ export function addFiles(app: Api, services: Services): void {
     await known(folder);
     const expected = expectation((name) => c.req.header(name));
     await mirrors.remove({ folder, path, expected, actor: actorOf(c.get("who")) });
+    await audit(services, c, "file.delete", `${folder}/${path}`);
     return c.body(null, 204);
   });
 }

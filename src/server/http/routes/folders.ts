@@ -1,6 +1,6 @@
 /** Folders, and what is in them. */
 import type { Services } from "../api.js";
-import { administrators, noSuchFolder, permit } from "../guard.js";
+import { administrators, audit, noSuchFolder, permit } from "../guard.js";
 import { Problem } from "../problem.js";
 import { type Api, answer, body, createRoute, problems, SECURITY } from "../router.js";
 import {
@@ -87,6 +87,7 @@ export function addFolders(app: Api, services: Services): void {
       throw new Problem("ERR_EXISTS", `there is a folder "${name}" already`);
     }
     const folder = await database.folders.ensure(name, quotaBytes);
+    await audit(services, c, "folder.create", name);
     return c.json(folderView(folder, "write", []), 201);
   });
 
@@ -103,7 +104,9 @@ export function addFolders(app: Api, services: Services): void {
   app.openapi(changeFolder, async (c) => {
     const { folder } = c.req.valid("param");
     if ((await database.folders.byName(folder)) === undefined) throw noSuchFolder(folder);
-    await database.folders.setQuota(folder, c.req.valid("json").quotaBytes);
+    const { quotaBytes } = c.req.valid("json");
+    await database.folders.setQuota(folder, quotaBytes);
+    await audit(services, c, "folder.quota", folder, quotaBytes === null ? "none" : `${quotaBytes} bytes`);
     const record = await database.folders.byName(folder);
     if (record === undefined) throw noSuchFolder(folder);
     return c.json(folderView(record, "write", mirrors.sessions()), 200);

@@ -1,8 +1,8 @@
 /** What files were, and getting it back. */
 import { versionCursor } from "../../database/versions.js";
 import type { Services } from "../api.js";
-import { noSuchFolder, permit } from "../guard.js";
-import { type Api, answer, body, createRoute, problems, SECURITY } from "../router.js";
+import { audit, noSuchFolder, permit } from "../guard.js";
+import { type Api, answer, body, createRoute, nothing, problems, SECURITY } from "../router.js";
 import { FolderParam, pageOf, RestoreBody, RestoredSchema, VersionSchema, VersionsQuery } from "../schemas.js";
 import { actorOf, pageView, versionView } from "../views.js";
 
@@ -23,9 +23,20 @@ const restore = createRoute({
   path: "/api/v1/folders/{folder}/restore",
   summary: "Bring a file, a directory or the whole folder back",
   description:
-    "To a version, or to how it was at a time. What is there now is kept as a version in turn, so that a restore can be undone.",
+    "To a version, or to how it was at a time. What is there now is kept as a version in turn. Clients, which would undo that, may not change the folder until it is resumed.",
   request: { params: FolderParam, body: body(RestoreBody) },
   responses: { 200: answer("Restored.", RestoredSchema), ...problems(400, 401, 403, 404, 409, 507) },
+});
+
+const resume = createRoute({
+  ...shared,
+  method: "post",
+  path: "/api/v1/folders/{folder}/resume",
+  summary: "Let clients change a restored folder again",
+  description:
+    "They make it equal to their own folders: what was restored and is not there will be deleted (and kept as a version).",
+  request: { params: FolderParam },
+  responses: { 204: nothing, ...problems(400, 401, 403, 404) },
 });
 
 export function addVersions(app: Api, services: Services): void {
@@ -50,6 +61,16 @@ export function addVersions(app: Api, services: Services): void {
     const restored = await mirrors.restore(
       path !== null && version !== undefined ? { folder, actor, path, version } : { folder, actor, path, at: at ?? 0 },
     );
+    const detail = `${restored.files} restored, ${restored.removed} removed`;
+    await audit(services, c, "folder.restore", path === null ? folder : `${folder}/${path}`, detail);
     return c.json(restored, 200);
+  });
+
+  app.openapi(resume, async (c) => {
+    const { folder } = c.req.valid("param");
+    await permit(services, c, folder, "write");
+    if ((await database.folders.byName(folder)) === undefined) throw noSuchFolder(folder);
+    if (await mirrors.resume(folder)) await audit(services, c, "folder.resume", folder);
+    return c.body(null, 204);
   });
 }

@@ -447,6 +447,9 @@ describe("files", () => {
     const to = "/api/v1/folders/photos/restore";
     expect(await (await rig.ask("POST", to, { json: { path: "a", version: 3 } })).json()).toEqual({
       changed: 1,
+      files: 1,
+      removed: 0,
+      unchanged: 0,
       bytes: 10,
     });
     expect((await rig.ask("POST", to, { json: { at: 1000 } })).status).toBe(200);
