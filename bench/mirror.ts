@@ -1,223 +1,142 @@
 /**
- * `confundo mirror --once` beside `rsync` through its daemon, on the same disks.
+ * Keeping a folder mirrored: confundo beside rsync (through its daemon), lsyncd, unison, rclone and syncthing, on the
+ * same disk, in alternating rounds, each with a server and a client of its own. Tools that are not installed are named
+ * and left out (Debian: rsync lsyncd unison syncthing rclone).
  *
- * Two folders: many small files, and one large one, all random bytes. For each, both programs fill an empty destination, in
- * turns; the destination is compared with the folder after each run. The clock runs from the start of the client to its end.
- * Both servers are started once for each run, on a free port of 127.0.0.1; rsync's with a configuration of its own. Peak
- * memory is VmHWM, where /proc has it. Before a run the disks are brought to rest (sync). Medians of all rounds.
+ *   npm run build && node bench/mirror.ts [rows] [rounds] [words of the tools wanted] [scale]
  *
- *   npm run build && node bench/mirror.ts [files] [bytes of each] [MiB of the large file] [rounds]
+ * Rows, comma-separated, all without: small large unchanged byte latency burst1k burst20k moves resume many link.
+ * Rounds: 3. Scale: 1; less makes every folder smaller, to try things out. Tables in Markdown come at the end.
  *
- * They do not promise the same. confundo ends when each file has been hashed against what the sender read, flushed
- * (fdatasync, and its folder) and renamed, so that after a power cut all of it is there. rsync flushes nothing: what it has
- * renamed is in the page cache. `rsync --fsync` flushes each file, one after the other, and is measured where it is known.
+ * As root both ends live in a network namespace of their own, whose loopback interface counts the bytes of both
+ * directions with their headers; else there are no bytes. The row `link` needs what bench/links.ts needs.
+ * The clock runs from the start of a client to its end, or from a change to the moment when the destination shows it.
+ * After each measurement the destination is compared with the folder. A tool that took longer than a minute in one
+ * round sits out the rounds that are left.
  */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { createHash, randomFillSync } from "node:crypto";
-import { once } from "node:events";
+import { spawnSync } from "node:child_process";
 import fs from "node:fs";
-import net, { type AddressInfo } from "node:net";
 import os from "node:os";
 import path from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
+import { type Result, type Row, rows, type Site } from "./support/mirror-rows.js";
+import { Loopback, Place } from "./support/place.js";
+import { describeMachine, median } from "./support/report.js";
+import { missing, type Tool } from "./support/tools.js";
 
-const MEBIBYTE = 1024 * 1024;
-const PROGRAM = fileURLToPath(new URL("../bin/confundo.js", import.meta.url));
-const SAMPLE_MS = 20;
+const LONG_SECONDS = 60;
 
-const [files = 10_000, fileBytes = 4096, largeMiB = 1024, rounds = 3] = process.argv.slice(2).map(Number);
-
-interface Run {
-  readonly seconds: number;
-  readonly clientMiB: number;
-  readonly serverMiB: number;
-}
-
-type Way = (folder: string, destination: string) => Promise<Run>;
-
+const [, , keys, rounds = "3", words, scale = "1"] = process.argv;
 const work = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), "confundo-bench-")));
-const children = new Set<ChildProcess>();
+const loopback = new Loopback();
+const places = new Set<Place>();
 process.once("SIGINT", () => process.exit(1));
+process.once("SIGTERM", () => process.exit(1));
 process.on("exit", () => {
-  for (const child of children) child.kill("SIGKILL");
-  fs.rmSync(work, { recursive: true, force: true, maxRetries: 3 });
+  for (const place of places) place.killAll();
+  loopback.close();
+  fs.rmSync(work, { recursive: true, force: true, maxRetries: 5 });
 });
 
 await main();
 
 async function main(): Promise<void> {
-  const ways: Record<string, Way> = { "confundo mirror --once": viaConfundo, ...rsyncWays() };
-  console.log(`Node ${process.versions.node}, ${os.availableParallelism()} CPUs, ${fs.realpathSync(os.tmpdir())}`);
-  for (const [name, make] of [
-    [`${files} files of ${fileBytes} bytes`, makeSmall],
-    [`one file of ${largeMiB} MiB`, makeLarge],
-  ] as const) {
-    const folder = fs.mkdtempSync(path.join(work, "source-"));
-    make(folder);
-    await compare(name, folder, ways);
-    fs.rmSync(folder, { recursive: true });
+  console.log(`${describeMachine()}, ${work}`);
+  const tables: string[] = [];
+  for (const row of rows(Number(scale))) {
+    if (keys !== undefined && keys !== "all" && !keys.split(",").includes(row.key)) continue;
+    console.log(`\n${row.key}: ${row.title}`);
+    const began = performance.now();
+    tables.push(table(row, await compare(row)));
+    console.log(`  (${((performance.now() - began) / 1000).toFixed(0)} s for the row)`);
   }
+  console.log(`\n${tables.join("\n")}\nafterwards: ${describeMachine()}`);
 }
 
-async function compare(name: string, folder: string, ways: Record<string, Way>): Promise<void> {
-  const runs = new Map<string, Run[]>();
-  const wanted = fingerprint(folder);
-  for (let round = 0; round < rounds; round++) {
-    for (const [way, run] of Object.entries(ways)) {
-      const destination = fs.mkdtempSync(path.join(work, "destination-"));
-      spawnSync("sync");
-      const result = await run(folder, destination);
-      if (fingerprint(path.join(destination, "m")) !== wanted) throw new Error(`${way}: the destination differs`);
-      runs.set(way, [...(runs.get(way) ?? []), result]);
-      fs.rmSync(destination, { recursive: true });
+async function compare(row: Row): Promise<Map<Tool, Result[]>> {
+  const results = new Map<Tool, Result[]>();
+  const sites = new Map<Tool, Site>();
+  const tools = row.tools.filter((tool) => isWanted(tool) && isThere(tool));
+  const shared = row.lasting ? undefined : newFolder(row);
+  const count = Math.min(Number(rounds), row.rounds ?? Number.POSITIVE_INFINITY);
+  for (let round = 0; round < count; round++) {
+    for (const tool of [...tools.slice(round % tools.length), ...tools.slice(0, round % tools.length)]) {
+      const before = results.get(tool) ?? [];
+      if (before.length < round || before.some(({ seconds }) => seconds > LONG_SECONDS)) continue;
+      let site = sites.get(tool);
+      try {
+        site ??= await open(row, tool, shared ?? newFolder(row), round);
+        if (row.lasting) sites.set(tool, site);
+        spawnSync("sync");
+        const result = await row.measure(site, round);
+        results.set(tool, [...before, result]);
+        console.log(`  ${round + 1} ${tool.name.padEnd(20)} ${describe(result)}`);
+      } catch (error) {
+        console.log(`  ${round + 1} ${tool.name.padEnd(20)} FAILED: ${error instanceof Error ? error.message : error}`);
+      }
+      if (!row.lasting && site !== undefined) await leave(site);
     }
   }
-  const reference = median((runs.get("confundo mirror --once") ?? []).map(({ seconds }) => seconds));
-  console.log(`\n${name}, median of ${rounds}            seconds  of ours   peak MiB: client  server`);
-  for (const [way, results] of runs) {
-    const seconds = median(results.map((run) => run.seconds));
-    const client = median(results.map((run) => run.clientMiB));
-    const server = median(results.map((run) => run.serverMiB));
-    const cells = [seconds.toFixed(2), (seconds / reference).toFixed(2), client.toFixed(0), server.toFixed(0)];
-    console.log(
-      `  ${way.padEnd(48)}${cells[0]?.padStart(8)}${cells[1]?.padStart(9)}${cells[2]?.padStart(18)}${cells[3]?.padStart(8)}`,
-    );
+  for (const site of sites.values()) {
+    await leave(site);
+    fs.rmSync(site.place.folder, { recursive: true, force: true });
   }
+  await row.end?.();
+  if (shared !== undefined) fs.rmSync(shared, { recursive: true, force: true });
+  return results;
 }
 
-async function viaConfundo(folder: string, destination: string): Promise<Run> {
-  const server = start(process.execPath, [PROGRAM, "serve", destination, "--port", "0"]);
-  const [listening] = await once(server.stdout as NodeJS.ReadableStream, "data");
-  const port = /listening on \S+:(\d+)/.exec(String(listening))?.[1];
-  return measure(process.execPath, [PROGRAM, "mirror", folder, `confundo://127.0.0.1:${port}/m`, "--once"], server);
+function isWanted({ name }: Tool): boolean {
+  return words === undefined || words === "all" || words.split(",").some((word) => name.includes(word));
 }
 
-function rsyncWays(): Record<string, Way> {
-  const { stdout, status } = spawnSync("rsync", ["--help"], { encoding: "utf8" });
-  if (status !== 0) {
-    console.log("rsync is not installed: nothing to compare with.");
-    return {};
-  }
-  const ways: Record<string, Way> = { "rsync -a (flushes nothing)": (...where) => viaRsync([], ...where) };
-  if (stdout.includes("--fsync")) ways["rsync -a --fsync"] = (...where) => viaRsync(["--fsync"], ...where);
-  return ways;
+function isThere(tool: Tool): boolean {
+  const need = missing(tool);
+  if (need !== undefined) console.log(`  ${tool.name}: ${need} is not installed`);
+  return need === undefined;
 }
 
-async function viaRsync(options: string[], folder: string, destination: string): Promise<Run> {
-  const port = await freeTcpPort();
-  const config = path.join(work, "rsyncd.conf");
-  const owner = process.getuid?.() === 0 ? "uid = root\ngid = root\n" : "";
-  fs.writeFileSync(
-    config,
-    `use chroot = no\naddress = 127.0.0.1\nreverse lookup = no\n${owner}[all]\n  path = ${destination}\n  read only = no\n`,
-  );
-  const server = start("rsync", ["--daemon", "--no-detach", `--port=${port}`, `--config=${config}`]);
-  while (!(await answers(port))) await sleep(20);
-  return measure("rsync", ["-a", ...options, `${folder}/`, `rsync://127.0.0.1:${port}/all/m/`], server);
+function newFolder(row: Row): string {
+  const folder = fs.mkdtempSync(path.join(work, "source-"));
+  row.make(folder);
+  return folder;
 }
 
-/** Runs the client to its end, with an eye on the memory of both, and ends the server. */
-async function measure(file: string, args: string[], server: ChildProcess): Promise<Run> {
-  let [clientKiB, serverKiB] = [0, 0];
-  const began = performance.now();
-  const client = start(file, args);
-  const sample = (): void => {
-    clientKiB = Math.max(clientKiB, peakKiB(client.pid));
-    // rsync's daemon serves in a process of its own, which receives in another.
-    serverKiB = Math.max(serverKiB, familyPeakKiB(server.pid));
-  };
-  const timer = setInterval(sample, SAMPLE_MS);
-  let problems = "";
-  client.stderr?.on("data", (text) => (problems += text));
-  const [code] = await once(client, "exit");
-  const seconds = (performance.now() - began) / 1000;
-  clearInterval(timer);
-  sample();
-  children.delete(client);
-  server.kill("SIGTERM");
-  await once(server, "exit");
-  children.delete(server);
-  if (code !== 0) throw new Error(`${file} ended with ${code}: ${problems}`);
-  return { seconds, clientMiB: clientKiB / 1024, serverMiB: serverKiB / 1024 };
+async function open(row: Row, tool: Tool, folder: string, round: number): Promise<Site> {
+  const place = new Place(folder, (await row.wire?.(tool, round)) ?? loopback, work);
+  places.add(place);
+  const site: Site = { tool, place, running: await tool.open(place) };
+  await row.setUp?.(site);
+  return site;
 }
 
-function start(file: string, args: string[]): ChildProcess {
-  const child = spawn(file, args, { stdio: ["ignore", "pipe", "pipe"] });
-  children.add(child);
-  child.stdout?.resume();
-  child.stderr?.resume();
-  return child;
+async function leave({ place }: Site): Promise<void> {
+  await place.close();
+  places.delete(place);
 }
 
-/** The most memory a process has had, in KiB; 0 where nobody says, or it has ended. */
-function peakKiB(pid: number | undefined): number {
-  try {
-    return Number(/VmHWM:\s+(\d+)/.exec(fs.readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0);
-  } catch {
-    return 0;
-  }
+function describe({ seconds, bytes, more = {} }: Result): string {
+  const rest = Object.entries(more).map(([name, value]) => `, ${value.toFixed(0)} ${name}`);
+  return `${seconds.toFixed(3)} s${Number.isNaN(bytes) ? "" : `, ${shownBytes(bytes)}`}${rest.join("")}`;
 }
 
-/** The peaks of a process and of all that it has started, summed. */
-function familyPeakKiB(pid: number | undefined): number {
-  try {
-    const own = fs.readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean);
-    return peakKiB(pid) + own.reduce((sum, child) => sum + familyPeakKiB(Number(child)), 0);
-  } catch {
-    return 0;
-  }
-}
-
-function makeSmall(folder: string): void {
-  for (let i = 0; i < files; i++) {
-    const directory = path.join(folder, `${Math.floor(i / 100)}`);
-    if (i % 100 === 0) fs.mkdirSync(directory);
-    fs.writeFileSync(path.join(directory, `${i}`), randomFillSync(Buffer.allocUnsafe(fileBytes)));
-  }
-}
-
-function makeLarge(folder: string): void {
-  const fd = fs.openSync(path.join(folder, "large"), "w");
-  const block = Buffer.allocUnsafe(MEBIBYTE);
-  for (let i = 0; i < largeMiB; i++) fs.writeSync(fd, randomFillSync(block));
-  fs.closeSync(fd);
-}
-
-/** One hash of all paths and contents. */
-function fingerprint(folder: string): string {
-  const hash = createHash("sha256");
-  const block = Buffer.allocUnsafe(MEBIBYTE);
-  for (const name of fs.readdirSync(folder, { recursive: true, encoding: "utf8" }).sort()) {
-    const full = path.join(folder, name);
-    hash.update(`${name}\0`);
-    if (!fs.statSync(full).isFile()) continue;
-    const fd = fs.openSync(full, "r");
-    for (let bytes = fs.readSync(fd, block); bytes > 0; bytes = fs.readSync(fd, block))
-      hash.update(block.subarray(0, bytes));
-    fs.closeSync(fd);
-  }
-  return hash.digest("hex");
-}
-
-async function freeTcpPort(): Promise<number> {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  await new Promise((closed) => server.close(closed));
-  return port;
-}
-
-function answers(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = net.connect(port, "127.0.0.1");
-    socket.once("connect", () => resolve(true)).once("error", () => resolve(false));
-    socket.once("connect", () => socket.destroy());
+function table(row: Row, results: ReadonlyMap<Tool, readonly Result[]>): string {
+  const middle = (of: readonly Result[], value: (result: Result) => number): number => median(of.map(value));
+  const ours = middle([...results].find(([{ name }]) => name === "confundo")?.[1] ?? [], ({ seconds }) => seconds);
+  const names = [...new Set([...results.values()].flat().flatMap(({ more }) => Object.keys(more ?? {})))];
+  const titles = ["", "rounds", "seconds", "x ours", "bytes", ...names, "on disk by then"];
+  const lines = [...results].map(([tool, all]) => {
+    const seconds = middle(all, (result) => result.seconds);
+    const more = names.map((name) => middle(all, (result) => result.more?.[name] ?? Number.NaN).toFixed(0));
+    const bytes = middle(all, (result) => result.bytes);
+    const figures = [all.length, seconds.toFixed(3), (seconds / ours).toFixed(2), shownBytes(bytes), ...more];
+    return [tool.name, ...figures, tool.durability];
   });
+  const rule = titles.map((_, i) => (i === 0 || i === titles.length - 1 ? "---" : "---:"));
+  const text = [titles, rule, ...lines].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
+  return `**${row.title}** (aim: ${row.aim}):\n\n${text}\n`;
 }
 
-function median(values: number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? (sorted[middle] ?? 0) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
+function shownBytes(bytes: number): string {
+  if (Number.isNaN(bytes)) return "-";
+  return bytes < 100_000 ? `${bytes} B` : `${(bytes / 1e6).toFixed(bytes < 10e6 ? 2 : 0)} MB`;
 }
