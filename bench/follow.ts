@@ -32,7 +32,12 @@ const WITNESS = `data:text/javascript,${encodeURIComponent(`
       fs.writeSync(2, "WITNESS " + JSON.stringify({ stallMs: delay.max / 1e6, peakMiB: hwm / 1024 }) + "\\n"); });
   }`)}`;
 
+/** What has not arrived after this long is taken for lost. */
+const LOST_MS = 10_000;
+
 const [changes = 20, largeTree = 100_000] = process.argv.slice(2).map(Number);
+/** The same one each time: the index of the client is for an address. */
+const PORT = 20_000 + (process.pid % 20_000);
 const work = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), "confundo-follow-")));
 const children = new Set<ChildProcess>();
 process.once("SIGINT", () => process.exit(1));
@@ -70,7 +75,7 @@ async function latency(follow: (folder: string) => Promise<Following>): Promise<
     const content = `${i} `.padEnd(1024, "x");
     const began = performance.now();
     fs.writeFileSync(path.join(folder, "file"), content);
-    while (!holds(path.join(destination, "file"), content)) await turn();
+    while (!holds(path.join(destination, "file"), content) && performance.now() - began < LOST_MS) await turn();
     took.push(performance.now() - began);
   }
   await end();
@@ -123,7 +128,7 @@ async function followWithConfundo(
   home = newFolder(),
   told: (what: string) => void = () => {},
 ): Promise<Following> {
-  const server = start(process.execPath, [PROGRAM, "serve", home, "--port", "0"]);
+  const server = start(process.execPath, [PROGRAM, "serve", home, "--port", String(PORT)]);
   const [listening] = await once(server.stdout as NodeJS.ReadableStream, "data");
   const port = /listening on \S+:(\d+)/.exec(String(listening))?.[1];
   const state = path.join(path.dirname(home), `state-of-${path.basename(folder)}`);

@@ -90,8 +90,14 @@ export const REST_MS: number = process.platform === "linux" ? 12 : 20;
 export const LEAST_GUESSED_MOVE_BYTES = 1024;
 /** So much new content makes it worth asking whether it was moved here from somewhere that was not looked at. */
 export const LEAST_SOUGHT_MOVE_BYTES: number = 256 * KIB;
+/** Of a file that has changed so often while it was read, a copy is sent. */
+export const CHANGES_BEFORE_COPY = 2;
+/** Larger ones are not copied, unless by reference. */
+export const MAX_COPIED_BYTES: number = 1024 * MIB;
+/** How long a file is given to stand still for a copy. */
+export const COPY_TRIES_MS = 500;
 /** Times a file that keeps changing is sent anew before a one-time mirror gives it up. */
-export const MAX_CHANGED_ROUNDS = 20;
+export const MAX_CHANGED_ROUNDS = 12;
 
 // The receiving side.
 

@@ -2,6 +2,7 @@
  * The pure heart of a mirror: what to do so that the remote side becomes equal to the local one. Knows no file system
  * and no network.
  */
+import type { FileCopy } from "./copy.js";
 import {
   type Comparison,
   compareFiles,
@@ -19,7 +20,8 @@ import { ancestorsOf } from "./path.js";
 /** One step at the remote side. Steps are carried out as if in order. */
 export type Operation =
   | { readonly do: "mkdir"; readonly entry: DirectoryEntry }
-  | { readonly do: "put"; readonly entry: FileEntry }
+  /** `copy`: what to read instead of the file in the folder. */
+  | { readonly do: "put"; readonly entry: FileEntry; readonly copy?: FileCopy }
   | { readonly do: "link"; readonly entry: Entry & { kind: "symlink" } }
   /** Only the modification time and the permissions. */
   | { readonly do: "touch"; readonly entry: FileEntry | DirectoryEntry }

@@ -88,6 +88,7 @@ class Pusher {
   readonly #reported = new Set<string>();
   /** Files that changed while they were read, and how often in a row. */
   readonly #changing = new Map<string, number>();
+  #foundByWalk: ReadonlySet<string> = new Set();
   readonly #unmovable = new Set<string>();
   #news: Deferred = deferred();
   readonly #caution: Caution;
@@ -201,6 +202,7 @@ class Pusher {
       caution: this.#caution,
       index: this.#options.index,
       linked: this.#options.linked,
+      changing: this.#changing,
     });
     try {
       await round.run(work);
@@ -226,10 +228,17 @@ class Pusher {
     this.#total.moved += round.moved;
     this.#reportProblems(walked !== undefined, round);
     this.#waitForRest(folder, walked !== undefined, round);
-    if (walked !== undefined && round.done > 0) this.#lookEverywhere(folder, "until two walks agree");
+    if (walked !== undefined && this.#hasNews(round)) this.#lookEverywhere(folder, "until two walks agree");
     else if (this.#failures.size > 0) this.#tryAgain(folder, round.done > 0);
     else this.#failing = 0;
     if (this.#dirty.empty) this.#tellSynced();
+  }
+
+  /** Whether a walk found more than files which the walk before had found changed too, and which may change for ever. */
+  #hasNews({ donePaths }: Round): boolean {
+    const before = this.#foundByWalk;
+    this.#foundByWalk = donePaths;
+    return [...donePaths].some((path) => !before.has(path));
   }
 
   #lookEverywhere(folder: string, reason: string): void {
@@ -256,7 +265,8 @@ class Pusher {
   /** A file that changes while it is read is sent again, after growing pauses; a one-time push gives it up at last. */
   #waitForRest(folder: string, walked: boolean, round: Round): void {
     for (const path of [...this.#changing.keys()]) {
-      if (!round.changed.has(path) && (walked || round.covers(path))) this.#changing.delete(path);
+      const rests = !round.changed.has(path) && !round.copied.has(path);
+      if (rests && (walked || round.covers(path))) this.#changing.delete(path);
     }
     for (const path of round.changed) {
       const times = (this.#changing.get(path) ?? 0) + 1;

@@ -3,6 +3,7 @@ import { createHash, hash } from "node:crypto";
 import fs from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
+import type { FileCopy } from "./copy.js";
 import type { FileEntry } from "./entry.js";
 import { SyncError, systemCode } from "./errors.js";
 import { CHANGE_CHECK_BYTES, MAX_DATA_BYTES, REST_MS, SLOW_READ_MS, SLOW_READS } from "./limits.js";
@@ -64,9 +65,13 @@ export class WholeReader {
 }
 
 async function readPatiently(folder: string, entry: FileEntry, signal: AbortSignal): Promise<WholeFile> {
-  const reader = await VersionReader.open(folder, entry, signal);
+  return await readAll(await VersionReader.open(folder, entry, signal));
+}
+
+/** All that the reader reads. Closes it. */
+export async function readAll(reader: VersionReader): Promise<WholeFile> {
   try {
-    const content = Buffer.allocUnsafeSlow(entry.size);
+    const content = Buffer.allocUnsafeSlow(reader.entry.size);
     await reader.fill(content);
     return { content, sha256: reader.finish() };
   } finally {
@@ -83,9 +88,17 @@ export class VersionReader {
   #checkedAt = 0;
   #busy: Promise<unknown> | undefined;
 
-  private constructor(fd: number, entry: FileEntry) {
+  readonly #still: boolean;
+
+  private constructor(fd: number, entry: FileEntry, still = false) {
     this.#fd = fd;
     this.entry = entry;
+    this.#still = still;
+  }
+
+  /** Reads a copy, which does not change. */
+  static of(copy: FileCopy): VersionReader {
+    return new VersionReader(copy.take(), copy.entry, true);
   }
 
   /** Rejects with `ERR_CHANGED` when the file is not the version that `entry` describes. */
@@ -141,7 +154,7 @@ export class VersionReader {
 
   /** When the file was changed last, in milliseconds since 1970. Throws `ERR_CHANGED` when it is not our version. */
   check(): number {
-    return checkVersion(this.#fd, this.entry);
+    return this.#still ? 0 : checkVersion(this.#fd, this.entry);
   }
 
   close(): void {

@@ -1,6 +1,7 @@
 /** One round of a push: look, plan, carry out. */
 
 import { type Caution, massDelete } from "./careful.js";
+import { copyFile } from "./copy.js";
 import type { Work } from "./dirty.js";
 import type { Entry, Kind } from "./entry.js";
 import { compareFiles, DIFFERS } from "./entry.js";
@@ -8,6 +9,7 @@ import { type Failure, SyncError } from "./errors.js";
 import type { PushEvent, Step } from "./events.js";
 import type { Ignore } from "./ignore.js";
 import type { IndexFile } from "./index-file.js";
+import { CHANGES_BEFORE_COPY } from "./limits.js";
 import type { LinkedFiles } from "./linked-files.js";
 import { planWithMoves, soughtSources } from "./moves.js";
 import { ancestorsOf, isWithin } from "./path.js";
@@ -25,6 +27,8 @@ export interface RoundOptions {
   readonly caution: Caution;
   readonly index: IndexFile | undefined;
   readonly linked: LinkedFiles | undefined;
+  /** Files that changed while they were read, and how often in a row. */
+  readonly changing: ReadonlyMap<string, number>;
 }
 
 const PROGRESS_EVERY_MS = 100;
@@ -36,6 +40,10 @@ export class Round {
   files = 0;
   bytesSent = 0;
   deleted = 0;
+  /** Paths of what became durable. */
+  readonly donePaths: Set<string> = new Set<string>();
+  /** Files that were sent as copies, as they are never at rest. */
+  readonly copied: Set<string> = new Set<string>();
   /** Paths to look at again because they changed meanwhile. */
   readonly changed: Set<string> = new Set<string>();
   readonly failures: Failure[] = [];
@@ -83,7 +91,13 @@ export class Round {
     this.#bytesTotal = summary.bytes;
     const steps = this.#options.dryRun ? { steps: operations.filter(isShown).map(toStep) } : {};
     if (operations.length > 0 || this.#options.dryRun) this.#report({ type: "planned", ...summary, ...steps });
-    if (operations.length > 0 && !this.#options.dryRun) await this.#carryOut(work.folder, operations);
+    if (operations.length === 0 || this.#options.dryRun) return;
+    const prepared = await this.#prepare(work.folder, operations);
+    try {
+      await this.#carryOut(work.folder, prepared);
+    } finally {
+      for (const operation of prepared) if (operation.do === "put") operation.copy?.close();
+    }
   }
 
   /** Throws `ERR_MASS_DELETE` where somebody has to be asked, `ERR_FOLDER` where waiting is the answer. */
@@ -156,6 +170,23 @@ export class Round {
     return planner(local, remote, { unmovable, ...this.#remote.comparison, delete: this.#options.delete, protect });
   }
 
+  /** Has files copied that changed time and again while they were read. */
+  async #prepare(folder: string, operations: readonly Operation[]): Promise<readonly Operation[]> {
+    const { changing } = this.#options;
+    const restless = (operation: Operation): boolean =>
+      operation.do === "put" && (changing.get(operation.entry.path) ?? 0) >= CHANGES_BEFORE_COPY;
+    if (changing.size === 0 || !operations.some(restless)) return operations;
+    const prepared: Operation[] = [];
+    for (const operation of operations) {
+      const copy = restless(operation)
+        ? await copyFile(folder, operation.entry.path, this.#signal).catch(() => undefined)
+        : undefined;
+      if (copy !== undefined) this.copied.add(operation.entry.path);
+      prepared.push(copy === undefined ? operation : { do: "put", entry: copy.entry, copy });
+    }
+    return prepared;
+  }
+
   #carryOut(folder: string, operations: readonly Operation[]): Promise<void> {
     return new Promise((resolve, reject) => {
       const applying = this.#remote.apply(folder, operations).subscribe({
@@ -213,6 +244,7 @@ export class Round {
   #takeDone(operation: Operation, sha256: Uint8Array | undefined): void {
     const { path, kind } = operation.entry;
     this.done++;
+    this.donePaths.add(path);
     if (operation.do === "hold") return;
     if (operation.entry.kind === "file" && operation.do !== "remove")
       this.#options.index?.record(operation.entry, sha256);

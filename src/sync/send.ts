@@ -18,7 +18,7 @@ import {
 } from "./limits.js";
 import { Slots } from "./order.js";
 import type { Operation } from "./plan.js";
-import { VersionReader, WholeReader } from "./read.js";
+import { readAll, VersionReader, WholeReader } from "./read.js";
 import type { Outcome } from "./remote.js";
 import { dataFrame, type FileIdentity } from "./wire.js";
 
@@ -180,9 +180,11 @@ export class Sender {
   }
 
   async #sendSmall(operation: Put): Promise<void> {
-    const { entry } = operation;
+    const { entry, copy } = operation;
+    const { signal } = this.#stopping;
     try {
-      const { content, sha256 } = await this.#whole.read(this.#options.folder, entry, this.#stopping.signal);
+      const reading = copy ? readAll(VersionReader.of(copy)) : this.#whole.read(this.#options.folder, entry, signal);
+      const { content, sha256 } = await reading;
       if (this.#stopping.signal.aborted) return;
       const { size: _, ...identity } = this.#identity(entry);
       const id = this.#ask(operation, { sha256 });
@@ -222,7 +224,8 @@ export class Sender {
     let reader: VersionReader | undefined;
     let id: number | undefined;
     try {
-      reader = await VersionReader.open(folder, operation.entry, signal);
+      const { copy, entry } = operation;
+      reader = copy ? VersionReader.of(copy) : await VersionReader.open(folder, entry, signal);
       if (signal.aborted) return;
       const offset = deferred<number>();
       const answered = deferred();

@@ -24,6 +24,8 @@ class HashRemote implements Remote {
   readonly hashes = new Map<string, string>();
   readonly log: string[] = [];
   refuse: string | undefined;
+  /** Never the version that was seen. */
+  restless: string | undefined;
   wasSettled = 0;
 
   apply(folder: string, operations: readonly Operation[]): Observable<Outcome> {
@@ -37,6 +39,7 @@ class HashRemote implements Remote {
   #apply(folder: string, operation: Operation): Outcome {
     const { path: name } = operation.entry;
     this.log.push(`${operation.do} ${name}`);
+    if (name === this.restless) return { type: "changed", operation };
     if (name === this.refuse) return { type: "failed", operation, error: new SyncError("ERR_FULL", "no more") };
     if (operation.do === "remove") this.entries.delete(name);
     else this.entries.set(name, operation.entry);
@@ -81,6 +84,18 @@ describe("pushTo", () => {
     );
     await push(remote, seen);
     expect(remote.log).toEqual(["mkdir c", "put a.png", "put c/d.png"]);
+  });
+
+  test("gives up a file that is another one whenever it is sent, after everything else", async () => {
+    const folder = tempFolder();
+    make(folder, { a: "1", b: "2" });
+    const remote = new HashRemote();
+    remote.restless = "a";
+    await expect(push(remote, of(everything(folder, "test")), { settleMs: 0 })).rejects.toMatchObject({
+      code: "ERR_INCOMPLETE",
+      failures: [{ path: "a", code: "ERR_CHANGED" }],
+    });
+    expect([...remote.entries.keys()]).toEqual(["b"]);
   });
 
   test("ends with what keeps failing, after everything else", async () => {
