@@ -1,7 +1,8 @@
 import { once } from "node:events";
-import { connect } from "../index.js";
+import { type ConfundoSocket, connect } from "../index.js";
+import { connectSecurely } from "../secure/index.js";
 import { examine, type Finding } from "../sync/index.js";
-import { parseAddress } from "./address.js";
+import { type MirrorAddress, parseAddress } from "./address.js";
 import { describe, shownPath } from "./report.js";
 
 const SIGNS: Record<Finding["level"], string> = { ok: "ok      ", warning: "warning ", problem: "PROBLEM " };
@@ -10,7 +11,7 @@ const SIGNS: Record<Finding["level"], string> = { ok: "ok      ", warning: "warn
 export async function doctor(folder: string, address: string | undefined): Promise<void> {
   const where = address === undefined ? undefined : parseAddress(address);
   const findings = await examine(folder);
-  if (where !== undefined) findings.push(await reach(where.host, where.port));
+  if (where !== undefined) findings.push(await reach(where));
   for (const { level, message, paths, count } of findings) {
     process.stdout.write(`${SIGNS[level]} ${message}\n`);
     for (const path of paths) process.stdout.write(`           ${shownPath(path)}\n`);
@@ -20,17 +21,21 @@ export async function doctor(folder: string, address: string | undefined): Promi
   if (problems > 0) throw new Error(`${problems} of the above would keep something from being mirrored.`);
 }
 
-/** Whether somebody answers there; the mirror itself is left alone. */
-async function reach(host: string, port: number): Promise<Finding> {
+/** Whether somebody answers there, and knows this device; the mirror itself is left alone, and so is a code. */
+async function reach({ host, port, code }: MirrorAddress): Promise<Finding> {
   const start = performance.now();
-  const socket = connect({ host, port, noDelay: true });
+  const socket = code === undefined ? connectSecurely({ host, port }) : reached(connect({ host, port, noDelay: true }));
   try {
-    await once(socket, "connect");
+    const opened = await socket;
     const ms = Math.round(performance.now() - start);
+    opened.on("error", () => {}).destroy();
     return { level: "ok", message: `${host}:${port} answers in ${ms} ms`, paths: [], count: 0 };
   } catch (error) {
     return { level: "problem", message: describe(error), paths: [], count: 0 };
-  } finally {
-    socket.on("error", () => {}).destroy();
   }
+}
+
+async function reached(socket: ConfundoSocket): Promise<ConfundoSocket> {
+  await once(socket, "connect");
+  return socket;
 }

@@ -61,13 +61,16 @@ function program(): Command {
     .argument("<dir>", "the folder that the mirrors are kept in; made if it is missing")
     .option("--port <port>", "the UDP port to listen on, 0 for any free one", portParser(0), DEFAULT_PORT)
     .option("--host <host>", "the address to listen on", "127.0.0.1")
+    .option("--database <url>", "a PostgreSQL database, postgres://…, instead of a file under DIR/.confundo")
+    .option("--name <name>", "the folder that the first pairing address names")
+    .option("--insecure", "no keys and no encryption: for tests, on this machine only")
     .action(async (dir, options) => (await import("./serve.js")).serve(dir, options));
 
   root
     .command("mirror")
     .description("keep a folder mirrored to a server, and follow its changes")
     .argument("[folder]", "the folder to mirror; without one, those in confundo.json here")
-    .argument("[address]", "confundo://HOST:PORT/NAME")
+    .argument("[address]", "confundo://HOST:PORT/NAME, the first time with #CODE")
     // What else is there are patterns for --ignore, which takes several.
     .allowExcessArguments()
     .option("--once", "end as soon as the destination equals the folder")
@@ -85,6 +88,7 @@ function program(): Command {
     )
     .option("--gitignore", "heed .gitignore files too, beside .confundoignore")
     .option("--delete-ignored", "delete at the destination what is ignored")
+    .option("--insecure", "no keys and no encryption, as the server: for tests, on this machine only")
     .action(async (_folder, _address, options, command) => (await import("./mirror.js")).mirror(command.args, options));
 
   root

@@ -3,11 +3,12 @@ import { realpathSync } from "node:fs";
 import { opendir, readFile } from "node:fs/promises";
 import { fromEvent, lastValueFrom, merge, takeUntil, tap } from "rxjs";
 import { type ConfundoSocket, connect } from "../index.js";
+import { connectSecurely, isLoopback, SecureError } from "../secure/index.js";
 import { defaultIndexPath, type MirrorEvent, mirror as mirrorFolder } from "../sync/index.js";
 import { parseAddress } from "./address.js";
 import { CONFIG_FILE, type MirrorConfig, parseConfig } from "./config.js";
 import { Display } from "./display.js";
-import { printError, shownPath, UsageError } from "./report.js";
+import { printError, printWarning, shownPath, UsageError } from "./report.js";
 
 export interface MirrorCommandOptions {
   readonly once?: boolean;
@@ -24,6 +25,7 @@ export interface MirrorCommandOptions {
   readonly deleteIgnored?: boolean;
   /** Milliseconds. */
   readonly settle?: number;
+  readonly insecure?: boolean;
 }
 
 /** How long the server is given to hear that we take our leave. Without, it finds out by our silence. */
@@ -72,8 +74,9 @@ async function mirrorOne(
   options: MirrorCommandOptions,
   { label }: { readonly label?: string },
 ): Promise<void> {
-  const { host, port, name } = parseAddress(address);
+  const { host, port, name, code } = parseAddress(address);
   await requireFolder(folder);
+  if (options.insecure) warnOfInsecurity(host);
   const { once = false, dryRun = false } = options;
   const display = new Display({ once, dryRun, ...(label === undefined ? {} : { label }) });
   const show = (event: MirrorEvent) => {
@@ -85,8 +88,12 @@ async function mirrorOne(
   const stop = merge(...["SIGINT", "SIGTERM", "SIGQUIT"].map((signal) => fromEvent(process, signal)));
   const events = mirrorFolder(folder, {
     connect: (signal) => {
-      socket = connect({ host, port, signal, noDelay: true });
-      return socket;
+      const onSocket = (opened: ConfundoSocket): void => {
+        socket = opened;
+      };
+      if (!options.insecure) return connectSecurely({ host, port, code, signal, onSocket });
+      onSocket(connect({ host, port, signal, noDelay: true }));
+      return socket as unknown as ConfundoSocket;
     },
     name,
     index: indexPath(folder, host, port, name),
@@ -105,6 +112,16 @@ async function mirrorOne(
     defaultValue: null,
   });
   await closed(socket);
+}
+
+function warnOfInsecurity(host: string): void {
+  if (!isLoopback(host)) {
+    throw new SecureError(
+      "ERR_INSECURE",
+      `--insecure sends everything in the clear, and is for this machine only, not for ${host}.`,
+    );
+  }
+  printWarning("--insecure: nothing is encrypted, and nobody knows who is at the other end. For tests only.");
 }
 
 /** One index for each folder and place that it is mirrored to. */

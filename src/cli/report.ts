@@ -66,9 +66,12 @@ export function describe(error: unknown): string {
     case "ENOSPC":
       return `No space is left for ${path}. Free some and try again. (ENOSPC)`;
     default:
-      return name === "SyncError" ? `${sentence(message ?? "")} (${code})` : (message ?? String(error));
+      return CODED.has(name ?? "") ? `${sentence(message ?? "")} (${code})` : (message ?? String(error));
   }
 }
+
+/** Classes whose messages are followed by the code. */
+const CODED: ReadonlySet<string> = new Set(["SyncError", "SecureError", "AuthError", "DatabaseError"]);
 
 /** A message that was written as a part of one, as a sentence. */
 export function sentence(message: string): string {

@@ -8,6 +8,8 @@ export type SecureErrorCode =
   | "ERR_CODE"
   /** The handshake failed, or what followed is not what it should be. */
   | "ERR_TLS"
+  /** Without TLS only this machine can be listened to. */
+  | "ERR_INSECURE"
   /** Keys or what is known of servers cannot be kept safely where they are. */
   | "ERR_STATE"
   /** What a server says to a device that it does not know, has revoked, or has heard from too often. */

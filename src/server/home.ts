@@ -2,12 +2,46 @@
 import { mkdirSync, realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Duplex } from "node:stream";
+import type { SocketStats } from "../stream/index.js";
 import { type Admission, type ReceiveEvent, type ReceiveSession, receive, Storage, SyncError } from "../sync/index.js";
+import type { Access } from "./database/types.js";
 import { mirrorNameProblem } from "./name.js";
 import type { Keeper, Keeping } from "./versions/keeper.js";
 
 /** What a home reports: what its sessions do, and for whom. Plain data. */
-export type HomeEvent = ReceiveEvent & { readonly peer: string };
+export type HomeEvent = ReceiveEvent & {
+  readonly peer: string;
+  /** The device's id; null where there are none (`insecure`). */
+  readonly device: string | null;
+};
+
+/** Who is at the other end of a connection. */
+export interface Visitor {
+  /** Address and port, for the events. */
+  readonly peer: string;
+  /** The device's id. */
+  readonly device?: string | null;
+  /** What it may do with a folder; null: nothing. Default: write. What it throws (a {@link SyncError}) is told to the client. */
+  readonly access?: (folder: string) => Promise<Access | null>;
+  /** How its connection does. */
+  readonly stats?: () => SocketStats;
+}
+
+/** A connection that is open now. */
+export interface HomeSession {
+  readonly id: string;
+  /** Empty until the client has said which. */
+  readonly folder: string;
+  /** What the client calls itself. */
+  readonly label: string;
+  readonly device: string | null;
+  readonly peer: string;
+  /** Milliseconds since 1970. */
+  readonly openedAt: number;
+  /** `settled` when the client has said last that the mirror is in step. */
+  readonly state: "syncing" | "settled";
+  readonly stats: (() => SocketStats) | undefined;
+}
 
 export interface MirrorHomeOptions {
   /** Mirrors are kept in `dir/NAME/`, unfinished files in `dir/.confundo/staging/NAME/`. Made when missing. */
@@ -42,7 +76,8 @@ export class MirrorHome {
   readonly dir: string;
   readonly #options: MirrorHomeOptions;
   readonly #tenants = new Map<string, Tenant>();
-  readonly #sessions = new Set<ReceiveSession>();
+  readonly #sessions = new Map<ReceiveSession, HomeSession>();
+  #nextId = 1;
   /** For each mirror, the last of those that want in: they are looked at one after the other. */
   readonly #doors = new Map<string, Promise<unknown>>();
   #closing = false;
@@ -59,24 +94,33 @@ export class MirrorHome {
     return this.#sessions.size;
   }
 
-  /** Serves one client over `duplex`, which it takes over. Never throws. `peer` is for the events. */
-  handle(duplex: Duplex, peer = ""): void {
+  /** Each of them as it is now. */
+  get openSessions(): readonly HomeSession[] {
+    return [...this.#sessions.values()];
+  }
+
+  /** Serves one client over `duplex`, which it takes over. Never throws. */
+  handle(duplex: Duplex, visitor: Visitor = { peer: "" }): void {
     const { onEvent, pingMs, silenceMs, handshakeMs } = this.#options;
+    const { peer, device = null } = visitor;
     let keeping: Keeping | undefined;
     const session = receive(duplex, {
       admit: (hello, session) =>
-        this.#admit({ ...hello, session }, (opened) => {
+        this.#admit({ ...hello, session }, visitor, (opened) => {
           keeping = opened;
         }),
       onEvent: (event) => {
+        this.#follow(session, event);
         keeping?.onEvent(event);
-        onEvent?.({ ...event, peer });
+        onEvent?.({ ...event, peer, device });
       },
       ...(pingMs === undefined ? {} : { pingMs }),
       ...(silenceMs === undefined ? {} : { silenceMs }),
       ...(handshakeMs === undefined ? {} : { handshakeMs }),
     });
-    this.#sessions.add(session);
+    const id = `${this.#nextId++}`;
+    const opened = { folder: "", label: "", openedAt: Date.now(), state: "syncing" as const, stats: visitor.stats };
+    this.#sessions.set(session, { id, peer, device, ...opened });
     void session.closed.then(() => this.#sessions.delete(session));
     if (this.#closing) session.end(closing());
   }
@@ -88,19 +132,49 @@ export class MirrorHome {
     await session?.closed;
   }
 
+  /** Ends the sessions that `which` picks, telling the clients why; how many they were. */
+  end(which: (session: HomeSession) => boolean, reason: SyncError): number {
+    const ending = [...this.#sessions].filter(([, session]) => which(session));
+    for (const [session] of ending) session.end(reason);
+    return ending.length;
+  }
+
   /** Ends all sessions, telling the clients to come back later, and waits until nothing is being written. */
   async close(): Promise<void> {
     this.#closing = true;
-    const sessions = [...this.#sessions];
+    const sessions = [...this.#sessions.keys()];
     for (const session of sessions) session.end(closing());
     await Promise.all(sessions.map(({ closed }) => closed));
   }
 
-  async #admit(candidate: Tenant & { name: string }, onKept: (keeping: Keeping) => void): Promise<Admission> {
+  #follow(session: ReceiveSession, event: ReceiveEvent): void {
+    const known = this.#sessions.get(session);
+    if (known === undefined) return;
+    if (event.type === "opened") this.#sessions.set(session, { ...known, label: event.label });
+    else if (event.type === "settled") this.#sessions.set(session, { ...known, state: "settled" });
+    else if (known.state === "settled") this.#sessions.set(session, { ...known, state: "syncing" });
+  }
+
+  async #admit(
+    candidate: Tenant & { name: string },
+    { access }: Visitor,
+    onKept: (keeping: Keeping) => void,
+  ): Promise<Admission> {
     const { name } = candidate;
     const problem = mirrorNameProblem(name);
     if (problem !== undefined)
       throw new SyncError("ERR_MIRROR_NAME", `"${name}" cannot be a mirror's name: ${problem}`);
+    // Before it is asked: from now on a change of what the device may do ends the session.
+    const known = this.#sessions.get(candidate.session);
+    if (known !== undefined) this.#sessions.set(candidate.session, { ...known, folder: name });
+    const allowed = access === undefined ? "write" : await access(name);
+    if (allowed === null) throw new SyncError("ERR_FORBIDDEN", `this device was not given the folder "${name}"`);
+    const root = `${this.dir}/${name}`;
+    const staging = `${this.dir}/.confundo/staging`;
+    // Who changes nothing is in nobody's way, and clears nobody's unfinished files.
+    if (allowed === "read") {
+      return { storage: new Storage(root, `${staging}/.readers`), readOnly: true, release: () => {} };
+    }
     const key = keyOf(name);
     const before = this.#doors.get(key) ?? Promise.resolve();
     const turn = before.then(() => this.#takeOver(key, candidate));
@@ -114,7 +188,7 @@ export class MirrorHome {
       // When the place is ours: a folder that is put on hold from now on ends this session.
       const keeping = await keeper?.open(name, candidate.label);
       if (keeping !== undefined) onKept(keeping);
-      const storage = new Storage(`${this.dir}/${name}`, `${this.dir}/.confundo/staging/${name}`, {
+      const storage = new Storage(root, `${staging}/${name}`, {
         chunks: `${this.dir}/.confundo/chunks/${name}`,
         ...(keeping === undefined ? {} : { archive: keeping.archive }),
       });

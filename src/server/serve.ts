@@ -1,45 +1,226 @@
-/** A mirror home on a Confundo port. */
-import { type AddressInfo, type ConfundoServer, createServer, type ServerOptions } from "../stream/index.js";
+/** A mirror home on a Confundo port, with its database and its keys. */
+import { randomBytes } from "node:crypto";
+import { mkdirSync, realpathSync } from "node:fs";
+import { hostname, networkInterfaces } from "node:os";
+import { resolve } from "node:path";
+import type { Subscription } from "rxjs";
+import {
+  announceLocally,
+  createCode,
+  formatPairingCode,
+  isLoopback,
+  SecureError,
+  stateFolder,
+  writeSecret,
+} from "../secure/index.js";
+import {
+  type AddressInfo,
+  type ConfundoServer,
+  type ConfundoSocket,
+  createServer,
+  type ServerOptions,
+} from "../stream/index.js";
+import { SyncError } from "../sync/index.js";
+import { createAuth } from "./auth/auth.js";
+import type { Auth } from "./auth/types.js";
+import { openDatabase } from "./database/open.js";
+import type { Database } from "./database/types.js";
+import { Gate } from "./gate.js";
 import { MirrorHome, type MirrorHomeOptions } from "./home.js";
+import { HomeState } from "./state.js";
 
 export interface ServeOptions extends MirrorHomeOptions {
   /** Default 5000; 0 takes a free one. */
   readonly port?: number;
-  /** Default 127.0.0.1: until mirrors are authenticated, nobody else gets in unless told otherwise. */
+  /** Default 127.0.0.1. */
   readonly host?: string;
+  /** `postgres://…`. Default: what the home had before, or an SQLite file under `dir/.confundo`. */
+  readonly database?: string;
+  /** The folder that the first pairing address names. Its device may have any. Default `mirror`. */
+  readonly name?: string;
+  /** Neither keys nor encryption; for tests, and on loopback addresses only. Default false. */
+  readonly insecure?: boolean;
   /** Passed on to the Confundo server (edition, limits). */
   readonly stream?: ServerOptions;
   /** Errors of the port after it has begun to listen. Default: a process warning. */
   readonly onError?: (error: Error) => void;
+  /** Connections that came to nothing, for a log. */
+  readonly onRefused?: (peer: string, error: { readonly code: string; readonly message: string }) => void;
+  /** Where programs of the same user look for servers to pair with. Default: the user's state folder. */
+  readonly stateFolder?: string;
+}
+
+/** What a home that was just made tells once. */
+export interface FirstStart {
+  readonly user: string;
+  readonly password: string;
+  /** Good for one device, which may have any folder, for 24 hours. */
+  readonly pairingAddress: string;
 }
 
 export interface Serving {
   readonly home: MirrorHome;
+  readonly auth: Auth;
+  readonly database: Database;
+  readonly state: HomeState;
   readonly address: AddressInfo;
+  /** What devices know the server by; null when insecure. */
+  readonly pin: string | null;
+  /** When there was no administrator before. */
+  readonly first: FirstStart | null;
+  /** `confundo://HOST:PORT/NAME#CODE`. */
+  readonly pairingAddress: (folder: string | null, code: string) => string;
   /** Ends all sessions, telling the clients to come back later; resolves when nothing is being written any more. */
   close(): Promise<void>;
 }
 
+const FIRST_USER = "admin";
+const FIRST_CODE_MS = 24 * 60 * 60 * 1000;
+
 /**
- * Listens for mirrors. Rejects with what the stream layer reports (`EADDRINUSE`, …) or the system (`EACCES` for the
- * directory).
+ * Listens for mirrors. What is missing under `dir/.confundo` is made. Rejects with what the stream layer reports (`EADDRINUSE`,
+ * …), the system (`EACCES` for the directory), a {@link SecureError} (ERR_STATE for keys that are damaged or another user's,
+ * ERR_INSECURE) or a `DatabaseError`.
  */
 export async function serve(options: ServeOptions): Promise<Serving> {
+  const { host = "127.0.0.1", port = 5000, insecure = false } = options;
+  if (insecure && !isLoopback(host)) {
+    throw new SecureError(
+      "ERR_INSECURE",
+      `Without encryption only this machine can be served: ${host} is not one of its own addresses.`,
+    );
+  }
+  const undo: (() => unknown)[] = [];
+  try {
+    return await open({ ...options, host, port, insecure }, undo);
+  } catch (error) {
+    for (const step of undo.toReversed()) await step();
+    throw error;
+  }
+}
+
+type Settled = ServeOptions & { readonly host: string; readonly port: number; readonly insecure: boolean };
+
+/** `undo`: what is to be done, last first, when a later step fails. */
+async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving> {
+  const { host, insecure } = options;
+  mkdirSync(options.dir, { recursive: true });
+  const state = new HomeState(realpathSync(resolve(options.dir)));
+  state.prepare();
+  const settings = { ...state.settings(), ...(options.database === undefined ? {} : { database: options.database }) };
+  const identity = insecure ? null : state.identity();
+  const database = await openDatabase(
+    settings.database === undefined ? { path: state.database } : { url: settings.database },
+  );
+  undo.push(() => database.close());
+  const auth = createAuth({ database });
   const home = new MirrorHome(options);
+  const localCode = createCode();
+  const gate =
+    identity === null
+      ? null
+      : new Gate({
+          identity,
+          auth,
+          localCode,
+          admit: ({ stream }, visitor) => home.handle(stream, visitor),
+          ...(options.onRefused === undefined ? {} : { onRefused: options.onRefused }),
+        });
   // Answers are small and awaited; and a client that has ended still gets them.
   const stream = { noDelay: true, allowHalfOpen: true, ...options.stream };
-  const server = createServer(stream, (socket) => home.handle(socket, `${socket.remoteAddress}:${socket.remotePort}`));
-  const address = await listen(server, options.port ?? 5000, options.host ?? "127.0.0.1");
+  const server = createServer(stream, (socket) => (gate === null ? handlePlain(home, socket) : gate.enter(socket)));
+  const address = await listen(server, options.port, host);
+  undo.push(() => server.close());
   server.on("error", options.onError ?? ((error) => process.emitWarning(error)));
+  const reachable = { host: reachableHost(address.address), port: address.port };
+  state.saveSettings({ ...settings, ...reachable });
+  const withdraw = identity === null ? () => {} : announce(state, identity.pin, localCode, options.stateFolder);
+  undo.push(withdraw);
+  const watching = watchPermissions(database, home, options.onError);
+  const pairingAddress = (folder: string | null, code: string): string =>
+    formatAddress({ ...reachable, name: folder ?? options.name ?? "mirror", code, pin: identity?.pin });
   return {
     home,
+    auth,
+    database,
+    state,
     address,
+    pin: identity?.pin ?? null,
+    first: await firstStart(auth, pairingAddress),
+    pairingAddress,
     close: async () => {
+      withdraw();
+      watching.unsubscribe();
       const portClosed = new Promise<void>((resolve) => server.close(() => resolve()));
+      gate?.close();
       await home.close();
       await portClosed;
+      await database.close();
     },
   };
+}
+
+function handlePlain(home: MirrorHome, socket: ConfundoSocket): void {
+  home.handle(socket, { peer: `${socket.remoteAddress}:${socket.remotePort}`, stats: () => socket.stats });
+}
+
+/** Leaves the code for programs of the same user where they look for it. Without it they pair as others do. */
+function announce(state: HomeState, pin: string, code: string, folder: string = stateFolder()): () => void {
+  writeSecret(state.localCode, `${code}\n`);
+  try {
+    return announceLocally(pin, state.localCode, folder);
+  } catch (error) {
+    process.emitWarning(`Programs on this machine have to be paired like others: ${(error as Error).message}`);
+    return () => {};
+  }
+}
+
+/** The administrator and the first code, where there is no user yet. */
+async function firstStart(auth: Auth, pairingAddress: Serving["pairingAddress"]): Promise<FirstStart | null> {
+  const local = { kind: "local" } as const;
+  if ((await auth.users(local)).length > 0) return null;
+  const password = randomBytes(15).toString("base64url");
+  await auth.addUser(local, { name: FIRST_USER, password, role: "admin" });
+  const { code } = await auth.invite(local, { folder: null, access: "write", expiresInMs: FIRST_CODE_MS });
+  return { user: FIRST_USER, password, pairingAddress: pairingAddress(null, code) };
+}
+
+/** Sessions end as soon as their device is revoked, by whatever process, and are judged anew when its grants change. */
+function watchPermissions(database: Database, home: MirrorHome, onError?: (error: Error) => void): Subscription {
+  return database.events.live$.subscribe({
+    next: ({ type, folder, data }) => {
+      const { id, subject } = (data ?? {}) as { readonly id?: unknown; readonly subject?: unknown };
+      if (type === "device.revoked") {
+        home.end(({ device }) => device === id, new SyncError("ERR_FORBIDDEN", "this device was revoked"));
+      } else if (type === "grants.changed" && subject === "device") {
+        const changed = new SyncError("ERR_UNAVAILABLE", "what this device may do has changed");
+        home.end((session) => session.device === id && session.folder === folder, changed);
+      }
+    },
+    error: (error) => onError?.(error as Error),
+  });
+}
+
+/** The address of a mirror, or with a code the one that pairs. */
+export function formatAddress(parts: {
+  readonly host: string;
+  readonly port: number;
+  readonly name: string;
+  readonly code?: string;
+  readonly pin?: string | undefined;
+}): string {
+  const { host, port, name, code, pin } = parts;
+  const where = host.includes(":") ? `[${host}]` : host;
+  const address = `confundo://${where}:${port}/${encodeURIComponent(name)}`;
+  return code === undefined || pin === undefined ? address : `${address}#${formatPairingCode({ code, pin })}`;
+}
+
+/** Where others reach a server that listens on all addresses: one of the machine's own. */
+function reachableHost(address: string): string {
+  if (address !== "0.0.0.0" && address !== "::") return address;
+  const own = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+  const others = own.filter(({ internal, address }) => !internal && !/^(fe80:|169\.254\.)/i.test(address));
+  return (others.find(({ family }) => family === "IPv4") ?? others[0])?.address ?? hostname();
 }
 
 function listen(server: ConfundoServer, port: number, host: string): Promise<AddressInfo> {

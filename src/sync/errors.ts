@@ -44,6 +44,9 @@ const RETRYABLE: ReadonlySet<string> = new Set([
   "ERR_SERVER_CLOSING",
   "ERR_FOLDER_HELD",
   "ERR_DATABASE_UNAVAILABLE",
+  // Of a server that cannot look up just now who somebody is, or has heard from them too often.
+  "ERR_UNAVAILABLE",
+  "ERR_RATE_LIMITED",
 ]);
 
 /** One path that could not be mirrored, and why. */

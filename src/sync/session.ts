@@ -131,6 +131,8 @@ async function open(
 function connectError(error: unknown): unknown {
   if (error instanceof TypeError || error instanceof RangeError) return error;
   if (error instanceof SyncError && error.code !== "ERR_CONNECTION_LOST") return error;
+  // Whoever connects knows what cannot pass, such as a server's key that is another one.
+  if ((error as { readonly retryable?: unknown } | null)?.retryable === false) return toSyncError(error);
   const { message } = toSyncError(error);
   return new SyncError("ERR_CONNECT", message, { cause: error });
 }

@@ -5,10 +5,10 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { describe, expect, vi } from "vitest";
-import { type ConfundoSocket, connect as connectTo } from "../../src/stream/index.js";
+import { connectSecurely, DeviceState } from "../../src/secure/index.js";
 import { mirror } from "../../src/sync/index.js";
 import { LossyProxy } from "../support/lossy-proxy.js";
-import { contents, type Program, type Rig, random, sha256, test, until } from "../support/program.js";
+import { contents, type Program, type Rig, random, STATE, sha256, test, until } from "../support/program.js";
 
 // Many programs at once, on machines that do other things, too.
 vi.setConfig({ testTimeout: 60_000 });
@@ -512,11 +512,11 @@ describe.concurrent("what goes wrong", () => {
     expect(host.stderr).toMatch(/^ERROR: The host name "no-such-host\.invalid" could not be found.*\n$/);
   });
 
-  test("serve listens on the loopback address, and warns when told otherwise", async ({ rig }) => {
+  test("serve listens on the loopback address, unless told otherwise", async ({ rig }) => {
     const { server } = await rig.serve(rig.folder());
     expect(server.stdout).toMatch(/^listening on 127\.0\.0\.1:\d+\n/);
     const { server: open } = await rig.serve(rig.folder(), "0", "--host", "0.0.0.0");
-    await open.printed(/^WARNING: 0\.0\.0\.0:\d+ can be reached from other machines/m);
+    expect(open.stdout).toMatch(/^listening on 0\.0\.0\.0:\d+\n/);
     expect(await server.kill("SIGTERM")).toMatchObject({ code: 0, stderr: "" });
     expect(await open.kill("SIGQUIT")).toMatchObject({ code: 0 });
   });
@@ -524,7 +524,8 @@ describe.concurrent("what goes wrong", () => {
   test("what a client says of itself does nothing to the terminals that it is shown on", async ({ rig }) => {
     const setup = await setUp(rig);
     const label = "\u001b]0;title\u0007\nlistening on evil\u202e";
-    const connect = (): ConfundoSocket => connectTo(Number(setup.port), "127.0.0.1");
+    const state = new DeviceState(path.join(STATE, "confundo"));
+    const connect = () => connectSecurely({ port: Number(setup.port), host: "127.0.0.1", state });
     const first = mirror(setup.folder, { connect, name: "m", label }).subscribe();
     await setup.server.printed(/^m: \\u001b\]0;title\\u0007\\u000alistening on evil\\u202e \(/m);
     const second = await rig.run(["mirror", rig.folder(), setup.address]);
@@ -549,7 +550,7 @@ describe.concurrent("what goes wrong", () => {
       rig.start(["send", "127.0.0.1", setup.port, garbage]).printed(/^/),
     ]);
     expect(mirrored).toMatchObject({ code: 0, stderr: "" });
-    await setup.server.printed(/127\.0\.0\.1:\d+ is gone: .* \(ERR_PROTOCOL\)/);
+    await setup.server.printed(/127\.0\.0\.1:\d+ is gone: .* \(ERR_TLS\)/);
     raw.close();
     expect(contents(setup.copy)).toEqual(contents(setup.folder));
     expect(fs.readdirSync(setup.home).sort()).toEqual([".confundo", "m"]);

@@ -9,8 +9,8 @@ import { fileURLToPath } from "node:url";
 import { test as base } from "vitest";
 
 export const REPOSITORY: string = fileURLToPath(new URL("../..", import.meta.url));
-/** Where indexes are kept, instead of beside the state of whoever runs the tests. */
-const STATE = path.join(os.tmpdir(), `confundo-test-state-${process.pid}`);
+/** Where keys and indexes are kept, instead of in the state of whoever runs the tests: all programs are one user's. */
+export const STATE: string = path.join(os.tmpdir(), `confundo-test-state-${process.pid}`);
 process.on("exit", () => fs.rmSync(STATE, { recursive: true, force: true }));
 const BIN = path.join(REPOSITORY, "bin", "confundo.js");
 

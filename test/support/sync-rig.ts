@@ -77,7 +77,7 @@ export function testHome(options: Partial<MirrorHomeOptions> = {}) {
     connect: (pairOptions: PairOptions = {}) => {
       const pair = linkedPair(pairOptions);
       pairs.push(pair);
-      home.handle(pair.server, "test");
+      home.handle(pair.server, { peer: "test" });
       return pair.client;
     },
   };
@@ -86,7 +86,9 @@ export function testHome(options: Partial<MirrorHomeOptions> = {}) {
 /** A home behind a TCP port. */
 export async function tcpHome(options: Partial<MirrorHomeOptions> = {}) {
   const rig = testHome(options);
-  const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => rig.home.handle(socket, "tcp"));
+  const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) =>
+    rig.home.handle(socket, { peer: "tcp" }),
+  );
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => new Promise<void>((resolve) => void server.close(() => resolve())));
   const { port } = server.address() as net.AddressInfo;

@@ -60,6 +60,14 @@ describe("the handshake", () => {
     expect(String(await once(ends.client.stream, "data"))).toBe("and back");
   });
 
+  test("what has arrived before the server begins counts once", async () => {
+    const pair = linkedPair();
+    const connecting = secureClient(pair.client, trusting);
+    await expect.poll(() => pair.server.readableLength).toBeGreaterThan(0);
+    expect((await serverOf(pair.server)).pin).toBe(device.pin);
+    expect((await connecting).pin).toBe(server.pin);
+  });
+
   test("over Confundo: half a connection ended leaves the other half open", async () => {
     await using pair = await connectedPair({ both: { noDelay: true }, server: { allowHalfOpen: true } });
     const ends = await shaken({ client: pair.client, server: pair.accepted });

@@ -115,7 +115,7 @@ describe("a home", () => {
     await mirrorOnce(folder, () => rig.connect(), { label: "me" });
     await until(() => rig.events.some(({ type }) => type === "closed"));
     expect(rig.events).toEqual([
-      { type: "opened", name: "m", label: "me", peer: "test" },
+      { type: "opened", name: "m", label: "me", peer: "test", device: null },
       {
         type: "stored",
         name: "m",
@@ -130,9 +130,10 @@ describe("a home", () => {
           sha256: createHash("sha256").update("12345").digest("hex"),
         },
         peer: "test",
+        device: null,
       },
-      { type: "settled", name: "m", entries: 1, peer: "test" },
-      { type: "closed", name: "m", peer: "test" },
+      { type: "settled", name: "m", entries: 1, peer: "test", device: null },
+      { type: "closed", name: "m", peer: "test", device: null },
     ]);
   });
 
@@ -157,7 +158,7 @@ describe("a home", () => {
 describe("serve", () => {
   test("keeps mirrors on a Confundo port", async () => {
     const dir = tempFolder();
-    const serving = await serve({ dir, port: 0 });
+    const serving = await serve({ dir, port: 0, insecure: true });
     onTestFinished(() => serving.close());
     expect(serving.address.address).toBe("127.0.0.1");
     const { port } = serving.address;
@@ -176,9 +177,9 @@ describe("serve", () => {
   });
 
   test("says when the port is taken", async () => {
-    const serving = await serve({ dir: tempFolder(), port: 0 });
+    const serving = await serve({ dir: tempFolder(), port: 0, insecure: true });
     onTestFinished(() => serving.close());
-    const again = serve({ dir: tempFolder(), port: serving.address.port });
+    const again = serve({ dir: tempFolder(), port: serving.address.port, insecure: true });
     await expect(again).rejects.toMatchObject({ code: "EADDRINUSE" });
   });
 });

@@ -1,0 +1,196 @@
+/**
+ * The way from a Confundo connection to a session: TLS, the device's key, pairing where it is asked for. Who has not shown yet
+ * who they are costs little: so many at once, so many bytes, so long.
+ */
+import { timingSafeEqual } from "node:crypto";
+import {
+  answerPairing,
+  type Identity,
+  isLoopback,
+  PAIR_PROTOCOL,
+  pairRequest,
+  type Secured,
+  SecureError,
+  secureServer,
+} from "../secure/index.js";
+import type { ConfundoSocket } from "../stream/index.js";
+import { encode, SyncError } from "../sync/index.js";
+import { addressKey } from "./auth/failures.js";
+import type { Auth, Peer, Principal } from "./auth/types.js";
+import type { Access } from "./database/types.js";
+import type { Visitor } from "./home.js";
+
+type DevicePrincipal = Principal & { kind: "device" };
+
+export interface GateOptions {
+  readonly identity: Identity;
+  readonly auth: Auth;
+  /** What programs of the server's user on this machine pair with. */
+  readonly localCode: string;
+  /** Takes the connection of a device that is let in. */
+  readonly admit: (secured: Secured, visitor: Visitor) => void;
+  /** Connections that came to nothing, for the log. */
+  readonly onRefused?: (peer: string, error: { readonly code: string; readonly message: string }) => void;
+  /** For the handshake, and for the pairing exchange. Milliseconds, default 10,000. */
+  readonly timeoutMs?: number;
+}
+
+/** Connections that have not shown yet who they are: in all, and from one address (of IPv6, one network of 64 bits). */
+const MAX_GUESTS = 1024;
+const MAX_GUESTS_PER_ADDRESS = 512;
+/** A refusal leaves within this, or not at all. */
+const REFUSAL_MS = 2000;
+
+export class Gate {
+  readonly #options: GateOptions;
+  readonly #guests = new Guests();
+  #closed = false;
+
+  constructor(options: GateOptions) {
+    this.#options = options;
+  }
+
+  /** Connections that have not shown yet who they are. */
+  get guests(): number {
+    return this.#guests.size;
+  }
+
+  /** Takes the connection over. Never throws. */
+  enter(socket: ConfundoSocket): void {
+    if (this.#closed) {
+      socket.destroy();
+      return;
+    }
+    const { remoteAddress: address = "", remotePort = 0 } = socket;
+    const peer = `${address}:${remotePort}`;
+    const leave = this.#guests.add(addressKey(address), (reason) => socket.destroy(reason));
+    this.#receive(socket, { address }, peer)
+      .catch((error: unknown) => {
+        const { code, message } = refusalOf(error);
+        socket.on("error", () => {}).destroy();
+        this.#options.onRefused?.(peer, { code, message });
+      })
+      .finally(leave);
+  }
+
+  /** Ends those that have not shown yet who they are, and takes no more. */
+  close(): void {
+    this.#closed = true;
+    this.#guests.clear(new SecureError("ERR_TLS", "the server is closing"));
+  }
+
+  async #receive(socket: ConfundoSocket, from: Peer, peer: string): Promise<void> {
+    const { identity, timeoutMs, auth, admit } = this.#options;
+    const secured = await secureServer(socket, { identity, ...(timeoutMs === undefined ? {} : { timeoutMs }) });
+    try {
+      const principal =
+        secured.protocol === PAIR_PROTOCOL ? await this.#pair(secured, from) : await auth.device(secured.pin, from);
+      const visitor = { peer, device: principal.id, stats: () => socket.stats };
+      // Once more who it is: what was revoked before the session stood is refused here, and what is later ends the session.
+      const access = async (folder: string) => accessOf(auth, await known(auth, secured.pin, from), folder);
+      admit(secured, { ...visitor, access });
+    } catch (error) {
+      await sayRefusal(secured, refusalOf(error));
+      throw error;
+    }
+  }
+
+  async #pair({ stream, pin }: Secured, from: Peer): Promise<DevicePrincipal> {
+    const { auth, timeoutMs } = this.#options;
+    const { code, name } = await pairRequest(stream, timeoutMs);
+    const device = { name, pin };
+    const principal =
+      code === null
+        ? await auth.device(pin, from)
+        : isLoopback(from.address) && equal(code, this.#options.localCode)
+          ? await auth.pairLocal(device, from)
+          : await auth.pair(code, device, from);
+    answerPairing(stream);
+    return principal;
+  }
+}
+
+async function known(auth: Auth, pin: string, from: Peer): Promise<Principal> {
+  return auth.device(pin, from).catch((error) => Promise.reject(refusalOf(error)));
+}
+
+async function accessOf(auth: Auth, who: Principal, folder: string): Promise<Access | null> {
+  try {
+    if (await auth.may(who, folder, "write")) return "write";
+    return (await auth.may(who, folder, "read")) ? "read" : null;
+  } catch (error) {
+    throw refusalOf(error);
+  }
+}
+
+/** What the other end is told. Of what went wrong inside it hears only that it may try again. */
+function refusalOf(error: unknown): SyncError {
+  const { name, code, message } = error as Error & { readonly code?: string };
+  if (error instanceof SyncError) return error;
+  if ((name === "AuthError" || name === "SecureError") && code !== undefined) return new SyncError(code, message);
+  const told = name === "DatabaseError" ? "the server cannot look up just now who this is" : "the server failed";
+  return new SyncError("ERR_UNAVAILABLE", told, { cause: error });
+}
+
+/** In the words of what the client speaks: the pairing exchange, or the mirror protocol. */
+async function sayRefusal({ stream, protocol }: Secured, refusal: SyncError): Promise<void> {
+  if (stream.destroyed || refusal.code === "ERR_TLS") return;
+  const { code, message } = refusal;
+  if (protocol === PAIR_PROTOCOL) answerPairing(stream, { code, message });
+  else stream.write(encode({ type: "error", code, message: message.slice(0, 500) }));
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, REFUSAL_MS);
+    const done = (): void => {
+      clearTimeout(timer);
+      resolve();
+    };
+    // Until the client has taken it and gone, so that nothing cuts it short.
+    stream.once("close", done).once("error", done).once("end", done).resume().end();
+  });
+}
+
+function equal(a: string, b: string): boolean {
+  const [left, right] = [Buffer.from(a), Buffer.from(b)];
+  return left.length === right.length && timingSafeEqual(left, right);
+}
+
+/** A bounded table. Where it is full the one that has been there for longest goes: an honest one needs a few round trips. */
+class Guests {
+  readonly #all = new Map<symbol, { readonly key: string; readonly end: (reason: Error) => void }>();
+  readonly #perKey = new Map<string, Set<symbol>>();
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** Returns what takes it out again. */
+  add(key: string, end: (reason: Error) => void): () => void {
+    const id = Symbol();
+    const same = this.#perKey.get(key) ?? new Set();
+    this.#perKey.set(key, same.add(id));
+    this.#all.set(id, { key, end });
+    const crowded = same.size > MAX_GUESTS_PER_ADDRESS ? same : this.#all.size > MAX_GUESTS ? this.#all.keys() : [];
+    for (const oldest of crowded) {
+      this.#all.get(oldest)?.end(new SecureError("ERR_TLS", "too many connections that do not say who they are"));
+      this.#remove(oldest);
+      break;
+    }
+    return () => this.#remove(id);
+  }
+
+  clear(reason: Error): void {
+    for (const [id, { end }] of this.#all) {
+      end(reason);
+      this.#remove(id);
+    }
+  }
+
+  #remove(id: symbol): void {
+    const key = this.#all.get(id)?.key;
+    if (key === undefined) return;
+    this.#all.delete(id);
+    const same = this.#perKey.get(key);
+    same?.delete(id);
+    if (same?.size === 0) this.#perKey.delete(key);
+  }
+}

@@ -1,0 +1,142 @@
+/** What a home keeps of itself under `DIR/.confundo/`, for its owner only: its key, its certificate, its settings. */
+import { X509Certificate } from "node:crypto";
+import fs from "node:fs";
+import { join } from "node:path";
+import {
+  createIdentity,
+  createSecret,
+  type Identity,
+  identityFromKey,
+  ownFolder,
+  pinOf,
+  readSecret,
+  SecureError,
+  writeSecret,
+} from "../secure/index.js";
+
+/** What the commands beside the data have to know, and what `serve` was told last. */
+export interface HomeSettings {
+  /** `postgres://…`; without one, the database is `DIR/.confundo/database.sqlite`. */
+  readonly database?: string;
+  /** Where devices reach the server, for pairing addresses. */
+  readonly host?: string;
+  readonly port?: number;
+}
+
+/** The files of one home. Paths are absolute. */
+export class HomeState {
+  readonly folder: string;
+
+  /** `dir` is the home's, and exists. Nothing is read or made before it is needed. */
+  constructor(dir: string) {
+    this.folder = join(dir, ".confundo");
+  }
+
+  get database(): string {
+    return join(this.folder, "database.sqlite");
+  }
+
+  /** Where the code for programs of the same user is. */
+  get localCode(): string {
+    return join(this.folder, "local.code");
+  }
+
+  /** Whether a home has been here. */
+  get exists(): boolean {
+    return fs.existsSync(join(this.folder, "config.json")) || fs.existsSync(this.database);
+  }
+
+  /**
+   * Makes the folder, and closes it to others.
+   * @throws SecureError ERR_STATE
+   */
+  prepare(): void {
+    ownFolder(this.folder);
+  }
+
+  /**
+   * The server's key and certificate, made at the first call.
+   * @throws SecureError ERR_STATE when they are damaged, do not belong together, or the key is missing
+   */
+  identity(): Identity {
+    const [keyFile, certificateFile] = [join(this.folder, "identity.key"), join(this.folder, "identity.crt")];
+    const cert = readSecret(certificateFile);
+    let key = readSecret(keyFile);
+    if (key === undefined && cert !== undefined) {
+      throw new SecureError(
+        "ERR_STATE",
+        `${keyFile} is missing, which is how devices know this server. Restore it from a backup. Or delete ${certificateFile}, ` +
+          "too, for a new key: then every device has to be paired again.",
+      );
+    }
+    key ??= createSecret(keyFile, createIdentity({ commonName: "confundo server" }).key);
+    const identity = this.#read(keyFile, key);
+    if (cert === undefined) return { ...identity, cert: createSecret(certificateFile, identity.cert) };
+    if (pinIn(cert) !== identity.pin) {
+      throw new SecureError(
+        "ERR_STATE",
+        `${certificateFile} is damaged, or of another key than ${keyFile}. Restore both from a backup. If the key is the right one, ` +
+          "delete the certificate: it is made anew.",
+      );
+    }
+    return { ...identity, cert };
+  }
+
+  /** A P-256 certificate for `hosts`, as browsers do not take Ed25519; the key stays the same. */
+  webIdentity(hosts: readonly string[]): Identity {
+    const keyFile = join(this.folder, "web.key");
+    const options = { commonName: hosts[0] ?? "confundo", hosts };
+    const key = readSecret(keyFile) ?? createSecret(keyFile, createIdentity({ ...options, type: "p256" }).key);
+    const identity = this.#read(keyFile, key, options);
+    // The same as long as it fits: browsers remember exceptions by it.
+    const file = join(this.folder, "web.crt");
+    const cert = readSecret(file);
+    const wanted = new X509Certificate(identity.cert);
+    if (cert !== undefined && pinIn(cert) === identity.pin) {
+      if (new X509Certificate(cert).subjectAltName === wanted.subjectAltName) return { ...identity, cert };
+    }
+    writeSecret(file, identity.cert);
+    return identity;
+  }
+
+  /** @throws SecureError ERR_STATE */
+  settings(): HomeSettings {
+    const file = join(this.folder, "config.json");
+    const text = readSecret(file);
+    if (text === undefined) return {};
+    try {
+      const value: unknown = JSON.parse(text);
+      if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
+      throw new Error("it is no object");
+    } catch (error) {
+      throw new SecureError(
+        "ERR_STATE",
+        `${file} is damaged: ${(error as Error).message}. Delete it, and start the server again with its options.`,
+      );
+    }
+  }
+
+  saveSettings(settings: HomeSettings): void {
+    writeSecret(join(this.folder, "config.json"), `${JSON.stringify(settings, null, 2)}\n`);
+  }
+
+  #read(
+    file: string,
+    key: string,
+    options?: { readonly commonName: string; readonly hosts: readonly string[] },
+  ): Identity {
+    try {
+      return identityFromKey(key, options ?? { commonName: "confundo server" });
+    } catch (error) {
+      throw new SecureError("ERR_STATE", `${file} is damaged: ${(error as Error).message}. Restore it from a backup.`);
+    }
+  }
+}
+
+function pinIn(certificate: string): string | undefined {
+  try {
+    return pinOf(new X509Certificate(certificate).publicKey);
+  } catch {
+    return undefined;
+  }
+}
