@@ -4,19 +4,22 @@ import type { Connection } from "./connection.js";
 import type { Edition } from "./editions.js";
 import { ProtocolError } from "./errors.js";
 import { ExtendedConnection } from "./extended/connection.js";
+import { Cookies, type Mac } from "./extended/cookies.js";
 import type { ExtendedConnectionOptions } from "./extended/options.js";
-import { EXTENDED, isOffer, OFFER_BITS } from "./extended/wire.js";
+import { ACK, EXTENDED, HELLO, isOffer, OFFER_BITS } from "./extended/wire.js";
 import {
   BASE_DATAGRAM_BYTES,
   DEFAULT_RECEIVE_BUFFER_BYTES,
   DEFAULT_RECEIVE_WINDOW_BYTES,
+  HEADER_BYTES,
   LATE_SYN_MS,
   MAX_CONNECTION_ID,
   MAX_ENDED_SYNS,
+  MAX_HALF_OPEN,
   MIN_RECEIVE_WINDOW_BYTES,
 } from "./limits.js";
 import { OfferingConnection, type RoutedConnection } from "./offering-connection.js";
-import { decodeHeader, emptyHeader, type Header, SYN } from "./packet.js";
+import { decodeHeader, emptyHeader, encodeHeader, type Header, SYN } from "./packet.js";
 import { toSequence } from "./sequence.js";
 import { Timers } from "./timers.js";
 import { type TraceSink, traceDropped } from "./trace.js";
@@ -25,7 +28,7 @@ export interface EndpointOptions {
   readonly edition: Edition;
   /** Answer SYNs: be a server. Default false. */
   readonly accept?: boolean;
-  /** Connections accepted at once; further SYNs are dropped. Default and most: 65,535. */
+  /** Connections accepted at once, without those in FIN-WAIT; further SYNs are dropped. Default and most: 65,535. */
   readonly maxConnections?: number;
   /** What each connection buffers for its reader, at least one segment. Default 256 KiB. */
   readonly receiveBufferBytes?: number;
@@ -45,7 +48,16 @@ export interface ExtendedOptions {
   readonly maxDatagramBytes?: (remoteAddress: string) => number;
   /** Default `bbr`. */
   readonly congestion?: ControllerName;
+  /**
+   * Makes a server verify addresses before it spends memory on them: a keyed hash, see docs/protocol.md. Default: a SYN
+   * begins a connection.
+   */
+  readonly mac?: Mac;
+  /** With `mac`: the handshakes that one address may begin in a second, and four times as many at once. Default 256. */
+  readonly handshakesPerSecond?: number;
 }
+
+const HANDSHAKES_PER_SECOND = 256;
 
 /**
  * One UDP port's worth of connections: finds the connection a datagram is for, accepts new ones and keeps their timers.
@@ -54,6 +66,8 @@ export interface ExtendedOptions {
  */
 export class Endpoint {
   accept: boolean;
+  /** What answers the datagram that was received last, if it is not for any connection: to be sent to where that came from. */
+  reply: Uint8Array | null = null;
   maxConnections: number;
   readonly #edition: Edition;
   readonly #receiveBufferBytes: number;
@@ -65,8 +79,12 @@ export class Endpoint {
   readonly #byId = new Map<number, RoutedConnection[]>();
   /** Clients that do not know their ID yet, by their server. */
   readonly #opening = new Map<string, RoutedConnection>();
-  /** Accepted connections of any state. */
-  #accepted = 0;
+  /** Null where a SYN begins a connection. */
+  readonly #cookies: Cookies | null;
+  /** Accepted connections that are not in FIN-WAIT. */
+  readonly #accepted = new Set<RoutedConnection>();
+  /** With cookies: classic connections whose client has not been heard since its SYN. */
+  readonly #halfOpen = new Set<RoutedConnection>();
   /** The latest accepted connections by the SYN that began them. */
   readonly #bySyn = new Map<string, RoutedConnection>();
   /** Every connection, and a server's by which SYN it began. */
@@ -85,6 +103,8 @@ export class Endpoint {
     this.#receiveBufferBytes = Math.max(receiveBufferBytes, options.edition.segmentBytes);
     this.#trace = options.trace ?? null;
     this.#extended = options.extended ?? null;
+    const { mac, handshakesPerSecond = HANDSHAKES_PER_SECOND } = options.extended ?? {};
+    this.#cookies = mac === undefined ? null : new Cookies(mac, handshakesPerSecond);
   }
 
   /** Connections of any state, those in FIN-WAIT too. */
@@ -112,17 +132,18 @@ export class Endpoint {
   }
 
   /**
-   * Handles a datagram from an address. Returns the connection it was for, new (`signals` tell nothing yet, and it is not
-   * `connected`) or known, or null when it was dropped. Arbitrary bytes never throw.
+   * Handles a datagram from an address. Returns the connection it was for, new or known, or null when it was dropped or has
+   * a {@link reply}. Arbitrary bytes never throw.
    */
   receive(datagram: Uint8Array, remoteAddress: string, remotePort: number, now: number): Connection | null {
     const header = this.#header;
     this.#now = now;
+    this.reply = null;
     if (decodeHeader(datagram, header)) {
       const connection = this.#route(header, datagram, remoteAddress, remotePort, now);
       if (connection !== null) return connection;
     }
-    if (this.#trace !== null) this.#trace(traceDropped(header));
+    if (this.#trace !== null && this.reply === null) this.#trace(traceDropped(header));
     return null;
   }
 
@@ -142,8 +163,12 @@ export class Endpoint {
   /** Takes note of what a drained connection has become. Call it after every input to a connection. */
   settle(connection: Connection): void {
     const settled = connection as RoutedConnection;
+    if (this.#halfOpen.size > 0 && settled.connected) this.#halfOpen.delete(settled);
     if (settled.closed) this.#forget(settled);
-    else this.#timers.update(settled);
+    else {
+      if (settled.inFinWait) this.#accepted.delete(settled);
+      this.#timers.update(settled);
+    }
   }
 
   #route(
@@ -156,18 +181,26 @@ export class Endpoint {
     if (header.flags === SYN && header.connectionId === 0 && this.accept) {
       return this.#receiveSyn(header, remoteAddress, remotePort, now);
     }
-    const known = this.#find(header.connectionId, remoteAddress, remotePort) ?? this.#findMoved(header);
+    const known = this.#find(header, remoteAddress, remotePort) ?? this.#findMoved(header);
     if (known?.receive(header, datagram, now, remoteAddress, remotePort)) return known;
+    if (this.#cookies !== null && (header.bits & HELLO) !== 0 && this.accept) {
+      const met = this.#receiveHello(this.#cookies, header, datagram, remoteAddress, remotePort, now);
+      if (met !== null) return met;
+    }
     return this.#receiveAnswer(header, datagram, remoteAddress, remotePort, now);
   }
 
-  #find(connectionId: number, remoteAddress: string, remotePort: number): RoutedConnection | null {
+  /** A client may have two connections by one ID, where IDs are given without memory: then the tag decides. */
+  #find({ connectionId, acknowledgement }: Header, remoteAddress: string, remotePort: number): RoutedConnection | null {
     const candidates = this.#byId.get(connectionId);
     if (candidates === undefined) return null;
+    let found: RoutedConnection | null = null;
     for (const candidate of candidates) {
-      if (candidate.remotePort === remotePort && candidate.remoteAddress === remoteAddress) return candidate;
+      if (candidate.remotePort !== remotePort || candidate.remoteAddress !== remoteAddress) continue;
+      if (candidate.localTag === acknowledgement) return candidate;
+      found ??= candidate;
     }
-    return null;
+    return found;
   }
 
   /** An extended connection's peer may have changed its address: the tag tells whose it is. */
@@ -185,16 +218,62 @@ export class Endpoint {
     const known = this.#bySyn.get(key);
     // A known one may be left to its FIN-WAIT: the client begins another from the same port (RFC 9293 section 3.6.1).
     if (known?.receiveDuplicateSyn(header, now)) return known;
-    if (!extended && now < (this.#endedSyns.get(key) ?? 0)) return null;
-    const connectionId = this.#accepted < this.maxConnections ? this.#nextId() : 0;
+    if (!extended && this.#isLate(key, known, now)) return null;
+    if (this.#accepted.size >= this.maxConnections || this.#cookies?.admits(remoteAddress, now) === false) return null;
+    if (extended && this.#cookies !== null) {
+      this.#lastId = (this.#lastId % MAX_CONNECTION_ID) + 1;
+      this.reply = this.#synAck(this.#cookies.tag(remoteAddress, remotePort, this.#lastId, now), header.sequence);
+      return null;
+    }
+    if (this.#cookies !== null && this.#halfOpen.size >= MAX_HALF_OPEN) return null;
+    const connectionId = this.#nextId();
     if (connectionId === 0) return null;
     const connection = extended
       ? this.#createExtendedServer(header, remoteAddress, remotePort, connectionId, now)
       : this.#createClassicServer(header, remoteAddress, remotePort, connectionId, now);
-    this.#all.set(connection, key);
-    this.#accepted++;
+    if (this.#cookies !== null) this.#halfOpen.add(connection);
+    this.#endedSyns.delete(key);
     this.#bySyn.set(key, connection);
+    this.#accept(connection, key);
+    return connection;
+  }
+
+  #accept(connection: RoutedConnection, key: string): void {
+    this.#all.set(connection, key);
+    this.#accepted.add(connection);
     this.#register(connection);
+  }
+
+  /**
+   * Whether a classic SYN is one that the network has doubled: its connection has just ended, or waits for late FINs. A
+   * client that begins again from the same port is heard again.
+   */
+  #isLate(key: string, known: RoutedConnection | undefined, now: number): boolean {
+    if (known !== undefined && !this.#endedSyns.has(key)) this.#rememberSyn(key);
+    return now < (this.#endedSyns.get(key) ?? 0);
+  }
+
+  #synAck(tag: number, sequence: number): Uint8Array {
+    const bytes = new Uint8Array(HEADER_BYTES);
+    encodeHeader(bytes, tag, (sequence + 1) % this.#edition.modulus, this.#lastId, SYN | ACK | OFFER_BITS);
+    return bytes;
+  }
+
+  /** A client that has proved to be where it says. */
+  #receiveHello(
+    cookies: Cookies,
+    header: Header,
+    datagram: Uint8Array,
+    remoteAddress: string,
+    remotePort: number,
+    now: number,
+  ): RoutedConnection | null {
+    const { acknowledgement: tag, connectionId } = header;
+    if (this.#accepted.size >= this.maxConnections) return null;
+    if (!cookies.isGood(tag, remoteAddress, remotePort, connectionId, now)) return null;
+    const connection = this.#createExtendedServer(header, remoteAddress, remotePort, connectionId, now, tag);
+    if (!connection.receive(header, datagram, now, remoteAddress, remotePort)) return null;
+    this.#accept(connection, `${tag}/${connectionId}`);
     return connection;
   }
 
@@ -213,7 +292,7 @@ export class Endpoint {
     if (connection.connected) {
       this.#opening.delete(server);
       // A server that has started anew gives the same IDs again: what comes is for the new connection.
-      const old = this.#find(connection.connectionId, remoteAddress, remotePort);
+      const old = this.#find(header, remoteAddress, remotePort);
       if (old !== null) this.#unregister(old);
       this.#register(connection);
     }
@@ -252,7 +331,8 @@ export class Endpoint {
     remotePort: number,
     connectionId: number,
     now: number,
-  ): RoutedConnection {
+    localTag?: number,
+  ): ExtendedConnection {
     const { sequence } = header;
     const parts = {
       role: "server" as const,
@@ -263,7 +343,7 @@ export class Endpoint {
       remoteTag: 0,
       sendOnly: false,
     };
-    return this.#createExtended(this.#extended as ExtendedOptions, parts, now);
+    return this.#createExtended(this.#extended as ExtendedOptions, parts, now, localTag);
   }
 
   #createExtended(
@@ -273,10 +353,11 @@ export class Endpoint {
       "role" | "remoteAddress" | "remotePort" | "connectionId" | "synAcknowledgement" | "remoteTag" | "sendOnly"
     >,
     now: number,
+    localTag: number = Math.floor(extended.random() * 0x1_0000_0000),
   ): ExtendedConnection {
     const options: ExtendedConnectionOptions = {
       ...parts,
-      localTag: Math.floor(extended.random() * 0x1_0000_0000),
+      localTag,
       windowBytes: Math.max(MIN_RECEIVE_WINDOW_BYTES, extended.windowBytes ?? DEFAULT_RECEIVE_WINDOW_BYTES),
       maxDatagramBytes: extended.maxDatagramBytes?.(parts.remoteAddress) ?? BASE_DATAGRAM_BYTES,
       congestion: extended.congestion ?? "bbr",
@@ -340,7 +421,11 @@ export class Endpoint {
     if (key === undefined) return;
     this.#all.delete(connection);
     this.#timers.remove(connection);
-    if (connection.role === "server") this.#accepted--;
+    this.#accepted.delete(connection);
+    this.#halfOpen.delete(connection);
+    if (connection.role === "server" && connection.edition === "extended") {
+      this.#cookies?.spend(connection.localTag, connection.connectionId, this.#now);
+    }
     if (this.#opening.get(key) === connection) this.#opening.delete(key);
     if (this.#bySyn.get(key) === connection) {
       this.#bySyn.delete(key);

@@ -16,6 +16,7 @@ export {
 export { DEFAULT_EDITION, EDITION_NAMES, EDITIONS, type Edition, type EditionName, editionNamed } from "./editions.js";
 export { Endpoint, type EndpointOptions, type ExtendedOptions } from "./endpoint.js";
 export { ProtocolError, type ProtocolErrorCode } from "./errors.js";
+export type { Mac } from "./extended/cookies.js";
 export { SILENCE_TIMEOUT_MS as EXTENDED_SILENCE_TIMEOUT_MS } from "./extended/options.js";
 export {
   BASE_DATAGRAM_BYTES,

@@ -151,6 +151,9 @@ class ClientPort implements DatagramPort {
     return true;
   }
 
+  /** A client's endpoint replies to nobody. */
+  sendTo(): void {}
+
   forget(): void {}
 
   setRef(ref: boolean): void {

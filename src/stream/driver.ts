@@ -11,6 +11,8 @@ export interface DatagramPort {
    * again at once.
    */
   send(bytes: Uint8Array, connection: Connection): boolean;
+  /** Sends one datagram that is of no connection. Its memory is the port's. */
+  sendTo(bytes: Uint8Array, remoteAddress: string, remotePort: number): void;
   /** The connection is closed: nothing more is sent for it. */
   forget(connection: Connection): void;
   /** Whether the port keeps the process alive. */
@@ -54,7 +56,7 @@ export class Driver {
   #keepsProcessAlive = true;
   #closed = false;
 
-  /** `onConnection` is called for each connection that a server endpoint accepts, at its SYN. It attaches an owner. */
+  /** `onConnection` is called for each connection that a server endpoint accepts. It attaches an owner. */
   constructor(
     endpoint: Endpoint,
     port: DatagramPort,
@@ -75,7 +77,11 @@ export class Driver {
   receive(datagram: Uint8Array, remoteAddress: string, remotePort: number): void {
     if (this.#closed) return;
     const connection = this.endpoint.receive(datagram, remoteAddress, remotePort, this.now());
-    if (connection === null) return;
+    if (connection === null) {
+      const { reply } = this.endpoint;
+      if (reply !== null) this.#port.sendTo(reply, remoteAddress, remotePort);
+      return;
+    }
     if (this.#onConnection !== null && !this.#owners.has(connection)) this.#onConnection(connection);
     // The classic protocol answers every datagram; the extended edition what has come together.
     const gathers = connection.edition === "extended" && connection.connected;

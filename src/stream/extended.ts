@@ -1,4 +1,4 @@
-import { randomFillSync } from "node:crypto";
+import { hash, randomBytes, randomFillSync } from "node:crypto";
 import {
   BASE_DATAGRAM_BYTES,
   type Edition,
@@ -6,6 +6,7 @@ import {
   HEADER_BYTES,
   MAX_BURST_BYTES,
   MAX_DATAGRAM_BYTES,
+  type Mac,
 } from "../protocol/index.js";
 import type { SocketOptions } from "./socket-options.js";
 
@@ -20,6 +21,12 @@ export function secureRandom(): number {
     left = pool.length;
   }
   return (pool[--left] as number) / UINT32;
+}
+
+/** A keyed hash with a key of its own. What is hashed behind the key has one form, so it cannot be extended into another. */
+export function newMac(): Mac {
+  const key = randomBytes(32).toString("hex");
+  return (text) => hash("sha256", key + text, "buffer").readUInt32BE(0);
 }
 
 /** What an endpoint is told of the extended edition; null where only the classic one is spoken. */

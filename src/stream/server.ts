@@ -6,6 +6,7 @@ import {
   DEFAULT_EDITION,
   type EditionName,
   Endpoint,
+  type ExtendedOptions,
   editionNamed,
   MAX_CONNECTION_ID,
   Signal,
@@ -14,7 +15,7 @@ import {
 import { type DatagramSocket, openShared, patienceMs, type SharedDatagramSocket, type Tier } from "./datagram/index.js";
 import { type ConnectionOwner, type DatagramPort, Driver } from "./driver.js";
 import { bindError, ConfundoError, checkPort, throwLater } from "./errors.js";
-import { extendedOptions, transmissionBytes } from "./extended.js";
+import { extendedOptions, newMac, transmissionBytes } from "./extended.js";
 import { ConfundoSocket } from "./socket.js";
 import type { AddressInfo, SocketOptions } from "./socket-options.js";
 
@@ -24,7 +25,7 @@ const BULK_BYTES = 256 * 1024;
 export interface ServerOptions extends SocketOptions {
   /** The course edition to speak. Default `fiu-2023`. */
   readonly edition?: EditionName | undefined;
-  /** Connections at once; further SYNs are dropped. Default and most 65,535. */
+  /** Connections at once, without those that only wait for late FINs; further SYNs are dropped. Default and most 65,535. */
   readonly maxConnections?: number | undefined;
   /** What is buffered for each connection's reader, in bytes; more is not accepted from the peer. Default 256 KiB. */
   readonly receiveBufferBytes?: number | undefined;
@@ -35,6 +36,15 @@ export interface ServerOptions extends SocketOptions {
    * `connecting`. Default false: when the handshake is done.
    */
   readonly acceptAtSyn?: boolean | undefined;
+  /**
+   * With clients of the extended edition: spend no memory on an address before it has proved to be a client's, send it
+   * no more bytes than came from it, and answer no more than {@link handshakesPerSecond}. Classic clients that have sent a SYN
+   * only, which cannot be verified, are limited to 1,024 then; `extended: "required"` drops them. Default: true, false with
+   * `acceptAtSyn`, which asks for a socket at the SYN.
+   */
+  readonly verifyAddresses?: boolean | undefined;
+  /** Handshakes that one address (one /64 of IPv6) may begin in a second, and four times as many at once. Default 256. */
+  readonly handshakesPerSecond?: number | undefined;
   /** Gets each line of the course programs' log. */
   readonly trace?: TraceSink | undefined;
 }
@@ -295,7 +305,8 @@ class ServerPort implements DatagramPort {
 
   constructor(options: ServerOptions, accept: (connection: Connection, driver: Driver) => void) {
     const edition = editionNamed(options.edition ?? DEFAULT_EDITION);
-    const extended = extendedOptions(options, (address) => this.#udp?.maxDatagramBytes(address) ?? 0);
+    const pathBytes = (address: string) => this.#udp?.maxDatagramBytes(address) ?? 0;
+    const extended = verifying(extendedOptions(options, pathBytes), options);
     this.#options = options;
     this.transmissionBytes = transmissionBytes(edition, extended);
     this.#endpoint = new Endpoint({
@@ -349,6 +360,10 @@ class ServerPort implements DatagramPort {
     const usual = sendPort === remotePort && sendAddress === remoteAddress;
     const udp = (usual ? this.#peerOf(connection) : null) ?? this.#udp;
     return udp?.send(bytes, datagramBytes, sendPort, sendAddress) ?? true;
+  }
+
+  sendTo(bytes: Uint8Array, remoteAddress: string, remotePort: number): void {
+    this.#udp?.send(bytes, bytes.length, remotePort, remoteAddress);
   }
 
   forget(connection: Connection): void {
@@ -412,6 +427,12 @@ class ServerPort implements DatagramPort {
     this.#udp = udp;
     this.#driver.updateRef();
   }
+}
+
+function verifying(extended: ExtendedOptions | null, options: ServerOptions): ExtendedOptions | null {
+  const { acceptAtSyn = false, verifyAddresses = !acceptAtSyn, handshakesPerSecond } = options;
+  if (extended === null || !verifyAddresses) return extended;
+  return { ...extended, mac: newMac(), ...(handshakesPerSecond === undefined ? {} : { handshakesPerSecond }) };
 }
 
 /** The address to bind; the courses' clients know IPv4 only, so a name means that first. */

@@ -9,6 +9,8 @@ export interface SimulatedEndpoint {
   expire(now: number): Connection | null;
   deadline(): number;
   settle(connection: Connection): void;
+  /** What answers the last datagram without any connection. */
+  readonly reply?: Uint8Array | null;
 }
 
 /** What the program at one end of a connection does. */
@@ -232,8 +234,15 @@ export class Simulation {
     const host = this.#hostAt(to);
     if (host === undefined) return;
     this.#remember(from, to, "arrives", datagram);
-    const connection = host.options.endpoint.receive(datagram, from, PORT, this.now);
-    if (connection === null) return;
+    const { endpoint } = host.options;
+    const connection = endpoint.receive(datagram, from, PORT, this.now);
+    if (connection === null) {
+      const { reply = null } = endpoint;
+      if (reply === null) return;
+      if (reply.length > datagram.length) this.fail(`answers ${datagram.length} bytes of anybody with ${reply.length}`);
+      this.#send(host, from, reply);
+      return;
+    }
     let program = host.programs.get(connection);
     if (program === undefined) {
       if (host.options.accept === undefined) this.fail(`${to} accepts a connection that it should not`);

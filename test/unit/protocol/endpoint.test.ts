@@ -50,6 +50,17 @@ describe("maxConnections", () => {
     expect(bench.receive("50000 0 0 SYN", "c")).toEqual(["4321 0 3 ACK SYN"]);
   });
 
+  test("a connection that only waits for late FINs does not count", () => {
+    const { bench, connection } = connectedServer("ucla-2019", { maxConnections: 1 });
+    bench.end(connection);
+    bench.receive("12346 4323 1 ACK");
+    expect(bench.receive("12345 0 0 SYN", "another")).toEqual([]);
+    bench.receive("12346 0 1 FIN");
+    expect(connection.closed).toBe(false);
+    expect(bench.receive("12345 0 0 SYN", "another")).toEqual(["4321 12346 2 ACK SYN"]);
+    expect(bench.receive("12345 0 0 SYN", "one more")).toEqual([]);
+  });
+
   test("clients do not count", () => {
     const bench = new Bench("fiu-2023", { accept: true, maxConnections: 1 });
     bench.drain(bench.client({ address: "server" }));
@@ -143,6 +154,10 @@ test("a client that comes back from the same port after its end gets a new conne
   bench.receive("12346 4323 1 ACK");
   bench.receive("12346 0 1 FIN");
   expect(connection.signals() & Signal.finished).toBe(Signal.finished);
+  expect(bench.receive("12345 0 0 SYN"), "it may be one that the network has doubled").toEqual([]);
+  bench.wait(399);
+  expect(bench.receive("12345 0 0 SYN")).toEqual([]);
+  bench.wait(101);
   expect(bench.receive("12345 0 0 SYN")).toEqual(["4321 12346 2 ACK SYN"]);
   expect(bench.receive("12345 0 0 SYN")).toEqual(["4321 12346 2 ACK SYN"]);
   expect(bench.receive("12346 0 1 FIN"), "the old one still answers FINs").toEqual(["4323 12347 1 ACK"]);

@@ -1,0 +1,202 @@
+import { describe, expect, test } from "vitest";
+import { HELLO, PacketWriter, PING } from "../../../../src/protocol/extended/wire.js";
+import { type Connection, DEFAULT_EDITION, Endpoint, editionNamed } from "../../../../src/protocol/index.js";
+import { keyedHash } from "../../../support/extended-hosts.js";
+import { Random } from "../../../support/random.js";
+
+const OFFERING_SYN = Uint8Array.of(0, 0, 0xc3, 0x50, 0, 0, 0, 0, 0, 0, 0xa5, 0x8a);
+const CLASSIC_SYN = Uint8Array.of(0, 0, 0xc3, 0x50, 0, 0, 0, 0, 0, 0, 0, 2);
+const CLIENT_TAG = 0x77777777;
+const PORT = 1234;
+
+interface Ticket {
+  readonly tag: number;
+  readonly id: number;
+}
+
+class Server {
+  readonly endpoint: Endpoint;
+  now = 100_000;
+
+  constructor(options: { required?: boolean; maxConnections?: number } = {}) {
+    const { required = true, maxConnections = 65_535 } = options;
+    const random = new Random(5);
+    this.endpoint = new Endpoint({
+      edition: editionNamed(DEFAULT_EDITION),
+      accept: true,
+      maxConnections,
+      extended: { random: () => random.next(), required, mac: keyedHash(77) },
+    });
+  }
+
+  /** What a SYN is answered with, without any connection. */
+  syn(address: string, port = PORT): Ticket | null {
+    expect(this.endpoint.receive(OFFERING_SYN, address, port, this.now)).toBeNull();
+    const { reply } = this.endpoint;
+    if (reply === null) return null;
+    expect(reply).toHaveLength(OFFERING_SYN.length);
+    const view = new DataView(reply.buffer);
+    expect(view.getUint16(10)).toBe(0xa58e);
+    return { tag: view.getUint32(0), id: view.getUint16(8) };
+  }
+
+  hello({ tag, id }: Ticket, address: string, port = PORT, bits = HELLO | PING): Connection | null {
+    const bytes = new Uint8Array(100);
+    const writer = new PacketWriter();
+    writer.begin(bytes, 0, CLIENT_TAG + 1, tag, id, bits);
+    if (bits & HELLO) writer.uint32(CLIENT_TAG);
+    return this.endpoint.receive(bytes.subarray(0, writer.end()), address, port, this.now);
+  }
+
+  open(address: string): Connection {
+    return this.hello(this.syn(address) as Ticket, address) as Connection;
+  }
+}
+
+describe("a tag that must be sent back", () => {
+  test("begins a connection, the first time and from where it was sent to", () => {
+    const server = new Server();
+    const ticket = server.syn("a") as Ticket;
+    expect(server.endpoint.size).toBe(0);
+    expect(server.endpoint.deadline()).toBe(Number.POSITIVE_INFINITY);
+    expect(server.hello(ticket, "b")).toBeNull();
+    expect(server.hello(ticket, "a", PORT + 1)).toBeNull();
+    expect(server.hello({ ...ticket, id: ticket.id + 1 }, "a")).toBeNull();
+    for (let bit = 0; bit < 32; bit++) {
+      expect(server.hello({ ...ticket, tag: (ticket.tag ^ (1 << bit)) >>> 0 }, "a")).toBeNull();
+    }
+    expect(server.hello(ticket, "a", PORT, PING), "without an introduction").toBeNull();
+    expect(server.endpoint.size).toBe(0);
+    const connection = server.hello(ticket, "a");
+    expect(connection).toMatchObject({ connected: true, role: "server", connectionId: ticket.id, remoteAddress: "a" });
+    expect(server.hello(ticket, "a"), "again").toBe(connection);
+    expect(server.endpoint.size).toBe(1);
+  });
+
+  test.each([
+    [11_900, true],
+    [16_000, false],
+    [32_000, false],
+  ])("is good for 12 s: after %i ms %s", (waitMs, good) => {
+    const server = new Server();
+    const ticket = server.syn("a") as Ticket;
+    server.now += waitMs;
+    expect(server.hello(ticket, "a") !== null).toBe(good);
+  });
+
+  test("is spent when its connection has ended; another SYN gets another", () => {
+    const server = new Server();
+    const ticket = server.syn("a") as Ticket;
+    const connection = server.hello(ticket, "a") as Connection;
+    connection.abort(server.now);
+    server.endpoint.settle(connection);
+    for (let waited = 0; waited < 20_000; waited += 1000, server.now += 1000) {
+      expect(server.hello(ticket, "a"), `${waited} ms later`).toBeNull();
+    }
+    expect(server.open("a").connected).toBe(true);
+  });
+
+  test("tells two connections of one client apart that have the same ID", () => {
+    const server = new Server();
+    const first = server.syn("a") as Ticket;
+    const one = server.hello(first, "a") as Connection;
+    server.now += 4000;
+    for (let id = 1; id < 65_535; id++) server.endpoint.receive(OFFERING_SYN, `x${id}`, 1, server.now);
+    const second = server.syn("a") as Ticket;
+    expect(second.id).toBe(first.id);
+    expect(second.tag).not.toBe(first.tag);
+    const other = server.hello(second, "a") as Connection;
+    expect(other).not.toBe(one);
+    expect(server.hello(first, "a", PORT, PING)).toBe(one);
+    expect(server.hello(second, "a", PORT, PING)).toBe(other);
+    expect(server.endpoint.size).toBe(2);
+  });
+});
+
+describe("floods", () => {
+  test("SYNs of 100,000 addresses: none gets more bytes than it sent, nothing is kept, a client beside them gets in", () => {
+    const server = new Server();
+    let answered = 0;
+    let got = 0;
+    for (let i = 0; i < 100_000; i++) {
+      server.now += 0.005;
+      server.endpoint.receive(OFFERING_SYN, `10.${i >>> 16}.${(i >>> 8) & 255}.${i & 255}`, PORT, server.now);
+      got += OFFERING_SYN.length;
+      answered += server.endpoint.reply?.length ?? 0;
+    }
+    expect(answered).toBeGreaterThan(0);
+    expect(answered).toBeLessThanOrEqual(got);
+    expect(server.endpoint.size).toBe(0);
+    expect(server.endpoint.deadline()).toBe(Number.POSITIVE_INFINITY);
+    expect(server.open("192.0.2.1").connected).toBe(true);
+  });
+
+  test("one address gets 1,024 answers at once and 256 a second; its whole /64 counts as one, others are not concerned", () => {
+    const server = new Server();
+    const { endpoint } = server;
+    const count = (address: (i: number) => string) => {
+      let answers = 0;
+      for (let i = 0; i < 2000; i++) {
+        endpoint.receive(OFFERING_SYN, address(i), PORT, server.now);
+        if (endpoint.reply !== null) answers++;
+      }
+      return answers;
+    };
+    expect(count(() => "192.0.2.1")).toBe(1024);
+    expect(count((i) => `2001:db8::${i.toString(16)}`)).toBe(1024);
+    expect(count((i) => `2001:db8:0:1:2:3:4:${i.toString(16)}`)).toBe(1024);
+    expect(server.syn("192.0.2.2")).not.toBeNull();
+    expect(server.syn("::ffff:192.0.2.3")).not.toBeNull();
+    server.now += 1000;
+    expect(count(() => "192.0.2.1")).toBe(256);
+  });
+
+  test("classic SYNs, which cannot be verified, hold no more than 1,024 connections; clients of this edition get in", () => {
+    const server = new Server({ required: false });
+    for (let i = 0; i < 5000; i++) {
+      const connection = server.endpoint.receive(CLASSIC_SYN, `10.0.${i >>> 8}.${i & 255}`, PORT, server.now);
+      if (connection !== null) server.endpoint.settle(connection);
+    }
+    expect(server.endpoint.size).toBe(1024);
+    expect(server.open("192.0.2.1").connected).toBe(true);
+    // Who goes on makes room for the next.
+    const ack = Uint8Array.of(0, 0, 0, 0, 0, 0, 0x10, 0xe2, 0, 1, 0, 4);
+    const first = server.endpoint.receive(ack, "10.0.0.0", PORT, server.now) as Connection;
+    expect(first.connected).toBe(true);
+    server.endpoint.settle(first);
+    expect(server.endpoint.receive(CLASSIC_SYN, "192.0.2.7", PORT, server.now)).not.toBeNull();
+  });
+
+  test("malformed packets by the million: nothing is answered or kept, and a connection beside them goes on", () => {
+    const server = new Server();
+    const connection = server.open("honest");
+    const random = new Random(1);
+    const packets = Array.from({ length: 4096 }, () => {
+      const bytes = random.bytes(random.integer(0, 64));
+      // Half of them look like this edition's, some name the honest connection's ID.
+      if (bytes.length > 11 && random.next() < 0.5) bytes[10] = (bytes[10] as number) | 0xc0;
+      if (bytes.length > 11 && random.next() < 0.2) bytes.set([0, connection.connectionId], 8);
+      return bytes;
+    });
+    let understood = 0;
+    for (let i = 0; i < 1_000_000; i++) {
+      const from = i % 3 === 0 ? "honest" : "stranger";
+      if (server.endpoint.receive(packets[i % 4096] as Uint8Array, from, PORT, server.now) !== null) understood++;
+      if (server.endpoint.reply !== null) understood++;
+    }
+    expect(understood).toBe(0);
+    expect(server.endpoint.size).toBe(1);
+    expect(connection).toMatchObject({ closed: false, connected: true });
+  });
+
+  test("a full server answers no SYN, and takes no client that has an answer", () => {
+    const server = new Server({ maxConnections: 1 });
+    const late = server.syn("late") as Ticket;
+    const connection = server.open("a");
+    expect(server.syn("b")).toBeNull();
+    expect(server.hello(late, "late")).toBeNull();
+    connection.abort(server.now);
+    server.endpoint.settle(connection);
+    expect(server.hello(late, "late")?.connected).toBe(true);
+  });
+});
