@@ -212,7 +212,8 @@ export class Endpoint {
   }
 
   #receiveSyn(header: Header, remoteAddress: string, remotePort: number, now: number): RoutedConnection | null {
-    const extended = this.#extended !== null && isOffer(header.bits);
+    const offers = this.#extended !== null && isOffer(header.bits);
+    const extended = this.#cookies?.isOffered(offers, remoteAddress, remotePort, now) ?? offers;
     if (header.sequence >= this.#edition.modulus || (this.#extended?.required && !extended)) return null;
     const key = synKey(remoteAddress, remotePort, header.sequence);
     const known = this.#bySyn.get(key);

@@ -7,6 +7,9 @@ const SLOTS = 4;
 /** An address that has been quiet may begin so many seconds' worth of handshakes at once. */
 const BURST_SECONDS = 4;
 
+/** A plain SYN so soon after one with the offer is its repetition: a client takes turns while it hears nothing. */
+const OFFER_MS = 2000;
+
 /** A keyed hash of a text into [0, 2^32): whoever does not know the key cannot tell it from random numbers. */
 export type Mac = (text: string) => number;
 
@@ -21,6 +24,9 @@ export class Cookies {
   readonly #toleranceMs: number;
   /** For each bucket of addresses the time by which its handshakes so far are paid for (GCRA, a token bucket in one number). */
   readonly #paidAt = new Float64Array(HANDSHAKE_BUCKETS);
+  /** Who has offered last, and when, in as many places as there are buckets. */
+  readonly #offers = new Uint32Array(HANDSHAKE_BUCKETS);
+  readonly #offeredAt = new Float64Array(HANDSHAKE_BUCKETS).fill(Number.NEGATIVE_INFINITY);
   /** Until when a tag that had its connection would still be good, oldest first. */
   readonly #spent = new Map<number, number>();
 
@@ -37,6 +43,16 @@ export class Cookies {
     const paidAt = Math.max(this.#paidAt[bucket] as number, now) + this.#intervalMs;
     if (paidAt - now > this.#toleranceMs) return false;
     this.#paidAt[bucket] = paidAt;
+    return true;
+  }
+
+  /** Whether a SYN is to be answered with this edition: it offers it, or an earlier one of this client did. */
+  isOffered(offers: boolean, address: string, port: number, now: number): boolean {
+    const hash = this.#mac(`${address} ${port}`);
+    const place = hash % HANDSHAKE_BUCKETS;
+    if (!offers) return this.#offers[place] === hash && now < (this.#offeredAt[place] as number) + OFFER_MS;
+    this.#offers[place] = hash;
+    this.#offeredAt[place] = now;
     return true;
   }
 

@@ -96,6 +96,17 @@ describe("a tag that must be sent back", () => {
     expect(server.open("a").connected).toBe(true);
   });
 
+  test("is given to a plain SYN too that repeats one with the offer, as its SYN|ACK may have been lost", () => {
+    const server = new Server({ required: false });
+    server.syn("a");
+    server.now += 500;
+    expect(server.endpoint.receive(CLASSIC_SYN, "a", PORT, server.now)).toBeNull();
+    expect(server.endpoint.reply?.subarray(10)).toEqual(Uint8Array.of(0xa5, 0x8e));
+    server.now += 2000;
+    expect(server.endpoint.receive(CLASSIC_SYN, "a", PORT, server.now)?.edition).toBe(DEFAULT_EDITION);
+    expect(server.endpoint.receive(CLASSIC_SYN, "b", PORT, server.now)?.edition).toBe(DEFAULT_EDITION);
+  });
+
   test("tells two connections of one client apart that have the same ID", () => {
     const server = new Server();
     const first = server.syn("a") as Ticket;
