@@ -62,6 +62,7 @@ interface Tenant {
   readonly clientId: string;
   readonly instanceId: string;
   readonly label: string;
+  readonly replaces?: string;
   readonly session: ReceiveSession;
 }
 
@@ -208,7 +209,8 @@ export class MirrorHome {
     const holder = this.#tenants.get(key);
     if (holder !== undefined) {
       const sameClient = holder.clientId === candidate.clientId;
-      const comesBack = sameClient && holder.instanceId === candidate.instanceId;
+      const ours = [candidate.instanceId, candidate.replaces];
+      const comesBack = sameClient && ours.includes(holder.instanceId);
       const alive = !comesBack && (!sameClient || (await holder.session.probe(this.#options.probeMs ?? PROBE_MS)));
       if (alive) {
         const who = holder.label === "" ? "another client" : holder.label;

@@ -23,6 +23,8 @@ export interface Hello {
   readonly instanceId: string;
   /** Who this is, for people. */
   readonly label: string;
+  /** The instance id of an earlier run on the same folder that has certainly ended. */
+  readonly replaces?: string;
   /** What the client can do besides: bits of limits.ts. Left out: nothing. */
   readonly features?: number;
 }

@@ -25,6 +25,7 @@ import {
   startWith,
   switchMap,
   take,
+  tap,
 } from "rxjs";
 import { Caution } from "./careful.js";
 import { type Clocks, disruptions } from "./disruption.js";
@@ -42,6 +43,7 @@ import {
 } from "./limits.js";
 import { LinkedFiles } from "./linked-files.js";
 import { type PushOptions, pushTo } from "./push.js";
+import { RunFile } from "./run-file.js";
 import { type Backoff, reconnecting, session } from "./session.js";
 import { throttle } from "./throttle.js";
 import { everything, type Hint, watchFolder } from "./watch.js";
@@ -119,7 +121,7 @@ export function mirror(folder: string, options: MirrorOptions): Observable<Mirro
     const ignore = ignoring(source, options);
     const changes = follows(options) ? watching(source, ignore, options) : { live: EMPTY, lasting: EMPTY };
     const caution = new Caution(options.allowMassDelete);
-    const identity = identify(source, options);
+    const { identity, onConnected } = identify(source, options);
     const index = indexOf(identity.clientId, options);
     const linked = new LinkedFiles(source);
     const memory = { caution, ...index, ...(follows(options) ? { linked } : {}) };
@@ -127,6 +129,7 @@ export function mirror(folder: string, options: MirrorOptions): Observable<Mirro
       hints(source, changes, linked, options).pipe(pushTo(remote, { ...pushOptions(options, ignore), ...memory })),
     );
     return mirrored.pipe(
+      tap(({ type }) => type === "connected" && onConnected()),
       finalize(() => {
         index.index?.close();
         linked.close();
@@ -269,5 +272,11 @@ function identify(folder: string, options: MirrorOptions) {
   const place = `${hostname()}:${folder}`;
   const clientId = options.clientId ?? createHash("sha256").update(place).digest("hex");
   const label = options.label ?? (Buffer.byteLength(place) > MAX_ID_BYTES ? hostname() : place);
-  return { name: options.name, clientId, instanceId: randomUUID(), label, perms: options.perms ?? false };
+  const identity = { name: options.name, clientId, instanceId: randomUUID(), label, perms: options.perms ?? false };
+  const run = options.index === undefined ? undefined : new RunFile(`${options.index}.run`);
+  const ended = run?.ended();
+  return {
+    identity: ended === undefined ? identity : { ...identity, replaces: ended },
+    onConnected: () => run?.claim(identity.instanceId),
+  };
 }

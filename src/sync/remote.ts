@@ -66,6 +66,8 @@ export interface RemoteOptions {
   readonly instanceId: string;
   /** Who this is, for people. */
   readonly label?: string;
+  /** The instance id of an earlier run of this client that has certainly ended: its session is over at once. */
+  readonly replaces?: string;
   /** Keep all permission bits, not only the executable one. Default false. */
   readonly perms?: boolean;
   readonly pingMs?: number;
@@ -140,6 +142,7 @@ class WireRemote implements RemoteSession {
       instanceId,
       label,
       features: FEATURES,
+      ...(options.replaces === undefined ? {} : { replaces: options.replaces }),
     });
     this.#handshake = setTimeout(
       () => this.#channel.destroy(new SyncError("ERR_PEER_SILENT", "the server did not answer the greeting")),

@@ -36,7 +36,7 @@ export interface SessionOptions {
  * before it completes or errors, and on unsubscription. Errors with why the connection failed or was lost.
  */
 export function session(
-  identity: Pick<RemoteOptions, "name" | "clientId" | "instanceId" | "label" | "perms">,
+  identity: Pick<RemoteOptions, "name" | "clientId" | "instanceId" | "label" | "perms" | "replaces">,
   options: SessionOptions,
   work: (remote: RemoteSession) => Observable<PushEvent>,
 ): Observable<MirrorEvent> {
@@ -114,7 +114,7 @@ export function reconnecting(
 const PROGRESS: ReadonlySet<MirrorEvent["type"]> = new Set(["pushed", "deleted", "synced"]);
 
 async function open(
-  identity: Pick<RemoteOptions, "name" | "clientId" | "instanceId" | "label" | "perms">,
+  identity: Pick<RemoteOptions, "name" | "clientId" | "instanceId" | "label" | "perms" | "replaces">,
   { connect, pingMs, silenceMs }: SessionOptions,
   signal: AbortSignal,
 ): Promise<RemoteSession> {

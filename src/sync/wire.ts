@@ -125,7 +125,8 @@ function writePayload(writer: Writer, message: Message): Writer {
         .text(message.clientId, MAX_ID_BYTES)
         .text(message.instanceId, MAX_ID_BYTES)
         .text(message.label, MAX_ID_BYTES)
-        .u32(message.features ?? 0);
+        .u32(message.features ?? 0)
+        .text(message.replaces ?? "", MAX_ID_BYTES);
     case "welcome":
       return writer
         .u16(message.version)
@@ -338,7 +339,18 @@ function readHello(reader: Reader): Hello {
   const clientId = reader.text(MAX_ID_BYTES);
   const instanceId = reader.text(MAX_ID_BYTES);
   const label = reader.text(MAX_ID_BYTES);
-  return { type: "hello", version, name, clientId, instanceId, label, ...readFeatures(reader) };
+  const features = readFeatures(reader);
+  const replaces = reader.left < 2 ? "" : reader.text(MAX_ID_BYTES);
+  return {
+    type: "hello",
+    version,
+    name,
+    clientId,
+    instanceId,
+    label,
+    ...features,
+    ...(replaces === "" ? {} : { replaces }),
+  };
 }
 
 function readWelcome(reader: Reader): Message {
