@@ -128,7 +128,7 @@ async function followWithConfundo(
   home = newFolder(),
   told: (what: string) => void = () => {},
 ): Promise<Following> {
-  const server = start(process.execPath, [PROGRAM, "serve", home, "--port", String(PORT)]);
+  const server = start(process.execPath, [PROGRAM, "serve", home, "--no-http", "--port", String(PORT)]);
   const [listening] = await once(server.stdout as NodeJS.ReadableStream, "data");
   const port = /listening on \S+:(\d+)/.exec(String(listening))?.[1];
   const state = path.join(path.dirname(home), `state-of-${path.basename(folder)}`);

@@ -44,7 +44,7 @@ function start(...args) {
 }
 
 async function serve(port) {
-  const server = start("serve", home, "--port", port);
+  const server = start("serve", home, "--no-http", "--port", port);
   await until(() => /listening on .*:\d+\n/.test(server.text), "the server listens");
   return { server, port: /listening on .*:(\d+)\n/.exec(server.text)[1] };
 }

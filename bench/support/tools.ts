@@ -40,7 +40,7 @@ export const CONFUNDO: Tool = {
     const env = { XDG_STATE_HOME: place.state, XDG_CONFIG_HOME: place.state, XDG_DATA_HOME: place.state };
     const server = place.startServer(
       process.execPath,
-      [PROGRAM, "serve", place.destination, "--port", "0", "--host", place.wire.host],
+      [PROGRAM, "serve", place.destination, "--no-http", "--port", "0", "--host", place.wire.host],
       env,
     );
     const port = await printed(server, /listening on \S+:(\d+)/);

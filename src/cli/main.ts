@@ -1,6 +1,15 @@
 import { createRequire } from "node:module";
 import { Command } from "commander";
-import { DEFAULT_PORT, editionOption, gather, parseMilliseconds, parseRate, portParser } from "./options.js";
+import {
+  DEFAULT_PORT,
+  editionOption,
+  gather,
+  parseBytes,
+  parseListen,
+  parseMilliseconds,
+  parseRate,
+  portParser,
+} from "./options.js";
 import { exitCode, printError } from "./report.js";
 
 /** Runs the command line and ends the process with an exit code: 0 done, 1 failed, 2 wrong usage. */
@@ -64,6 +73,22 @@ function program(): Command {
     .option("--database <url>", "a PostgreSQL database, postgres://…, instead of a file under DIR/.confundo")
     .option("--name <name>", "the folder that the first pairing address names")
     .option("--insecure", "no keys and no encryption: for tests, on this machine only")
+    .option(
+      "--keep <time>",
+      "how long replaced and deleted files are kept, such as 30d, or how many versions (default: 30d)",
+    )
+    .option("--quota <size>", "how much a folder may hold, such as 50G (default: what there is room for)", parseBytes)
+    .option(
+      "--http <host:port>",
+      "where the dashboard and the REST interface are (default: 127.0.0.1:5080)",
+      parseListen,
+    )
+    .option("--no-http", "neither dashboard nor REST interface")
+    .option(
+      "--http-cert <file>",
+      "a certificate in PEM for HTTPS, with --http-key (default elsewhere than on this machine: its own)",
+    )
+    .option("--http-key <file>", "its private key in PEM")
     .action(async (dir, options) => (await import("./serve.js")).serve(dir, options));
 
   root

@@ -62,3 +62,23 @@ const LONGEST_SETTLE_MS = 60_000;
 export function gather(value: string, before: string[] | undefined): string[] {
   return [...(before ?? []), value];
 }
+
+/** Parses bytes: a number with K, M, G or T (of 1024) behind it. */
+export function parseBytes(value: string): number {
+  const [, number = "", unit = ""] = /^(\d+(?:\.\d+)?)([KMGT]?)$/i.exec(value) ?? [];
+  const bytes = Math.round(Number(number) * 1024 ** " KMGT".indexOf(unit === "" ? " " : unit.toUpperCase()));
+  if (number === "" || !Number.isSafeInteger(bytes)) {
+    throw new UsageError(`${shownPath(value)} is not a size: that is bytes, such as 500M or 50G.`);
+  }
+  return bytes;
+}
+
+/** Parses where to listen: `HOST:PORT`, with an IPv6 address in brackets. */
+export function parseListen(value: string): { host: string; port: number } {
+  const [, bracketed, plain, port = ""] = /^(?:\[([\da-fA-F:.]+)\]|([^:[\]\s/]+)):(\d+)$/.exec(value) ?? [];
+  const host = bracketed ?? plain;
+  if (host === undefined) {
+    throw new UsageError(`${shownPath(value)} is no address to listen on: that is HOST:PORT, such as 127.0.0.1:5080.`);
+  }
+  return { host, port: portParser(0)(port) };
+}

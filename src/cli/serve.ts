@@ -1,4 +1,13 @@
-import { type HomeEvent, mirrorNameProblem, type Serving, serve as startServing } from "../server/index.js";
+import { type Logger, pino } from "pino";
+import {
+  type HomeEvent,
+  type Keep,
+  mirrorNameProblem,
+  parseKeep,
+  type ServeOptions,
+  type Serving,
+  serve as startServing,
+} from "../server/index.js";
 import { endpointName } from "../stream/errors.js";
 import { rememberHome } from "./home.js";
 import { escaped, printError, printWarning, sentence, shownPath, UsageError } from "./report.js";
@@ -10,6 +19,11 @@ export interface ServeCommandOptions {
   readonly database?: string;
   readonly name?: string;
   readonly insecure?: boolean;
+  readonly keep?: string;
+  readonly quota?: number;
+  readonly http?: false | { readonly host: string; readonly port: number };
+  readonly httpCert?: string;
+  readonly httpKey?: string;
 }
 
 /** Keeps mirrors under `directory` until a signal ends it. */
@@ -19,8 +33,12 @@ export async function serve(directory: string, options: ServeCommandOptions): Pr
   const problem = options.name === undefined ? undefined : mirrorNameProblem(options.name);
   if (problem !== undefined)
     throw new UsageError(`${shownPath(options.name ?? "")} cannot be a folder's name: ${problem}.`);
+  const { keep, quota, http: _, ...others } = options;
   const serving = await startServing({
-    ...options,
+    ...others,
+    ...(keep === undefined ? {} : { keep: parseKeepOption(keep) }),
+    ...(quota === undefined ? {} : { quotaBytes: quota }),
+    ...webOptions(options),
     dir: directory,
     onEvent: report,
     onError: printError,
@@ -32,11 +50,45 @@ export async function serve(directory: string, options: ServeCommandOptions): Pr
   await serving.close();
 }
 
-function greet({ address, home, first }: Serving, insecure: boolean): void {
+/** Where nothing was said of it, another program on its port is no reason not to serve mirrors. */
+function webOptions({ http, httpCert, httpKey }: ServeCommandOptions): Pick<ServeOptions, "http"> {
+  if (http === false) return {};
+  const files = {
+    ...(httpCert === undefined ? {} : { certFile: httpCert }),
+    ...(httpKey === undefined ? {} : { keyFile: httpKey }),
+  };
+  return { http: { ...http, ...files, optional: http === undefined, ...logging() } };
+}
+
+/** What an operator wants to see beside the events: `CONFUNDO_LOG=debug` has every request, one JSON object a line on stderr. */
+function logging(): { logger?: Logger } {
+  const level = process.env.CONFUNDO_LOG;
+  if (level === undefined || level === "") return {};
+  if (!(level in pino.levels.values) && level !== "silent") {
+    throw new UsageError(`CONFUNDO_LOG=${level}: the levels are ${Object.keys(pino.levels.values).join(", ")}.`);
+  }
+  return { logger: pino({ level, base: null, redact: REDACTED }, pino.destination(2)) };
+}
+
+const REDACTED = ["authorization", "cookie", "password", "token", "code"].flatMap((name) => [
+  name,
+  `*.${name}`,
+  `*.*.${name}`,
+]);
+
+function parseKeepOption(value: string): Keep {
+  const keep = parseKeep(value);
+  if (keep !== undefined) return keep;
+  throw new UsageError(`${shownPath(value)} says neither how long, such as 30d, nor how many versions, such as 10.`);
+}
+
+function greet({ address, home, first, http, httpProblem }: Serving, insecure: boolean): void {
   const where = endpointName(address.address, address.port);
   const say = (line: string): void => void process.stdout.write(`${line}\n`);
   say(`listening on ${where}`);
   say(`mirrors are kept in ${shownPath(home.dir)}`);
+  if (http !== null) say(`dashboard: ${http.url}/`);
+  if (httpProblem !== null) printWarning(`There is no dashboard. ${httpProblem.message}`);
   if (first !== null) {
     say(`administrator: ${first.user}`);
     say(`password: ${first.password}`);

@@ -10,6 +10,8 @@ export type SecureErrorCode =
   | "ERR_TLS"
   /** Without TLS only this machine can be listened to. */
   | "ERR_INSECURE"
+  /** The certificate for HTTPS and its key cannot be used. */
+  | "ERR_CERTIFICATE"
   /** Keys or what is known of servers cannot be kept safely where they are. */
   | "ERR_STATE"
   /** What a server says to a device that it does not know, has revoked, or has heard from too often. */

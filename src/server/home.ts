@@ -3,7 +3,15 @@ import { mkdirSync, realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Duplex } from "node:stream";
 import type { SocketStats } from "../stream/index.js";
-import { type Admission, type ReceiveEvent, type ReceiveSession, receive, Storage, SyncError } from "../sync/index.js";
+import {
+  type Admission,
+  type Arriving,
+  type ReceiveEvent,
+  type ReceiveSession,
+  receive,
+  Storage,
+  SyncError,
+} from "../sync/index.js";
 import type { Access } from "./database/types.js";
 import { mirrorNameProblem } from "./name.js";
 import type { Keeper, Keeping } from "./versions/keeper.js";
@@ -41,6 +49,8 @@ export interface HomeSession {
   /** `settled` when the client has said last that the mirror is in step. */
   readonly state: "syncing" | "settled";
   readonly stats: (() => SocketStats) | undefined;
+  /** The large files that it is sending. */
+  readonly arriving: () => Arriving[];
 }
 
 export interface MirrorHomeOptions {
@@ -121,7 +131,7 @@ export class MirrorHome {
     });
     const id = `${this.#nextId++}`;
     const opened = { folder: "", label: "", openedAt: Date.now(), state: "syncing" as const, stats: visitor.stats };
-    this.#sessions.set(session, { id, peer, device, ...opened });
+    this.#sessions.set(session, { id, peer, device, ...opened, arriving: () => session.arriving() });
     void session.closed.then(() => this.#sessions.delete(session));
     if (this.#closing) session.end(closing());
   }
@@ -158,7 +168,7 @@ export class MirrorHome {
 
   async #admit(
     candidate: Tenant & { name: string },
-    { access }: Visitor,
+    { access, device = null }: Visitor,
     onKept: (keeping: Keeping) => void,
   ): Promise<Admission> {
     const { name } = candidate;
@@ -187,7 +197,7 @@ export class MirrorHome {
     const { keeper } = this.#options;
     try {
       // When the place is ours: a folder that is put on hold from now on ends this session.
-      const keeping = await keeper?.open(name, candidate.label);
+      const keeping = await keeper?.open(name, device);
       if (keeping !== undefined) onKept(keeping);
       const storage = new Storage(root, `${staging}/${name}`, {
         chunks: `${this.dir}/.confundo/chunks/${name}`,

@@ -27,7 +27,12 @@ import { openDatabase } from "./database/open.js";
 import type { Database } from "./database/types.js";
 import { Gate } from "./gate.js";
 import { MirrorHome, type MirrorHomeOptions } from "./home.js";
+import type { HttpServing } from "./http/index.js";
+import { HomeMirrors } from "./mirrors.js";
 import { HomeState } from "./state.js";
+import { Keeper } from "./versions/keeper.js";
+import type { Keep } from "./versions/prune.js";
+import { openWeb, type WebOptions } from "./web.js";
 
 export interface ServeOptions extends MirrorHomeOptions {
   /** Default 5000; 0 takes a free one. */
@@ -40,6 +45,15 @@ export interface ServeOptions extends MirrorHomeOptions {
   readonly name?: string;
   /** Neither keys nor encryption; for tests, and on loopback addresses only. Default false. */
   readonly insecure?: boolean;
+  /** How long, or how many, old versions are kept. Default 30 days. */
+  readonly keep?: Keep;
+  /** What a folder without a quota of its own may hold. Default: as much as there is room for. */
+  readonly quotaBytes?: number;
+  /** REST, WebSocket and the dashboard. Default: none. */
+  readonly http?: WebOptions & {
+    /** Where its port is taken, the rest is served all the same, and {@link Serving.httpProblem} says why. Default false. */
+    readonly optional?: boolean;
+  };
   /** Passed on to the Confundo server (edition, limits). */
   readonly stream?: ServerOptions;
   /** Errors of the port after it has begun to listen. Default: a process warning. */
@@ -60,6 +74,9 @@ export interface FirstStart {
 
 export interface Serving {
   readonly home: MirrorHome;
+  /** Null where it was not asked for, or was optional and failed. */
+  readonly http: HttpServing | null;
+  readonly httpProblem: Error | null;
   readonly auth: Auth;
   readonly database: Database;
   readonly state: HomeState;
@@ -114,7 +131,17 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
   );
   undo.push(() => database.close());
   const auth = createAuth({ database });
-  const home = new MirrorHome(options);
+  const keeper = new Keeper({
+    dir: state.dir,
+    database,
+    ...(options.keep === undefined ? {} : { keep: options.keep }),
+    ...(options.quotaBytes === undefined ? {} : { quotaBytes: options.quotaBytes }),
+    ...(options.onError === undefined ? {} : { onError: options.onError }),
+  });
+  undo.push(() => keeper.close());
+  await keeper.start();
+  const home = new MirrorHome({ ...options, keeper });
+  keeper.guard((name, reason) => home.endSession(name, reason));
   const localCode = createCode();
   const gate =
     identity === null
@@ -139,8 +166,13 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
   const watching = watchPermissions(database, home, options.onError);
   const pairingAddress = (folder: string | null, code: string): string =>
     formatAddress({ ...reachable, name: folder ?? options.name ?? "mirror", code, pin: identity?.pin });
+  const parts = { auth, database, mirrors: new HomeMirrors(home, keeper), pairingAddress, stateFolder: state.folder };
+  const { http, httpProblem } = await openOrExplain(options.http, parts);
+  undo.push(() => http?.close());
   return {
     home,
+    http,
+    httpProblem,
     auth,
     database,
     state,
@@ -153,11 +185,24 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
       watching.unsubscribe();
       const portClosed = new Promise<void>((resolve) => server.close(() => resolve()));
       gate?.close();
-      await home.close();
-      await portClosed;
+      await Promise.all([http?.close(), home.close(), portClosed]);
+      await keeper.close();
       await database.close();
     },
   };
+}
+
+async function openOrExplain(
+  options: ServeOptions["http"],
+  parts: Parameters<typeof openWeb>[1],
+): Promise<{ http: HttpServing | null; httpProblem: Error | null }> {
+  if (options === undefined) return { http: null, httpProblem: null };
+  try {
+    return { http: await openWeb(options, parts), httpProblem: null };
+  } catch (error) {
+    if (options.optional !== true || (error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
+    return { http: null, httpProblem: error as Error };
+  }
 }
 
 function handlePlain(home: MirrorHome, socket: ConfundoSocket): void {

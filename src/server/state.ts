@@ -25,10 +25,12 @@ export interface HomeSettings {
 
 /** The files of one home. Paths are absolute. */
 export class HomeState {
+  readonly dir: string;
   readonly folder: string;
 
   /** `dir` is the home's, and exists. Nothing is read or made before it is needed. */
   constructor(dir: string) {
+    this.dir = dir;
     this.folder = join(dir, ".confundo");
   }
 

@@ -148,9 +148,10 @@ export class Rig {
     return { server, port };
   }
 
-  /** Starts `confundo serve`; resolves when it listens. */
+  /** Starts `confundo serve`, without HTTP unless it is asked for; resolves when it listens. */
   async serve(dir: string, port = "0", ...more: string[]): Promise<{ server: Program; port: string }> {
-    const server = this.start(["serve", dir, "--port", port, ...more]);
+    const http = more.includes("--http") ? [] : ["--no-http"];
+    const server = this.start(["serve", dir, "--port", port, ...http, ...more]);
     const [, bound = ""] = await server.printed(/listening on \S+:(\d+)\n/);
     return { server, port: bound };
   }
