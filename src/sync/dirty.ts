@@ -19,6 +19,8 @@ export interface Work {
 interface Waiting {
   readonly firstMs: number;
   lastMs: number;
+  /** What was replaced next: where this path was moved to, if it was. */
+  next?: string;
 }
 
 interface Restless {
@@ -36,6 +38,8 @@ export class Dirty {
   #folder = "";
   #everything: string | undefined;
   #waiting = new Map<string, Waiting>();
+  /** The path that was replaced last. */
+  #replaced = "";
   /** Paths looked at lately, the latest last. */
   readonly #restless = new Map<string, Restless>();
 
@@ -51,7 +55,7 @@ export class Dirty {
     if (this.#folder !== "" && this.#folder !== folder) throw new TypeError("hints of two folders in one push");
     this.#folder = folder;
     // Another file by that name; what was moved is looked at together with where it came from.
-    if (REPLACED.has(reason)) this.#restless.delete(path);
+    if (REPLACED.has(reason)) this.#pair(path);
     const waiting = this.#waiting.get(path);
     // A watcher that knows UTF-8 only says of other names no more than that they are.
     if (path === "" || path.includes("\uFFFD")) this.#everything ??= reason;
@@ -84,15 +88,27 @@ export class Dirty {
     for (const [path, waiting] of this.#waiting) {
       if (everything === undefined && this.#dueMs(path, waiting) > nowMs) continue;
       paths.add(path);
+      if (waiting.next !== undefined && this.#waiting.has(waiting.next)) paths.add(waiting.next);
+    }
+    for (const path of paths) {
       this.#waiting.delete(path);
       if (everything === undefined) this.#remember(path, nowMs);
     }
     return { folder: this.#folder, everything, paths };
   }
 
-  #dueMs(path: string, { firstMs, lastMs }: Waiting): number {
+  #dueMs(path: string, { firstMs, lastMs, next }: Waiting): number {
     const restMs = this.#restless.get(path)?.restMs ?? this.#settleMs;
-    return Math.min(lastMs + restMs, firstMs + restMs + NEVER_RESTS_MS);
+    const nextMs = (next === undefined ? undefined : this.#waiting.get(next)?.lastMs) ?? lastMs;
+    return Math.min(Math.max(lastMs, nextMs) + restMs, firstMs + restMs + NEVER_RESTS_MS);
+  }
+
+  /** A move is told as two paths, one right after the other: they are looked at together. */
+  #pair(path: string): void {
+    this.#restless.delete(path);
+    const before = this.#waiting.get(this.#replaced);
+    if (before !== undefined && this.#replaced !== path) before.next = path;
+    this.#replaced = path;
   }
 
   /** Changed again soon after it was looked at: it gets more rest. After a long time: it starts anew. */

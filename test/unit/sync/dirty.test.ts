@@ -50,6 +50,25 @@ describe("a path", () => {
     expect(write(dirty, "a", 1000, 20_000, 20_900)).toEqual([20_010]);
   });
 
+  test("that was moved away is looked at with the one that it was moved to", () => {
+    const dirty = new Dirty(SETTLE_MS);
+    dirty.add(change("from", "rename"), 100);
+    dirty.add(change("to", "rename"), 101);
+    dirty.add(change("to", "a new folder"), 108);
+    expect(dirty.dueMs()).toBe(118);
+    expect([...dirty.take(118).paths]).toEqual(["from", "to"]);
+    dirty.add(change("from", "rename"), 200);
+    dirty.add(change("to", "rename"), 201);
+    dirty.add(change("more", "rename"), 202);
+    dirty.add(change("more"), 207);
+    expect([...dirty.take(211).paths]).toEqual(["from", "to"]);
+    expect([...dirty.take(217).paths]).toEqual(["more"]);
+    dirty.add(change("from", "rename"), 200);
+    dirty.add(change("to", "rename"), 200);
+    for (let now = 200; now < 200 + NEVER_RESTS_MS + SETTLE_MS; now += 5) dirty.add(change("to"), now);
+    expect([...dirty.take(200 + NEVER_RESTS_MS + SETTLE_MS).paths]).toContain("from");
+  });
+
   test("that was renamed is due at once, with where it came from", () => {
     const dirty = new Dirty(SETTLE_MS);
     write(dirty, "log", 20, 0, 1000);
