@@ -299,7 +299,8 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
       const bytes = this.#connection.read();
       if (bytes === null) break;
       this.bytesRead += bytes.length;
-      this.#wantsData = this.push(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length));
+      const chunk = bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+      this.#wantsData = this.push(chunk);
     }
     // The extended edition tells its peer of the room that reading has made.
     if (this.bytesRead > before && this.edition === "extended") this.#driver.drain(this.#connection);

@@ -7,6 +7,11 @@ import { addressOf, enlargeBuffers, localAddressTowards } from "./udp.js";
 /** What may wait in a socket when the kernel has no room. Beyond it datagrams are lost, as in any other full queue. */
 export const QUEUE_BYTES: number = 4 * 1024 * 1024;
 
+/** After so many wake-ups with one datagram each, the next one is taken for one of these. */
+const LONE_WAKEUPS = 8;
+/** How many are taken so before it is looked at again. */
+const UNCHECKED_WAKEUPS = 15;
+
 /** A bound UDP socket, and all of the tier `dgram`. The faster tiers build on it. */
 export class PortableSocket implements DatagramSocket {
   readonly receiveBufferBytes: number;
@@ -23,6 +28,10 @@ export class PortableSocket implements DatagramSocket {
   /** Whether `onBatchEnd` is due in this turn of the event loop. */
   protected batchEnds = false;
   readonly #address: DatagramAddress;
+  /** Datagrams of this wake-up. */
+  #arrivals = 0;
+  #loneWakeups = 0;
+  #unchecked = 0;
 
   constructor(
     udp: Socket,
@@ -102,13 +111,29 @@ export class PortableSocket implements DatagramSocket {
 
   protected receive(bytes: Uint8Array, from: RemoteInfo): void {
     this.handlers.onDatagram(bytes, from.address, from.port);
-    // Each datagram of a wake-up has its own event. Immediates come after the last.
+    this.#arrivals++;
     if (this.batchEnds) return;
+    if (this.#loneWakeups >= LONE_WAKEUPS && this.#unchecked < UNCHECKED_WAKEUPS) {
+      // To and fro: waiting for company that never comes would cost more than all else here.
+      this.#unchecked++;
+      this.#endBatch();
+      return;
+    }
+    // Each datagram of a wake-up has its own event. Immediates come after the last.
     this.batchEnds = true;
-    setImmediate(() => {
-      this.batchEnds = false;
-      if (!this.closed) this.handlers.onBatchEnd();
-    });
+    this.#arrivals = 1;
+    setImmediate(this.#afterWakeup);
+  }
+
+  readonly #afterWakeup = (): void => {
+    this.batchEnds = false;
+    this.#unchecked = 0;
+    this.#loneWakeups = this.#arrivals === 1 ? this.#loneWakeups + 1 : 0;
+    this.#endBatch();
+  };
+
+  #endBatch(): void {
+    if (!this.closed) this.handlers.onBatchEnd();
   }
 
   protected hint(error: NodeJS.ErrnoException): void {
