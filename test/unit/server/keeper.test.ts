@@ -4,7 +4,7 @@ import path from "node:path";
 import { Readable } from "node:stream";
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Upload } from "../../../src/server/http/mirrors.js";
-import { type Database, openDatabase } from "../../../src/server/index.js";
+import { type Database, DatabaseError, openDatabase } from "../../../src/server/index.js";
 import { Desk } from "../../../src/server/versions/desk.js";
 import { Keeper, type KeeperOptions } from "../../../src/server/versions/keeper.js";
 import {
@@ -495,5 +495,59 @@ describe("single files", () => {
     for (const name of ["dir/secret", "link", "../m/f", "dir", ""]) expect(await desk.open("m", name)).toBeUndefined();
     await expect(desk.place(upload("x", { path: "dir/new" }))).rejects.toMatchObject({ code: "ERR_NOT_A_FOLDER" });
     expect(fs.readdirSync(outside)).toEqual(["secret"]);
+  });
+});
+
+describe("a database that goes away", () => {
+  /** Every call fails while it is away, as one of a PostgreSQL that was stopped does. */
+  function fragile(database: Database) {
+    const state = { away: false };
+    const guard = <T extends object>(target: T): T =>
+      new Proxy(target, {
+        get: (inner, name) => {
+          const value: unknown = Reflect.get(inner, name);
+          // An iteration fails when it is begun.
+          if (typeof value === "function" && name !== "all") {
+            return async (...args: unknown[]) => {
+              if (state.away) throw new DatabaseError("ERR_DATABASE_UNAVAILABLE", "it is away");
+              return (value as (...args: unknown[]) => unknown).apply(inner, args);
+            };
+          }
+          return value;
+        },
+      });
+    const { folders, files, events, transfers } = database;
+    const guarded = {
+      folders: guard(folders),
+      files: guard(files),
+      events: guard(events),
+      transfers: guard(transfers),
+    };
+    return { state, database: { ...database, ...guarded } };
+  }
+
+  test("stops nobody who is there already, lets newcomers wait, and has everything when it is back", async () => {
+    const inner = await openDatabase({ path: ":memory:" });
+    const { state, database } = fragile(inner);
+    const { folder, connect, keeper, at } = await rig({ database });
+    make(folder, { a: "one", b: "1" });
+    const { events } = follow(folder, connect);
+    await event(events, "synced");
+    await keeper.settled();
+
+    state.away = true;
+    make(folder, { a: "two!", c: "new" });
+    fs.rmSync(path.join(folder, "b"));
+    await until(() => !fs.existsSync(path.join(at(), "b")) && fs.readFileSync(path.join(at(), "a"), "utf8") === "two!");
+    await until(() => fs.existsSync(path.join(at(), "c")));
+    const other = follow(tempFolder(), connect, { name: "other" });
+    const retrying = await event(other.events, "retrying");
+    expect(retrying.code).toBe("ERR_DATABASE_UNAVAILABLE");
+
+    state.away = false;
+    await event(other.events, "synced");
+    await keeper.settled();
+    expect(await rows(inner)).toEqual({ a: "file 4 2", c: "file 3 1" });
+    expect(await log(inner)).toEqual(["a 1 replaced 3", "b 1 deleted 1"]);
   });
 });
