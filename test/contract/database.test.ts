@@ -199,6 +199,14 @@ describe.each(databases)("%s", (_, place) => {
       expect((await db.files.holding(hash("x"))).length).toBe(9);
     });
 
+    test("have names of any bytes", async () => {
+      const names = ["a\udcff", "a\udc80b", "\u{1f4c1}\udce4", "a\ufffd"];
+      await db.files.apply([directory("\udc81"), ...names.map((name) => file(`\udc81/${name}`, "x"))], 1);
+      const found = (await db.files.list("f", "\udc81", { limit: 9 })).map(({ path }) => path);
+      expect(found.sort()).toEqual(names.map((name) => `\udc81/${name}`).sort());
+      expect(await db.files.byPath("f", "\udc81/a\udcff")).toMatchObject({ path: "\udc81/a\udcff" });
+    });
+
     test("by the thousand, in one call and in one list", async () => {
       const many = Array.from({ length: 2345 }, (_, at) => file(`n${String(at).padStart(5, "0")}`, "x"));
       await db.files.apply(many, 1);

@@ -208,6 +208,8 @@ class Piece {
 }
 
 function sameContent(a: FileRow, b: Omit<FileRow, "version" | "storedAt">): boolean {
-  if (a.kind !== b.kind || a.target !== b.target || a.size !== b.size) return false;
+  if (a.kind !== b.kind || a.target !== b.target) return false;
+  if (a.kind !== "file") return true;
+  if (a.size !== b.size) return false;
   return a.sha256 !== null && b.sha256 !== null ? a.sha256 === b.sha256 : a.mtimeNs === b.mtimeNs;
 }

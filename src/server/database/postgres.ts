@@ -2,6 +2,7 @@
 import { type Dialect, PostgresDialect } from "kysely";
 import pg from "pg";
 import { EVENTS_CHANNEL } from "./live.js";
+import { fromStored, toStored } from "./text.js";
 
 /** One writes; the others read. */
 const MAX_CONNECTIONS = 6;
@@ -9,12 +10,14 @@ const CONNECT_MS = 5000;
 /** An answer that takes longer does not come any more. */
 const QUERY_MS = 30_000;
 const RECONNECT_MS = 500;
-const INT8 = pg.types.builtins.INT8;
+const { INT8, TEXT } = pg.types.builtins;
 
-/** Times, sizes and counts are well below 2^53. */
 const types: pg.CustomTypesConfig = {
-  getTypeParser: ((oid: number, format: "text") =>
-    oid === INT8 ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
+  getTypeParser: ((oid: number, format: "text") => {
+    // Times, sizes and counts are well below 2^53.
+    if (oid === INT8) return Number;
+    return oid === TEXT ? fromStored : pg.types.getTypeParser(oid, format);
+  }) as typeof pg.types.getTypeParser,
 };
 
 export function openPostgres(url: string): { dialect: Dialect; watch: (changed: () => void) => () => void } {
@@ -47,6 +50,7 @@ export function describeUrl(url: string): string {
 class ImpatientClient extends pg.Client {
   // biome-ignore lint/suspicious/noExplicitAny: pg's many ways to call it are passed on as they are
   override query(...args: any[]): any {
+    if (Array.isArray(args[1])) args[1] = args[1].map(toStored);
     const answer = (super.query as (...args: unknown[]) => unknown).apply(this, args);
     if (answer instanceof Promise) {
       answer.catch((error: Error) => {

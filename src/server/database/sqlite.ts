@@ -10,6 +10,7 @@ import {
   SqliteDriver,
   type SqliteStatement,
 } from "kysely";
+import { fromStored, toStored } from "./text.js";
 
 /** Another process (a command beside the server) may write at this moment: it is waited for. */
 const BUSY_MS = 5000;
@@ -78,11 +79,19 @@ function prepared(database: DatabaseSync): { prepare(sql: string): SqliteStateme
 }
 
 function adapt(statement: StatementSync): SqliteStatement {
-  const values = (parameters: readonly unknown[]) => parameters as readonly SQLInputValue[];
+  const values = (parameters: readonly unknown[]) => parameters.map(toStored) as SQLInputValue[];
   return {
     reader: statement.columns().length > 0,
-    all: (parameters) => statement.all(...values(parameters)),
+    all: (parameters) => statement.all(...values(parameters)).map(readRow),
     run: (parameters) => statement.run(...values(parameters)),
     iterate: (parameters) => statement.iterate(...values(parameters)),
   };
+}
+
+function readRow(row: Record<string, unknown>): Record<string, unknown> {
+  for (const name in row) {
+    const value = row[name];
+    if (typeof value === "string") row[name] = fromStored(value);
+  }
+  return row;
 }

@@ -145,7 +145,7 @@ function place(wanted: Wanted, storage: Storage, staged: string | undefined): St
   const common = { path, size, executable: kind === "file" && (mode & 0o100) !== 0 };
   const entry: StoredEntry =
     kind === "file"
-      ? { ...common, kind, mtimeNs, ...(sha256 === null ? {} : { sha256 }) }
+      ? { ...common, kind, mtimeNs, mode, ...(sha256 === null ? {} : { sha256 }) }
       : kind === "link"
         ? { ...common, kind: "symlink", ...(target === null ? {} : { target }) }
         : { ...common, kind };
