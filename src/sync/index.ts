@@ -26,6 +26,7 @@ export {
 export { defaultIndexPath, IndexFile } from "./index-file.js";
 export { type MirrorOptions, mirror } from "./mirror.js";
 export { type MoveOptions, planWithMoves } from "./moves.js";
+export { nameFromBytes, systemPath } from "./names.js";
 export { ancestorsOf, parentOf, unsafePath } from "./path.js";
 export {
   type Entries,

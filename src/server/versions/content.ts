@@ -9,6 +9,7 @@ import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
+import { nameFromBytes } from "../../sync/index.js";
 import { hashFile } from "./hash.js";
 
 const fdatasync = promisify(fs.fdatasync);
@@ -66,7 +67,7 @@ export class ContentStore {
       size: Number(stats.size),
       mode: Number(stats.mode & 0o7777n),
       mtimeNs: String(stats.mtimeNs),
-      target: link ? fs.readlinkSync(absolutePath) : null,
+      target: link ? nameFromBytes(fs.readlinkSync(absolutePath, { encoding: "buffer" })) : null,
     };
     if (!link) linkOrCopy(absolutePath, this.#place(retired));
     // Half a line, of a disk that was full, must not spoil the next.

@@ -2,11 +2,12 @@
 import { createHash, randomUUID } from "node:crypto";
 import fs from "node:fs";
 import { type FileHandle, open as openHandle } from "node:fs/promises";
-import { ancestorsOf, parentOf, Storage, SyncError, unsafePath } from "../../sync/index.js";
+import { parentOf, type StepEvent, Storage, SyncError, systemPath, unsafePath } from "../../sync/index.js";
 import type { FileRecord } from "../database/types.js";
 import type { Expected, OpenFile, Upload } from "../http/mirrors.js";
 import { mirrorNameProblem } from "../name.js";
 import type { Keeper, Keeping } from "./keeper.js";
+import { makeFoldersAbove } from "./restore.js";
 
 const { O_RDONLY, O_NOFOLLOW = 0, O_NONBLOCK = 0 } = fs.constants;
 /** Of an upload that did not say how much it is, the quota is asked anew every so many bytes. */
@@ -82,7 +83,7 @@ export class Desk {
       this.#inTurn(folder, async () => {
         await this.#refuseUnexpected(folder, path, expected);
         const root = this.#keeper.rootOf(folder);
-        const stats = fs.lstatSync(`${root}/${path}`, { throwIfNoEntry: false });
+        const stats = fs.lstatSync(systemPath(`${root}/${path}`), { throwIfNoEntry: false });
         if (stats === undefined) throw new SyncError("ERR_NOT_FOUND", `there is no ${path}`, { path });
         const kind = stats.isDirectory() ? "directory" : stats.isSymbolicLink() ? "symlink" : "file";
         const storage = new Storage(root, `${this.#keeper.dir}/.confundo/uploads/none`, { archive: keeping.archive });
@@ -128,7 +129,7 @@ export class Desk {
 
 function isAbsent(root: string, path: string): boolean {
   try {
-    return fs.lstatSync(`${root}/${path}`, { throwIfNoEntry: false }) === undefined;
+    return fs.lstatSync(systemPath(`${root}/${path}`), { throwIfNoEntry: false }) === undefined;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOTDIR") throw error;
     throw new SyncError("ERR_NOT_A_FOLDER", "what is above it is no folder", { path });
@@ -179,13 +180,8 @@ async function putInPlace(upload: Upload, staged: Staged, storage: Storage, keep
   const { folder, path, executable } = upload;
   const { size, mtimeNs, sha256 } = staged;
   const changed = new Set([parentOf(path)]);
-  for (const above of ancestorsOf(path)) {
-    if (fs.lstatSync(`${storage.root}/${above}`, { throwIfNoEntry: false }) !== undefined) continue;
-    storage.makeFolder(above);
-    changed.add(parentOf(above));
-    const entry = { kind: "directory", path: above, size: 0, executable: false } as const;
-    keeping.onEvent({ type: "stored", name: folder, path: above, bytes: 0, entry });
-  }
+  const tell = (event: StepEvent): void => keeping.onEvent({ ...event, name: folder });
+  for (const missing of makeFoldersAbove(path, storage, tell)) changed.add(parentOf(missing));
   storage.place(staged.place, path);
   await storage.flush([], changed);
   const entry = { kind: "file", path, size, executable, mtimeNs, sha256 } as const;
@@ -197,16 +193,22 @@ async function openInside(root: string, path: string): Promise<FileHandle | unde
   const place = `${root}/${path}`;
   let handle: FileHandle | undefined;
   try {
-    handle = await openHandle(place, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    handle = await openHandle(systemPath(place), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     const opened = await handle.stat();
-    const there = fs.statSync(place);
+    const there = fs.statSync(systemPath(place));
     const same = opened.ino === there.ino && opened.dev === there.dev;
-    if (opened.isFile() && same && fs.realpathSync(place) === `${fs.realpathSync(root)}/${path}`) return handle;
+    if (opened.isFile() && same && leadsTo(place, `${fs.realpathSync(root)}/${path}`)) return handle;
   } catch {
     // Nothing there, or nothing that we would read.
   }
   await handle?.close();
   return undefined;
+}
+
+/** Whether a path, with all links followed, is another one. */
+function leadsTo(path: string, real: string): boolean {
+  const followed = fs.realpathSync(systemPath(path), { encoding: "buffer" });
+  return followed.equals(Buffer.from(systemPath(real)));
 }
 
 async function describe(handle: FileHandle, known: FileRecord | undefined): Promise<OpenFile> {

@@ -1,6 +1,6 @@
 /** How much a folder holds and may hold, while a session changes it. */
 import { lstatSync } from "node:fs";
-import { type ReceiveEvent, SyncError } from "../../sync/index.js";
+import { type ReceiveEvent, SyncError, systemPath } from "../../sync/index.js";
 
 interface Expected {
   readonly bytes: number;
@@ -71,7 +71,7 @@ export class Quota {
 /** Of a file; of nothing, and of what is below something that is no folder (yet), 0. */
 function sizeOf(place: string): number {
   try {
-    const stats = lstatSync(place);
+    const stats = lstatSync(systemPath(place));
     return stats.isFile() ? stats.size : 0;
   } catch {
     return 0;

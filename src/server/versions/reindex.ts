@@ -1,6 +1,6 @@
 /** Makes the file tables what the folder is: after a crash, and for what somebody changed by hand. */
 import { lstatSync } from "node:fs";
-import { type Entry, readEntry, scanFolder } from "../../sync/index.js";
+import { type Entry, readEntry, scanFolder, systemPath } from "../../sync/index.js";
 import type { Database, FileChange, FileRecord } from "../database/types.js";
 import { hashFile } from "./hash.js";
 
@@ -102,7 +102,7 @@ async function look({ root, folder }: ReindexOptions, path: string): Promise<Fou
   for (let attempt = 1; ; attempt++) {
     const before = readOrNothing(root, path);
     if (before === undefined) return undefined;
-    const stats = lstatSync(`${root}/${path}`, { bigint: true, throwIfNoEntry: false });
+    const stats = lstatSync(systemPath(`${root}/${path}`), { bigint: true, throwIfNoEntry: false });
     if (stats === undefined) return undefined;
     const common = { folder, path, mode: Number(stats.mode & 0o7777n), mtimeNs: stats.mtimeNs, target: null };
     if (before.kind === "directory") return { ...common, kind: "directory", size: 0, sha256: null };
@@ -120,7 +120,7 @@ async function look({ root, folder }: ReindexOptions, path: string): Promise<Fou
 }
 
 function changeTime(root: string, path: string): number {
-  return lstatSync(`${root}/${path}`, { throwIfNoEntry: false })?.ctimeMs ?? 0;
+  return lstatSync(systemPath(`${root}/${path}`), { throwIfNoEntry: false })?.ctimeMs ?? 0;
 }
 
 function readOrNothing(root: string, path: string): Entry | undefined {

@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { pipeline } from "node:stream/promises";
-import { ancestorsOf, parentOf, type StepEvent, type Storage, type StoredEntry } from "../../sync/index.js";
+import { ancestorsOf, parentOf, type StepEvent, type Storage, type StoredEntry, systemPath } from "../../sync/index.js";
 import type { Database, FileRecord, Version } from "../database/types.js";
 import { versionCursor } from "../database/versions.js";
 import type { ContentStore } from "./content.js";
@@ -85,7 +85,7 @@ export async function findContent(
     if (kept !== undefined) return kept;
     for (const { folder, path, size } of await database.files.holding(sha256)) {
       const place = `${dir}/${folder}/${path}`;
-      if (fs.lstatSync(place, { throwIfNoEntry: false })?.size === size) return place;
+      if (fs.lstatSync(systemPath(place), { throwIfNoEntry: false })?.size === size) return place;
     }
   }
   throw new VersionError(
@@ -119,8 +119,11 @@ export async function carryOut(
       folders.add(parentOf(path));
       onEvent({ type: "removed", path, kind: there });
     }
+    // Storage keeps folders open until others have had their turn: none that is gone may be among them.
+    await Promise.resolve();
     let bytes = 0;
     for (const wanted of plan.wanted) {
+      for (const missing of makeFoldersAbove(wanted.path, storage, onEvent)) folders.add(parentOf(missing));
       const event = place(wanted, storage, staged.get(wanted.path));
       folders.add(parentOf(wanted.path));
       bytes += event.bytes;
@@ -138,7 +141,6 @@ export async function carryOut(
 
 function place(wanted: Wanted, storage: Storage, staged: string | undefined): StepEvent & { type: "stored" } {
   const { path, kind, size, mode, mtimeNs, sha256, target } = wanted;
-  for (const ancestor of ancestorsOf(path)) storage.makeFolder(ancestor);
   if (kind === "directory") storage.makeFolder(path);
   else if (kind === "link") storage.makeLink({ path, target: target ?? "", mtimeNs });
   else if (staged !== undefined) storage.place(staged, path);
@@ -152,6 +154,19 @@ function place(wanted: Wanted, storage: Storage, staged: string | undefined): St
   return { type: "stored", path, bytes: kind === "directory" ? 0 : size, entry };
 }
 
+/** Makes the folders above a path that are missing; which they were. */
+export function makeFoldersAbove(path: string, storage: Storage, onEvent: Target["onEvent"]): string[] {
+  const missing = ancestorsOf(path).filter(
+    (above) => fs.lstatSync(systemPath(`${storage.root}/${above}`), { throwIfNoEntry: false }) === undefined,
+  );
+  for (const above of missing) {
+    storage.makeFolder(above);
+    const entry = { kind: "directory", path: above, size: 0, executable: false } as const;
+    onEvent({ type: "stored", path: above, bytes: 0, entry });
+  }
+  return missing;
+}
+
 /** Copies content beside the folder, and checks it on the way. */
 async function stage(storage: Storage, from: string, wanted: Wanted): Promise<string> {
   const { path, size, mtimeNs, mode } = wanted;
@@ -159,7 +174,7 @@ async function stage(storage: Storage, from: string, wanted: Wanted): Promise<st
   const incoming = storage.openIncoming(file);
   try {
     const hash = createHash("sha256");
-    const source = fs.createReadStream(from, { highWaterMark: 1 << 18 });
+    const source = fs.createReadStream(systemPath(from), { highWaterMark: 1 << 18 });
     source.on("data", (chunk) => hash.update(chunk));
     await pipeline(source, fs.createWriteStream("", { fd: incoming.fd, autoClose: false, start: 0 }));
     if (hash.digest("hex") !== wanted.sha256) {
@@ -176,7 +191,7 @@ async function stage(storage: Storage, from: string, wanted: Wanted): Promise<st
 /** Where nothing may be replaced. */
 export function refuseExisting(plan: Plan, to: string): void {
   const taken = plan.wanted.find(({ path, kind }) => {
-    const stats = fs.lstatSync(`${to}/${path}`, { throwIfNoEntry: false });
+    const stats = fs.lstatSync(systemPath(`${to}/${path}`), { throwIfNoEntry: false });
     return stats !== undefined && !(kind === "directory" && stats.isDirectory());
   });
   if (taken === undefined) return;
