@@ -5,6 +5,7 @@ import {
   editionOption,
   gather,
   parseBytes,
+  parseCount,
   parseListen,
   parseMilliseconds,
   parseRate,
@@ -37,6 +38,8 @@ function program(): Command {
   const root = new Command("confundo")
     .description("A reliable transport over UDP: folders kept mirrored, files sent, streams for Node programs.")
     .version(version)
+    // `restore --version 3` is restore's own.
+    .enablePositionalOptions()
     .exitOverride()
     .configureHelp({ subcommandTerm: (command) => `${command.name()} ${command.usage().replace("[options] ", "")}` })
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "ERROR: ")) })
@@ -115,6 +118,41 @@ function program(): Command {
     .option("--delete-ignored", "delete at the destination what is ignored")
     .option("--insecure", "no keys and no encryption, as the server: for tests, on this machine only")
     .action(async (_folder, _address, options, command) => (await import("./mirror.js")).mirror(command.args, options));
+
+  root
+    .command("log")
+    .description("show what was replaced and deleted in a mirror, and is kept; beside the server")
+    .argument("[name]", "the mirror; without one, all of them")
+    .argument("[path]", "a file or folder in it")
+    .option("--limit <count>", "at most so many versions, the newest", parseCount, 100)
+    .option("--json", "print one version a line as JSON")
+    .option("--dir <dir>", "the folder that is served")
+    .action(async (name, path, options) => (await import("./versions.js")).log(name, path, options));
+
+  root
+    .command("restore")
+    .description("bring back what was in a mirror, which is on hold from then on; beside the server")
+    .argument("<name>", "the mirror")
+    .argument("[path]", "a file or folder in it; . or nothing for all of it, with --at")
+    .option("--at <time>", "as it was then: 2h (ago), 3d, 10:00, 2026-11-25, '2026-11-25 10:00'")
+    .option("--version <number>", "the version of a file, as `confundo log` numbers them", parseCount)
+    .option("--to <folder>", "restore into this folder, where nothing is replaced, and leave the mirror alone")
+    .option("--dir <dir>", "the folder that is served")
+    .action(async (name, path, options) => (await import("./versions.js")).restore(name, path, options));
+
+  root
+    .command("resume")
+    .description("let clients change a mirror again that was restored; beside the server")
+    .argument("<name>", "the mirror")
+    .option("--dir <dir>", "the folder that is served")
+    .action(async (name, options) => (await import("./versions.js")).resume(name, options));
+
+  root
+    .command("reindex")
+    .description("read all files and make the database equal to them; beside the server")
+    .argument("[name]", "the mirror; without one, all of them")
+    .option("--dir <dir>", "the folder that is served")
+    .action(async (name, options) => (await import("./versions.js")).reindex(name, options));
 
   root
     .command("doctor")

@@ -41,6 +41,12 @@ export function parseRate(value: string): number {
   return rate;
 }
 
+/** Parses a whole number from 1 on. */
+export function parseCount(value: string): number {
+  if (/^[1-9]\d{0,8}$/.test(value)) return Number(value);
+  throw new UsageError(`${shownPath(value)} is not a number from 1 on.`);
+}
+
 /** Below this the signs of life alone would not get through in time. */
 const LEAST_RATE = 256;
 

@@ -71,7 +71,7 @@ export function describe(error: unknown): string {
 }
 
 /** Classes whose messages are followed by the code. */
-const CODED: ReadonlySet<string> = new Set(["SyncError", "SecureError", "AuthError", "DatabaseError"]);
+const CODED: ReadonlySet<string> = new Set(["SyncError", "SecureError", "AuthError", "DatabaseError", "VersionError"]);
 
 /** A message that was written as a part of one, as a sentence. */
 export function sentence(message: string): string {

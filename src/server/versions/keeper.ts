@@ -416,7 +416,14 @@ export class Keeper {
   #reindex(folder: string, verify: boolean): Promise<Reindexed> {
     const known = this.#known.get(folder) ?? new Map<string, number>();
     this.#known.set(folder, known);
-    return reindex({ database: this.database, root: this.rootOf(folder), folder, verify, known });
+    return reindex({
+      database: this.database,
+      root: this.rootOf(folder),
+      folder,
+      verify,
+      known,
+      content: this.content,
+    });
   }
 
   async #catchUp(): Promise<void> {

@@ -1,7 +1,8 @@
 /** Makes the file tables what the folder is: after a crash, and for what somebody changed by hand. */
 import { lstatSync } from "node:fs";
 import { type Entry, readEntry, scanFolder, systemPath } from "../../sync/index.js";
-import type { Database, FileChange, FileRecord } from "../database/types.js";
+import type { Database, FileChange, FileRecord, LoggedEvent } from "../database/types.js";
+import type { ContentStore } from "./content.js";
 import { hashFile } from "./hash.js";
 
 export interface Reindexed {
@@ -22,6 +23,7 @@ export interface ReindexOptions {
   readonly verify: boolean;
   /** By path, the change times of files that were found to hold what the tables say. Is added to. */
   readonly known: Map<string, number>;
+  readonly content: ContentStore;
 }
 
 const BATCH = 500;
@@ -40,7 +42,7 @@ export async function reindex(options: ReindexOptions): Promise<Reindexed> {
     if (entry.kind === "file") bytes += entry.size;
   }
   const counts = { added: 0, changed: 0, removed: 0 };
-  const writer = new Writer(database, folder);
+  const differences: Difference[] = [];
   await database.folders.ensure(folder);
   for await (const row of database.files.all(folder)) {
     const entry = unknown.get(row.path);
@@ -55,44 +57,61 @@ export async function reindex(options: ReindexOptions): Promise<Reindexed> {
     if (now === undefined) counts.removed++;
     else if (now.sha256 === row.sha256 && fits) continue;
     else counts.changed++;
-    await writer.add(row.path, now);
+    differences.push({ path: row.path, row, now });
   }
   for (const path of unknown.keys()) {
     const now = await look(options, path);
     if (now === undefined) continue;
     counts.added++;
-    await writer.add(path, now);
+    differences.push({ path, row: undefined, now });
   }
-  await writer.flush();
+  await write(options, differences);
   return { files, bytes, ...counts };
 }
 
-class Writer {
-  readonly #database: Database;
-  readonly #folder: string;
-  #changes: FileChange[] = [];
+/** What the tables say of a path, and what is there. */
+interface Difference {
+  readonly path: string;
+  readonly row: FileRecord | undefined;
+  readonly now: Found | undefined;
+}
 
-  constructor(database: Database, folder: string) {
-    this.#database = database;
-    this.#folder = folder;
+async function write(options: ReindexOptions, differences: readonly Difference[]): Promise<void> {
+  const { database, folder } = options;
+  const changing = new Set(differences.map(({ path }) => path));
+  const arrived = new Set(differences.map(({ now }) => now?.sha256 ?? null));
+  for (let from = 0; from < differences.length; from += BATCH) {
+    const changes: FileChange[] = [];
+    const events: Omit<LoggedEvent, "id" | "at">[] = [];
+    for (const { path, row, now } of differences.slice(from, from + BATCH)) {
+      if (row !== undefined && row.sha256 !== now?.sha256 && (await canBeKept(options, row, arrived, changing))) {
+        changes.push({ ...row, do: "retire", why: now === undefined ? "deleted" : "replaced" });
+      }
+      changes.push(now === undefined ? { do: "remove", folder, path } : { do: "put", ...now });
+      const type = now === undefined ? "file.deleted" : "file.stored";
+      events.push({ type, folder, data: { path, kind: (now ?? row)?.kind, bytes: now?.size ?? 0, by: "disk" } });
+    }
+    await Promise.all([database.files.apply(changes, Date.now()), database.events.append(events)]);
   }
+}
 
-  async add(path: string, now: Found | undefined): Promise<void> {
-    this.#changes.push(now === undefined ? { do: "remove", folder: this.#folder, path } : { do: "put", ...now });
-    if (this.#changes.length >= BATCH) await this.flush();
-  }
-
-  async flush(): Promise<void> {
-    const changes = this.#changes;
-    if (changes.length === 0) return;
-    this.#changes = [];
-    const data = (change: FileChange) => ({ path: change.path, by: "hand" });
-    const events = changes.map((change) => {
-      const type = change.do === "put" ? "file.stored" : "file.deleted";
-      return { type, folder: this.#folder, data: data(change) };
-    });
-    await Promise.all([this.#database.files.apply(changes, Date.now()), this.#database.events.append(events)]);
-  }
+/**
+ * What is gone becomes a version where its content is still to be had: it moved, or a crash came before it was written down
+ * what had become of it.
+ */
+async function canBeKept(
+  { database, content }: ReindexOptions,
+  row: FileRecord,
+  arrived: ReadonlySet<string | null>,
+  changing: ReadonlySet<string>,
+): Promise<boolean> {
+  const { folder, path, sha256 } = row;
+  if (row.kind !== "file" || sha256 === null) return false;
+  const [last] = await database.versions.list(folder, path, { limit: 1 });
+  if (last !== undefined && last.version >= row.version) return false;
+  if (arrived.has(sha256) || content.find(sha256) !== undefined) return true;
+  const others = await database.files.holding(sha256);
+  return others.some((one) => one.folder !== folder || !changing.has(one.path));
 }
 
 type Found = Omit<FileRecord, "version" | "storedAt">;

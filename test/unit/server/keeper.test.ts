@@ -409,9 +409,12 @@ describe("a crash", () => {
     await mirrored();
     await database.files.markUnclean("m");
     fs.writeFileSync(path.join(at(), "unknown"), "stored, and not written down");
+    fs.renameSync(path.join(at(), "f"), path.join(at(), "moved"));
     const next = new Keeper({ dir, database, lookMs: 0 });
     await next.start();
-    expect(Object.keys(await rows(database))).toEqual(["f", "unknown"]);
+    expect(Object.keys(await rows(database))).toEqual(["moved", "unknown"]);
+    // Its content is still to be had.
+    expect(await log(database)).toEqual(["f 1 deleted 3"]);
     expect(await database.files.unclean()).toEqual([]);
     await next.close();
   });

@@ -1,0 +1,152 @@
+/** `log`, `restore`, `resume` and `reindex`: beside the data, whether the server runs or not. */
+import { resolve } from "node:path";
+import { type Database, type FileRecord, type Folder, Keeper, type Version, VersionError } from "../server/index.js";
+import { type HomeOption, type OpenHome, withHome } from "./home.js";
+import { formatBytes } from "./progress.js";
+import { escaped, shownPath, UsageError } from "./report.js";
+import { formatTime, parseTime } from "./time.js";
+
+export interface LogOptions extends HomeOption {
+  readonly json?: boolean;
+  readonly limit: number;
+}
+
+/** What is kept of a folder, or of one of its files; without a name, the folders. */
+export function log(name: string | undefined, path: string | undefined, options: LogOptions): Promise<void> {
+  return withHome(options, async ({ database }) => {
+    if (name === undefined) {
+      for (const folder of await database.folders.list()) {
+        say(options.json ? toJson(folder) : `${shownPath(folder.name)}: ${folderLine(folder)}`);
+      }
+      return;
+    }
+    await requireFolder(database, name);
+    const wanted = inside(path ?? "");
+    const present = wanted === "" ? undefined : await database.files.byPath(name, wanted);
+    if (present !== undefined && present.kind !== "directory")
+      say(options.json ? toJson(present) : presentLine(present));
+    const exact = wanted === "" ? [] : await database.versions.list(name, wanted, { limit: options.limit });
+    const isFile =
+      (present !== undefined && present.kind !== "directory") || exact.some(({ kind }) => kind !== "directory");
+    const below = isFile ? exact : await database.versions.list(name, wanted === "" ? "" : `${wanted}/`, options);
+    for (const version of below) say(options.json ? toJson(version) : versionLine(version));
+    if (present === undefined && below.length === 0 && wanted !== "") {
+      throw new VersionError("ERR_NO_VERSION", `nothing is known of ${shownPath(wanted)} in ${shownPath(name)}`);
+    }
+  });
+}
+
+export interface RestoreOptions extends HomeOption {
+  readonly at?: string;
+  readonly version?: number;
+  readonly to?: string;
+}
+
+/** Brings a file, a part of a folder or all of it back. */
+export function restore(name: string, path: string | undefined, options: RestoreOptions): Promise<void> {
+  const now = Date.now();
+  const at = options.at === undefined ? undefined : parseTime(options.at, now);
+  if (options.at !== undefined && at === undefined) {
+    const forms = "2h, 3d, 2026-11-25, '2026-11-25 10:00' or 10:00";
+    throw new UsageError(`${shownPath(options.at)} is no time: say ${forms}.`);
+  }
+  if (at !== undefined && at > now) throw new UsageError(`${shownPath(options.at ?? "")} is in the future.`);
+  if (at !== undefined && options.version !== undefined) throw new UsageError("Say either --at or --version.");
+  const wanted = inside(path ?? "");
+  if (options.version !== undefined && wanted === "") throw new UsageError("--version is of a file: say which.");
+  return withKeeper(options, async ({ database }, keeper) => {
+    const to = options.to === undefined ? undefined : resolve(options.to);
+    const { version } = options;
+    const restored = await keeper.restore({
+      folder: name,
+      path: wanted,
+      ...(at === undefined ? {} : { at }),
+      ...(version === undefined ? {} : { version }),
+      ...(to === undefined ? {} : { to }),
+    });
+    const { files, bytes, removed, unchanged } = restored;
+    const target = wanted === "" ? name : `${name}/${wanted}`;
+    const detail = at === undefined ? null : `as of ${new Date(at).toISOString()}`;
+    const entry = { actor: "local", action: "restore", target, outcome: "ok", address: null, detail } as const;
+    await database.audit.add(entry);
+    const when = at === undefined ? "" : ` as it was at ${formatTime(at)}`;
+    const sum = `${files} put in place (${formatBytes(bytes)}), ${removed} removed, ${unchanged} unchanged`;
+    say(`restored ${shownPath(target)}${when}${to === undefined ? "" : ` into ${shownPath(to)}`}: ${sum}`);
+    if (to !== undefined) return;
+    say(`${shownPath(name)} is on hold: no client changes it until you say: confundo resume ${shownPath(name)}`);
+    say("(a client makes the mirror equal to its own folder again: put that one right first)");
+  });
+}
+
+/** Lets clients change a folder again that was restored. */
+export function resume(name: string, options: HomeOption): Promise<void> {
+  return withKeeper(options, async (_, keeper) => {
+    const was = await keeper.resume(name);
+    say(was ? `${shownPath(name)} is not on hold any more` : `${shownPath(name)} was not on hold`);
+  });
+}
+
+/** Makes the file tables of one or all folders equal to what is on the disk. */
+export function reindex(name: string | undefined, options: HomeOption): Promise<void> {
+  return withKeeper(options, async ({ database }, keeper) => {
+    const names = name === undefined ? await keeper.names() : [name];
+    if (name !== undefined && !(await keeper.names()).includes(name)) await requireFolder(database, name);
+    for (const one of names) {
+      const { files, bytes, added, changed, removed } = await keeper.reindex(one, true);
+      const sum = `${files} files (${formatBytes(bytes)}); ${added} added, ${changed} changed, ${removed} removed`;
+      say(`${shownPath(one)}: ${sum}`);
+    }
+  });
+}
+
+async function withKeeper(options: HomeOption, work: (home: OpenHome, keeper: Keeper) => Promise<void>): Promise<void> {
+  await withHome(options, async (home) => {
+    const keeper = new Keeper({ dir: home.dir, database: home.database });
+    try {
+      await work(home, keeper);
+    } finally {
+      await keeper.close();
+    }
+  });
+}
+
+async function requireFolder(database: Database, name: string): Promise<void> {
+  if ((await database.folders.byName(name)) !== undefined) return;
+  const known = (await database.folders.list()).map((folder) => shownPath(folder.name));
+  const there = known.length === 0 ? "there is none yet" : `there are ${known.join(", ")}`;
+  throw new VersionError("ERR_NO_FOLDER", `there is no mirror ${shownPath(name)} here: ${there}`);
+}
+
+/** A path as people type it: `.`, `./x`, `x/`. */
+function inside(path: string): string {
+  const parts = path.split("/").filter((part) => part !== "" && part !== ".");
+  if (parts.includes("..")) throw new UsageError(`${shownPath(path)} leads out of the mirror.`);
+  return parts.join("/");
+}
+
+function folderLine({ files, bytes, versionBytes, quotaBytes, changedAt, heldAt }: Folder): string {
+  const quota = quotaBytes === null ? "" : ` of ${formatBytes(quotaBytes)}`;
+  const changed = changedAt === null ? "" : `, changed ${formatTime(changedAt)}`;
+  const held = heldAt === null ? "" : `, ON HOLD since ${formatTime(heldAt)}`;
+  return `${files} files, ${formatBytes(bytes)}${quota}, versions ${formatBytes(versionBytes)}${changed}${held}`;
+}
+
+function presentLine({ path, version, storedAt, size }: FileRecord): string {
+  return line(storedAt, "present", version, size, path);
+}
+
+function versionLine({ path, version, endedAt, why, size, kind }: Version): string {
+  return line(endedAt, why, version, size, kind === "directory" ? `${path}/` : path);
+}
+
+function line(at: number, what: string, version: number, size: number, path: string): string {
+  return `${formatTime(at)}  ${what.padEnd(8)}  ${`v${version}`.padEnd(4)}  ${formatBytes(size).padStart(9)}  ${shownPath(path)}`;
+}
+
+function toJson(value: object): string {
+  return JSON.stringify(value, (_, inner: unknown) => (typeof inner === "bigint" ? String(inner) : inner));
+}
+
+function say(text: string): void {
+  process.stdout.write(`${escaped(text)}\n`);
+}
