@@ -21,6 +21,7 @@ export function Folders() {
   const { items, error, reload, more } = useRefreshed<Folder>("/folders", (event) => event.folder !== null);
   const [dialog, setDialog] = useState<"folder" | "invite" | null>(null);
   const [invited, setInvited] = useState<CreatedInvitation>();
+  const [resuming, setResuming] = useState<string>();
   const admin = me.user.role === "admin";
 
   return (
@@ -55,6 +56,16 @@ export function Folders() {
           { title: "Size", numeric: true, of: (folder) => sizeOf(folder) },
           { title: "Kept versions", numeric: true, of: ({ versionBytes }) => bytes(versionBytes) },
           { title: "Last change", of: ({ changedAt }) => <Time at={changedAt} /> },
+          {
+            title: "Actions",
+            hidden: true,
+            of: ({ name, state, access }) =>
+              state === "held" && access === "write" ? (
+                <button type="button" aria-label={`Resume ${name}`} onClick={() => setResuming(name)}>
+                  Resume
+                </button>
+              ) : null,
+          },
         ]}
       />
       {dialog === "folder" ? (
@@ -74,6 +85,23 @@ export function Folders() {
           </label>
         </Dialog>
       ) : null}
+      {resuming === undefined ? null : (
+        <Dialog
+          title={`Resume ${resuming}?`}
+          action="Resume"
+          onClose={() => setResuming(undefined)}
+          onAction={async () => {
+            await post(`/folders/${encodeURIComponent(resuming)}/resume`);
+            say(`${resuming} is open to its clients again.`);
+            reload();
+          }}
+        >
+          <p>
+            Its clients make it equal to their folders again, and so undo what was restored where they differ. Bring
+            back what you need on the clients first.
+          </p>
+        </Dialog>
+      )}
       {dialog === "invite" ? <InvitationDialog onClose={() => setDialog(null)} onInvited={setInvited} /> : null}
       {invited === undefined ? null : <Invited created={invited} onClose={() => setInvited(undefined)} />}
     </>

@@ -20,7 +20,7 @@ export function Versions({ folder, path }: { readonly folder: string; readonly p
 
   const restore = async (body: unknown, what: string): Promise<void> => {
     const { changed } = await post<Restored>(`/folders/${encodeURIComponent(folder)}/restore`, body);
-    say(`${what} is restored: ${counted(changed, "change")}.`);
+    say(`${what} is restored: ${counted(changed, "change")}. The folder is on hold until it is resumed.`);
     versions.reload();
   };
 
