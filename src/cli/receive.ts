@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createWriteStream, writeFileSync } from "node:fs";
+import { createWriteStream } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
@@ -24,7 +24,7 @@ export async function receive(port: number, directory: string, options: ReceiveO
   // From here on, as a signal may come as soon as somebody has read that we listen.
   const signalled = untilSignal();
   await mkdir(directory, { recursive: true });
-  const unfinished = new Set<string>();
+  const unfinished = new Map<ConfundoSocket, Promise<void>>();
   const server = createServer(
     {
       edition: options.edition,
@@ -36,10 +36,10 @@ export async function receive(port: number, directory: string, options: ReceiveO
     },
     (socket) => {
       const file = join(directory, `${socket.connectionId}.file`);
-      unfinished.add(file);
-      save(socket, file)
+      const saving = save(socket, file)
         .catch(printError)
-        .finally(() => unfinished.delete(file));
+        .finally(() => unfinished.delete(socket));
+      unfinished.set(socket, saving);
     },
   );
   server.listen({ port, host: options.host });
@@ -48,7 +48,9 @@ export async function receive(port: number, directory: string, options: ReceiveO
   process.stderr.write(`listening on ${endpointName(address, bound)}\n`);
 
   await signalled;
-  for (const file of unfinished) writeFileSync(file, INCOMPLETE);
+  const ended = new Error("a signal ended the server");
+  for (const socket of unfinished.keys()) socket.destroy(ended);
+  await Promise.all(unfinished.values());
 }
 
 async function save(socket: ConfundoSocket, file: string): Promise<void> {
@@ -64,6 +66,8 @@ async function save(socket: ConfundoSocket, file: string): Promise<void> {
     socket.end();
   } catch (error) {
     if (saved) return;
+    // A write that is under way would land behind what is written now.
+    if (!output.closed) await once(output, "close");
     await writeFile(file, INCOMPLETE);
     if (socket.errored !== error) throw error;
   }
