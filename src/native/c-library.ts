@@ -12,6 +12,8 @@ export type CType = "int" | "uint" | "bytes";
 /** A function that returns an int. */
 export interface CFunction {
   (...parameters: readonly (number | Uint8Array)[]): number;
+  /** What errno(3) was after the last call. Absent where the way of calling cannot tell. */
+  readonly errno?: () => number;
   /** The same on a thread of its own. Absent where the way of calling has none. */
   readonly promised?: (...parameters: readonly (number | Uint8Array)[]) => Promise<number>;
 }
@@ -19,6 +21,7 @@ export interface CFunction {
 type Way = (name: string, parameters: readonly CType[]) => CFunction;
 
 interface Koffi {
+  errno(): number;
   load(library: null): { func(name: string, result: string, parameters: string[]): KoffiFunction };
 }
 
@@ -73,7 +76,10 @@ function fromKoffi(koffi: Koffi): Way {
         const answer = (error: unknown, result: number): void => (error ? reject(error) : resolve(result));
         called.async(...given, answer);
       });
-    return Object.assign((...given: readonly (number | Uint8Array)[]) => called(...given), { promised });
+    return Object.assign((...given: readonly (number | Uint8Array)[]) => called(...given), {
+      promised,
+      errno: () => koffi.errno(),
+    });
   };
 }
 

@@ -2,9 +2,9 @@
  * What leaves at once, in time: a share of the least round trip, so that the queue that it makes is as small a share of the
  * path's; within bounds, as each quantum costs a wake-up here, and routers' queues must bear it.
  */
-const QUANTA_PER_ROUND = 16;
+const QUANTA_PER_ROUND = 12;
 const MIN_QUANTUM_MS = 1;
-const MAX_QUANTUM_MS = 4;
+const MAX_QUANTUM_MS = 8;
 /** What an idle sender may save up, in quanta and in bytes: one leaves while the next one fills. */
 const BURST_QUANTA = 2;
 const MAX_BURST_BYTES: number = 256 * 1024;

@@ -15,7 +15,7 @@ const BURST_SEGMENTS = 64;
 const BURST_BYTES = 65_535 - 48;
 /** Reads of one wake-up, so that timers and other sockets get their turn. */
 const BATCH_READS = 64;
-/** After so many drains that found nothing no more are tried, as EAGAIN costs as much as a datagram. */
+/** After so many drains that found nothing no more are tried, where finding nothing costs as much as a datagram. */
 const VAIN_DRAINS = 4;
 /** A look reads on while there is so much; then others get their turn. */
 const BATCHES_PER_LOOK = 4;
@@ -122,7 +122,7 @@ export class ConnectedSocket extends PortableSocket {
       super.receive(bytes, from);
       return;
     }
-    if (this.#vainDrains >= VAIN_DRAINS && !this.batchEnds) {
+    if (this.#vainDrains >= VAIN_DRAINS && !this.batchEnds && this.#options?.receive == null) {
       // Datagrams come one by one. If one more follows in this wake-up, the rest is drained.
       super.receive(bytes, from);
       this.#moderate();
@@ -192,7 +192,7 @@ export class ConnectedSocket extends PortableSocket {
 
   #read(): Uint8Array | null {
     try {
-      return nextDatagram(this.#fd, readSync);
+      return nextDatagram(this.#fd, this.#options?.receive ?? readWithNode);
     } catch (error) {
       // EAGAIN is the end. What else there may be, such as ECONNREFUSED, is told once: the kernel forgets it.
       if ((error as NodeJS.ErrnoException).code !== "EAGAIN") this.hint(error as NodeJS.ErrnoException);
@@ -295,6 +295,10 @@ export class ConnectedSocket extends PortableSocket {
       skip = 0;
     }
   }
+}
+
+function readWithNode(fd: number, into: Uint8Array, bytes: number): number {
+  return readSync(fd, into, 0, bytes, null);
 }
 
 /**

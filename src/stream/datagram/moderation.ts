@@ -7,8 +7,8 @@ const LOOKS = 16;
 /** And so many in a row that find nothing are the end of a stream. */
 const VAIN_LOOKS = 3;
 /** What may be added to a round trip by looking only now and then, and what a look is at most late. */
-const ROUND_SHARE = 1 / 16;
-const MOST_PATIENCE_MS = 4;
+const ROUND_SHARE = 1 / 12;
+const MOST_PATIENCE_MS = 8;
 
 /** How late, in whole ms, datagrams of a path of this least round trip (0: not known) may be delivered; 0 for at once. */
 export function patienceMs(minRttMs: number): number {

@@ -1,11 +1,19 @@
+import { constants } from "node:os";
+import { getSystemErrorName } from "node:util";
 import { type CFunction, cFunction } from "../../native/c-library.js";
 
-/** setsockopt(2) for options of type int, and dup(2). All that needs native code here. */
+/** setsockopt(2) for options of type int, dup(2) and recv(2). All that needs native code here. */
 export interface SocketOptions {
   /** Returns whether the kernel took it. */
   set(fd: number, level: number, option: number, value: number): boolean;
   /** Another descriptor of the same socket, below 0 where there can be none. `fs.closeSync` closes it. */
   duplicate(fd: number): number;
+  /**
+   * Reads a datagram of at most so many bytes without waiting, and returns its length; -1 when there is none. Null where
+   * only `fs.readSync` can: that throws at the end of what there is, which costs as much as several datagrams.
+   * @throws what else the kernel says, an error with its `code`
+   */
+  readonly receive: ((fd: number, into: Uint8Array, bytes: number) => number) | null;
 }
 
 // The numbers are Linux's, the same on every architecture that Node runs on but for SOL_SOCKET on MIPS.
@@ -20,6 +28,8 @@ const SOL_IPV6 = 41;
 const IPV6_MTU_DISCOVER = 23;
 /** Both IP_PMTUDISC_PROBE and IPV6_PMTUDISC_PROBE: never fragment, and leave finding the path's MTU to us. */
 const PMTUDISC_PROBE = 3;
+
+const MSG_DONTWAIT = 0x40;
 
 const INT_BYTES = 4;
 let loaded: SocketOptions | null | undefined;
@@ -43,14 +53,18 @@ export function neverFragment(options: SocketOptions, fd: number, family: "IPv4"
 
 function findSocketOptions(): SocketOptions | null {
   // No descriptor -1 exists: whatever says that this worked does not work.
-  const dup = cFunction("dup", ["int"], (called) => called(-1) === -1);
-  if (dup === null) return null;
-  const works = (called: CFunction): boolean => !toSocketOptions(called, dup).set(-1, SOL_UDP, UDP_SEGMENT, 0);
-  const setsockopt = cFunction("setsockopt", ["int", "int", "int", "bytes", "uint"], works);
-  return setsockopt === null ? null : toSocketOptions(setsockopt, dup);
+  const fails = (...parameters: readonly (number | Uint8Array)[]) => {
+    return (called: CFunction): boolean => called(-1, ...parameters) === -1;
+  };
+  const none = new Uint8Array(INT_BYTES);
+  const parameters = ["int", "int", "int", "bytes", "uint"] as const;
+  const setsockopt = cFunction("setsockopt", parameters, fails(SOL_UDP, UDP_SEGMENT, none, INT_BYTES));
+  const dup = cFunction("dup", ["int"], fails());
+  const recv = cFunction("recv", ["int", "bytes", "uint", "int"], fails(none, INT_BYTES, MSG_DONTWAIT));
+  return setsockopt === null || dup === null ? null : toSocketOptions(setsockopt, dup, recv);
 }
 
-function toSocketOptions(setsockopt: CFunction, dup: CFunction): SocketOptions {
+function toSocketOptions(setsockopt: CFunction, dup: CFunction, recv: CFunction | null): SocketOptions {
   const value = new Int32Array(1);
   const bytes = new Uint8Array(value.buffer);
   return {
@@ -59,5 +73,17 @@ function toSocketOptions(setsockopt: CFunction, dup: CFunction): SocketOptions {
       return setsockopt(fd, level, option, bytes, INT_BYTES) === 0;
     },
     duplicate: (fd) => dup(fd),
+    receive: recv?.errno === undefined ? null : toReceive(recv, recv.errno),
+  };
+}
+
+function toReceive(recv: CFunction, errno: () => number): NonNullable<SocketOptions["receive"]> {
+  return (fd, into, bytes) => {
+    const length = recv(fd, into, bytes, MSG_DONTWAIT);
+    if (length >= 0) return length;
+    const error = errno();
+    if (error === constants.errno.EAGAIN) return -1;
+    const code = getSystemErrorName(-error);
+    throw Object.assign(new Error(`recv ${code}`), { code, errno: -error, syscall: "recv" });
   };
 }

@@ -1,5 +1,3 @@
-import type { readSync } from "node:fs";
-
 /** Nothing that a UDP socket gives is longer, merged or not. */
 const LARGEST_READ = 65_535;
 
@@ -11,10 +9,15 @@ const LARGEST_READ = 65_535;
 let room: Buffer | null = null;
 
 /**
- * Reads one datagram. Its memory is the receiver's until the next call.
- * @throws the error of read(2)
+ * Reads one datagram, null when `read` says with a length below 0 that there is none. Its memory is the receiver's until
+ * the next call.
+ * @throws what `read` throws
  */
-export function nextDatagram(fd: number, read: typeof readSync): Uint8Array {
+export function nextDatagram(
+  fd: number,
+  read: (fd: number, into: Uint8Array, bytes: number) => number,
+): Uint8Array | null {
   room ??= Buffer.allocUnsafeSlow(2 * LARGEST_READ + 2);
-  return room.subarray(0, read(fd, room, 0, LARGEST_READ, null));
+  const length = read(fd, room, LARGEST_READ);
+  return length < 0 ? null : room.subarray(0, length);
 }

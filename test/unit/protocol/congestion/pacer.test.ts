@@ -42,12 +42,12 @@ describe("Pacer", () => {
   });
 
   test.each([
-    // least round trip, quantum: a sixteenth, between 1 and 4 ms
+    // least round trip, quantum: a twelfth, between 1 and 8 ms
     [Number.POSITIVE_INFINITY, 1],
     [0.1, 1],
-    [20, 1.25],
-    [40, 2.5],
-    [100, 4],
+    [18, 1.5],
+    [36, 3],
+    [100, 8],
   ])("a round trip of %d ms makes a quantum of %d ms", (minRttMs, expected) => {
     expect(quantumMs(minRttMs)).toBe(expected);
     const paced = pacer(10_000);

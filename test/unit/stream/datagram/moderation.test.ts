@@ -18,13 +18,13 @@ function looksUntilWaking(moderation: Moderation, found: (look: number) => numbe
 }
 
 test.each([
-  // least round trip, patience: a sixteenth in whole ms, 4 at most; nothing is known of a path at first
+  // least round trip, patience: a twelfth in whole ms, 8 at most; nothing is known of a path at first
   [0, 0],
   [0.1, 0],
-  [15.9, 0],
+  [11.9, 0],
   [20, 1],
-  [40, 2],
-  [101, 4],
+  [40, 3],
+  [101, 8],
 ])("a path of %d ms makes for a patience of %d ms", (minRttMs, expected) => {
   expect(patienceMs(minRttMs)).toBe(expected);
 });
