@@ -216,6 +216,7 @@ class ClientPort implements DatagramPort {
       localAddress,
       localPort,
       tier,
+      first,
       handlers: {
         onDatagram: (bytes) => this.#receive(path, bytes),
         onBatchEnd: () => this.#driver.endBatch(),
@@ -231,7 +232,6 @@ class ClientPort implements DatagramPort {
     path.udp = udp;
     if (!this.#ref) udp.unref();
     this.socket.setRemote(path.address, this.#port, path.family === 6 ? "IPv6" : "IPv4");
-    udp.send(first, first.length, this.#port, path.address);
   }
 
   #receive(path: Path, bytes: Uint8Array): void {

@@ -1,7 +1,7 @@
 import { BLOCK_BYTES, MAX_EXTENDED_GAPS, MAX_SACK_BLOCKS } from "../limits.js";
 import { type Range, ReceiveBuffer } from "../receive-buffer.js";
 import { toPosition, toSequence } from "../sequence.js";
-import { BYTES_PER_ACK, MAX_ACK_DELAY_MS, SEQUENCE_MODULUS } from "./sender.js";
+import { BYTES_PER_ACK, MAX_ACK_DELAY_MS, SEGMENTS_PER_ACK, SEQUENCE_MODULUS } from "./sender.js";
 import { ACK_BYTES, type Packet, type PacketWriter, SACK_BLOCK_BYTES } from "./wire.js";
 
 const NEVER: number = Number.POSITIVE_INFINITY;
@@ -145,7 +145,7 @@ export class Receiver {
 
   #schedule(bytes: number, atOnce: boolean, now: number): void {
     this.#unacknowledged += bytes;
-    const enough = this.#segments <= QUICK_SEGMENTS ? 2 * bytes : Math.max(2 * bytes, BYTES_PER_ACK);
+    const enough = this.#segments <= QUICK_SEGMENTS ? 2 * bytes : Math.max(SEGMENTS_PER_ACK * bytes, BYTES_PER_ACK);
     if (atOnce || this.#unacknowledged >= enough) this.ackDue = true;
     else if (this.ackAt === NEVER) this.ackAt = now + MAX_ACK_DELAY_MS;
   }

@@ -30,8 +30,9 @@ const MIN_PROBE_TIMEOUT_MS = 4;
 export const BLACK_HOLE_TIMEOUTS = 2;
 /** Or after sending one segment so often, while smaller ones arrive. A third of all being lost does that once in 100,000. */
 const BLACK_HOLE_TRANSMISSIONS = 10;
-/** A receiver may gather so much, or two segments, before it acknowledges; a sender that cannot wait for that asks. */
+/** A receiver may gather so much, or four segments, before it acknowledges; a sender that cannot wait for that asks. */
 export const BYTES_PER_ACK: number = 24 * 1024;
+export const SEGMENTS_PER_ACK = 4;
 /** How often in a window a peer is asked to acknowledge at once. */
 const ASKS_A_WINDOW = 4;
 /** A round trip takes some time, whatever the clock says: 0 means that there was no sample. */
@@ -197,7 +198,7 @@ export class Sender implements DeliveryListener {
    */
   takeAsk(): boolean {
     const { cwnd, segmentBytes } = this;
-    if (cwnd >= ASKS_A_WINDOW * Math.max(BYTES_PER_ACK, 2 * segmentBytes)) return false;
+    if (cwnd >= ASKS_A_WINDOW * Math.max(BYTES_PER_ACK, SEGMENTS_PER_ACK * segmentBytes)) return false;
     const stalls = this.segments.inFlight + segmentBytes > cwnd && this.#askedUpTo <= this.sndUna;
     if (!stalls && this.sndNxt - this.#askedUpTo < Math.max(2 * segmentBytes, cwnd / ASKS_A_WINDOW)) return false;
     this.#askedUpTo = this.sndNxt;

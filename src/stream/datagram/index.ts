@@ -15,6 +15,8 @@ export interface ConnectedOptions {
   readonly localPort?: number | undefined;
   /** The highest tier to use. `auto`, the default, is the highest there is. */
   readonly tier?: Tier | "auto" | undefined;
+  /** A datagram that leaves before anything else is done: while it travels there is time to look for the best tier. */
+  readonly first?: Uint8Array | undefined;
   readonly handlers: DatagramHandlers;
 }
 
@@ -32,11 +34,13 @@ export interface SharedOptions {
  * @throws the error of bind(2) or connect(2)
  */
 export async function openConnected(options: ConnectedOptions): Promise<DatagramSocket> {
-  const { remoteAddress, remotePort, handlers } = options;
+  const { remoteAddress, remotePort, first, handlers } = options;
   const type = remoteAddress.includes(":") ? "udp6" : "udp4";
   const udp = createUdp({ type });
   await bind(udp, options.localAddress ?? (type === "udp6" ? "::" : "0.0.0.0"), options.localPort ?? 0);
   await connect(udp, remoteAddress, remotePort);
+  // What goes wrong with it is a loss, as with all others.
+  if (first !== undefined) await new Promise((resolve) => udp.send(first, resolve));
   return openConnectedSocket(udp, handlers, { address: remoteAddress, port: remotePort }, highest(options.tier));
 }
 
