@@ -1,5 +1,6 @@
 import { createRequire } from "node:module";
 import { Command } from "commander";
+import { addAdministration } from "./administration.js";
 import {
   DEFAULT_PORT,
   editionOption,
@@ -170,5 +171,6 @@ function program(): Command {
     .option("--gitignore", "heed .gitignore files too, beside .confundoignore")
     .action(async (folder, path, options) => (await import("./explain.js")).explain(folder, path, options));
 
+  addAdministration(root);
   return root;
 }

@@ -88,3 +88,14 @@ export function parseListen(value: string): { host: string; port: number } {
   }
   return { host, port: portParser(0)(port) };
 }
+
+const UNIT_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
+
+/** Parses a time such as 90s, 15m, 1h, 30d or 2w. Milliseconds. */
+export function parseDuration(value: string): number {
+  const [, number = "", unit = ""] = /^(\d{1,6})([smhdw])$/.exec(value) ?? [];
+  const duration = Number(number) * (UNIT_MS[unit] ?? 0);
+  if (duration === 0)
+    throw new UsageError(`${shownPath(value)} is not a time: that is a number and s, m, h, d or w, such as 1h.`);
+  return duration;
+}
