@@ -79,7 +79,7 @@ function start(...args) {
 
 async function until(condition, what, ...programs) {
   const deadline = performance.now() + LONGEST_MS;
-  while (!(await condition())) {
+  while (!(await holds(condition))) {
     const dead = programs.find((program) => !children.has(program));
     if (dead !== undefined) throw new Error(`waited for: ${what}; it ended instead:\n${dead.text.slice(-2000)}`);
     if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`);
@@ -87,8 +87,18 @@ async function until(condition, what, ...programs) {
   }
 }
 
+/** What is looked at may go while it is looked at: then it does not hold yet. */
+async function holds(condition) {
+  try {
+    return await condition();
+  } catch (error) {
+    if (error.code === "ENOENT") return false;
+    throw error;
+  }
+}
+
 async function serve(port) {
-  const server = start("serve", home, "--port", port);
+  const server = start("serve", home, "--port", port, "--no-http");
   await until(() => /listening on .*:\d+\n/.test(server.text), "the server listens", server);
   return { server, port: /listening on .*:(\d+)\n/.exec(server.text)[1] };
 }
@@ -150,6 +160,12 @@ function acknowledged(lines) {
     if (event.type === "moved") done.add(event.path).add(event.from);
   }
   return done;
+}
+
+/** Whether the last of what was told about paths is that all are in step. */
+function isSettled(lines) {
+  const last = lines.findLast((line) => !/^\{"type":"(progress|notice|watching|walking|scanned)"/.test(line));
+  return last?.startsWith('{"type":"synced"');
 }
 
 function checkDisk(before, expected, done) {
@@ -239,12 +255,13 @@ async function main() {
   let checked = 0;
   let midway = 0;
   for (let trial = 1; trial <= TRIALS; trial++) {
-    await until(inStep, "the copy equals the folder", server, client);
+    // Also what the client is told of it: an answer that comes later would count for the next burst.
+    await until(async () => (await inStep()) && isSettled(client.lines), "the copy equals the folder", server, client);
     database ??= await openDatabase({ path: path.join(home, ".confundo/database.sqlite") });
     await untilAgreed(database, server);
     const before = new Map([...tree(folder)].map(([name, file]) => [name, numberOf(fs.readFileSync(file), name)]));
     const hashes = new Map([...tree(folder)].map(([name, file]) => [name, hashOf(file)]));
-    client.lines = [];
+    client.lines.splice(0, client.lines.length - 1);
     const expected = burst();
     await sleep(random(400));
     server.kill("SIGKILL");

@@ -1,0 +1,95 @@
+import fs from "node:fs";
+import path from "node:path";
+import { describe, expect } from "vitest";
+import { contents, REPOSITORY, test, until } from "../support/program.js";
+
+describe("versions, beside a running server", () => {
+  test("an encrypted folder is brought back by one command, and stays so until it is resumed", async ({ rig }) => {
+    const home = rig.folder();
+    const folder = rig.folder();
+    const { port } = await rig.serve(home);
+    const beside = (...args: string[]) => rig.run([...args, "--dir", home]);
+    const copy = path.join(home, "m");
+    fs.mkdirSync(path.join(folder, "docs"));
+    for (const name of ["docs/a", "docs/b", "c"]) fs.writeFileSync(path.join(folder, name), `text of ${name}`);
+    const client = rig.start(["mirror", folder, `confundo://127.0.0.1:${port}/m`, "--allow-mass-delete"]);
+    await client.printed(/synced/);
+    await until(() => contents(copy).c === contents(folder).c);
+    const before = contents(copy);
+    const files = (found: Record<string, string>) => Object.entries(found).filter(([, kind]) => kind !== "folder");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const then = new Date().toISOString();
+
+    for (const name of ["docs/a", "docs/b", "c"]) {
+      fs.writeFileSync(path.join(folder, `${name}.locked`), "encrypted");
+      fs.rmSync(path.join(folder, name));
+    }
+    await until(() => fs.existsSync(path.join(copy, "c.locked")) && !fs.existsSync(path.join(copy, "docs/b")));
+    const restored = await beside("restore", "m", ".", "--at", then);
+    expect(restored).toMatchObject({ code: 0, stderr: "" });
+    expect(restored.stdout).toMatch(/^restored m as it was at .*: 3 put in place \(\d+ B\), 3 removed, 0 unchanged\n/);
+    expect(restored.stdout).toContain("confundo resume m");
+    expect(files(contents(copy))).toEqual(files(before));
+    await client.printed(/ERR_FOLDER_HELD/);
+    expect(files(contents(copy))).toEqual(files(before));
+
+    const log = await beside("log", "m", "c");
+    expect(log.stdout).toMatch(/present {3}v2 .* c\n.* deleted {3}v1 .* c\n/);
+    expect((await beside("log")).stdout).toMatch(/^m: 3 files, .*, ON HOLD since /);
+    const to = rig.folder();
+    expect(await beside("restore", "m", "docs/a.locked", "--to", to)).toMatchObject({ code: 0 });
+    expect(fs.readFileSync(path.join(to, "a.locked"), "utf8")).toBe("encrypted");
+
+    expect((await beside("resume", "m")).stdout).toBe("m is not on hold any more\n");
+    await until(() => fs.existsSync(path.join(copy, "c.locked")) && files(contents(copy)).length === 3);
+    await client.interrupt();
+    fs.appendFileSync(path.join(copy, "c.locked"), " by hand");
+    expect((await beside("reindex")).stdout).toMatch(/^m: 3 files \(\d+ B\); 0 added, 1 changed, 0 removed\n$/);
+    expect((await beside("reindex", "m")).stdout).toMatch(/0 added, 0 changed, 0 removed\n$/);
+  });
+
+  test("what cannot be done is told", async ({ rig }) => {
+    const home = rig.folder();
+    await rig.serve(home);
+    const beside = (...args: string[]) => rig.run([...args, "--dir", home]);
+    expect(await beside("restore", "none", "x")).toMatchObject({
+      code: 1,
+      stderr: 'ERROR: There is no mirror "none" here. (ERR_NO_FOLDER)\n',
+    });
+    expect(await beside("restore", "m", "x", "--at", "someday")).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/^ERROR: someday is no time/),
+    });
+    expect(await beside("restore", "m", "../x")).toMatchObject({ code: 2 });
+    expect(await beside("log", "none")).toMatchObject({ code: 1, stderr: expect.stringMatching(/ERR_NO_FOLDER/) });
+    expect(await rig.run(["serve", home, "--keep", "forever"])).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/^ERROR: forever /),
+    });
+    expect(await rig.run(["serve", home, "--quota", "much"])).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/^ERROR: much /),
+    });
+  });
+
+  test("a quota refuses what does not fit, and what was there stays", async ({ rig }) => {
+    const home = rig.folder();
+    const folder = rig.folder();
+    const { port } = await rig.serve(home, "0", "--quota", "10K");
+    const mirror = () => rig.run(["mirror", folder, `confundo://127.0.0.1:${port}/m`, "--once"]);
+    fs.writeFileSync(path.join(folder, "f"), Buffer.alloc(8000));
+    expect(await mirror()).toMatchObject({ code: 0 });
+    fs.writeFileSync(path.join(folder, "g"), Buffer.alloc(8000));
+    expect(await mirror()).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/ERROR: g: .*may hold 10 KiB.* \(ERR_QUOTA\)\n$/),
+    });
+    expect(fs.readdirSync(path.join(home, "m"))).toEqual(["f"]);
+  });
+});
+
+test("the server is killed at random moments, and nothing that was acknowledged is lost", async ({ rig }) => {
+  const soak = rig.spawn(process.execPath, [path.join(REPOSITORY, "scripts", "soak-kill.js"), "3", "2026"]);
+  expect(await soak.exited).toMatchObject({ code: 0, stderr: "" });
+  expect(soak.stdout).toMatch(/^3 kills, /m);
+}, 120_000);
