@@ -72,10 +72,15 @@ export function nameClient({ metrics }: Services): Guard {
   });
   return async (c, next) => {
     c.set("peer", { address: c.env?.incoming?.socket.remoteAddress ?? "127.0.0.1" });
-    const isFile = c.req.method === "PUT" && /^\/api\/v1\/folders\/[^/]+\/files\//.test(c.req.path);
+    const isFile = c.req.method === "PUT" && isFilePath(c.req.path);
     if (isFile || c.req.method === "GET" || c.req.method === "HEAD") await next();
     else await limit(c, next);
   };
+}
+
+/** Whether it is the address of a file's content. */
+export function isFilePath(path: string): boolean {
+  return /^\/api\/v1\/folders\/[^/]+\/files\//.test(path);
 }
 
 /** Lets in who brings a token, as `Authorization: Bearer` or as the cookie of a login; and who wants to log in. */

@@ -1,9 +1,10 @@
 /** The application on a port: HTTP on a loopback address, HTTPS elsewhere. */
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createSecureServer } from "node:https";
 import { type AddressInfo, isIPv6 } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import { type ApiOptions, createApi } from "./api.js";
+import { isFilePath } from "./guard.js";
 import { EventHub } from "./hub.js";
 import { serveUpgrades } from "./upgrade.js";
 
@@ -16,6 +17,9 @@ export interface HttpOptions extends Omit<ApiOptions, "hub" | "secure" | "hosts"
   readonly tls?: { readonly key: string; readonly cert: string };
   /** At most so many WebSockets. Default 4096. */
   readonly mostSubscribers?: number;
+  /** @internal Milliseconds: until all headers are there, and all of a body that is no file. Default 10,000 and 30,000. */
+  readonly headersMs?: number;
+  readonly bodyMs?: number;
 }
 
 export interface HttpServing {
@@ -28,13 +32,13 @@ export interface HttpServing {
 
 /** Time-outs and bounds of connections; files have their own pace. */
 const LIMITS = {
-  headersTimeout: 10_000,
-  /** Files may take hours; every body has a pace to keep. */
+  /** Files may take hours, at a pace: see {@link hurry} for the rest. */
   requestTimeout: 0,
   keepAliveTimeout: 10_000,
-  connectionsCheckingInterval: 2_000,
   maxHeaderSize: 16 * 1024,
 } as const;
+const HEADERS_MS = 10_000;
+const BODY_MS = 30_000;
 /** Nothing sent and nothing taken for so long ends a connection. */
 const IDLE_MS = 60_000;
 const MAX_CONNECTIONS = 8192;
@@ -46,11 +50,17 @@ export async function startHttp(options: HttpOptions): Promise<HttpServing> {
   const hub = new EventHub(options);
   const secure = tls !== undefined;
   const { app } = createApi({ ...options, hub, secure, ...(secure ? {} : { hosts: namesOf(host) }) });
-  const listener = getRequestListener(app.fetch);
+  const { headersMs = HEADERS_MS, bodyMs = BODY_MS } = options;
+  const answer = getRequestListener(app.fetch);
+  const listener = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
+    hurry(incoming, bodyMs);
+    void answer(incoming, outgoing);
+  };
+  const limits = { ...LIMITS, headersTimeout: headersMs, connectionsCheckingInterval: headersMs / 5 };
   const server: Server =
     tls === undefined
-      ? createServer(LIMITS, listener)
-      : createSecureServer({ ...LIMITS, ...tls, minVersion: "TLSv1.3" }, listener);
+      ? createServer(limits, listener)
+      : createSecureServer({ ...limits, ...tls, minVersion: "TLSv1.2" }, listener);
   server.maxConnections = MAX_CONNECTIONS;
   server.setTimeout(IDLE_MS);
   server.on("clientError", refuse);
@@ -76,6 +86,15 @@ export async function startHttp(options: HttpOptions): Promise<HttpServing> {
       clearTimeout(hurry);
     },
   };
+}
+
+/** Ends a connection whose request, if it is no file, is not here in time, whoever reads it or does not. */
+function hurry(incoming: IncomingMessage, ms: number): void {
+  const { headers, method, url = "" } = incoming;
+  const hasBody = headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+  if (!hasBody || (method === "PUT" && isFilePath(url))) return;
+  const timer = setTimeout(() => incoming.complete || incoming.socket.destroy(), ms);
+  incoming.once("close", () => clearTimeout(timer));
 }
 
 /** By which names a server on a loopback address is called. */

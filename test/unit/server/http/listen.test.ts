@@ -97,6 +97,30 @@ describe("over a real port", () => {
     expect((await fetch(`${url}/healthz`)).status).toBe(200);
   });
 
+  test.each([
+    ["says nothing", ""],
+    ["does not finish its headers", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "],
+    [
+      "does not finish its body",
+      "POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n{",
+    ],
+    [
+      "sends a body to what takes none",
+      "GET /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ],
+  ])("who %s, a byte at a time, is cut off", async (_, beginning) => {
+    const { address } = await start({ headersMs: 200, bodyMs: 200 });
+    const socket = net.connect(address.port, "127.0.0.1");
+    socket.on("error", () => {});
+    socket.write(beginning);
+    const drip = setInterval(
+      () => beginning !== "" && socket.write(beginning.endsWith("\r\n\r\n") ? "1\r\nx\r\n" : "x"),
+      20,
+    );
+    await new Promise((resolve) => socket.resume().on("close", resolve));
+    clearInterval(drip);
+  });
+
   test("a port that is taken is an error with its code", async () => {
     const { address } = await start();
     await expect(startHttp({ ...rig.options, port: address.port })).rejects.toMatchObject({ code: "EADDRINUSE" });
