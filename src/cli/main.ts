@@ -107,6 +107,7 @@ function program(): Command {
     .option("--dry-run", "show what would be done, and do nothing")
     .option("--no-delete", "leave alone what is only at the destination")
     .option("--allow-mass-delete", "do not ask before most of the destination is deleted")
+    .option("--verify", "have the destination read all of its content first, and repair what is not as it should be")
     .option("--perms", "keep all permissions, not only whether a file is executable")
     .option("--ignore <pattern>", "leave alone what matches, on both sides; more patterns may follow", gather)
     .option("--bandwidth <rate>", "send at most so many bytes a second, such as 500K or 5M", parseRate)

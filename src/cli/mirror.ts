@@ -20,6 +20,7 @@ export interface MirrorCommandOptions {
   readonly ignore?: readonly string[];
   readonly gitignore?: boolean;
   readonly perms?: boolean;
+  readonly verify?: boolean;
   /** Bytes a second. */
   readonly bandwidth?: number;
   readonly deleteIgnored?: boolean;
@@ -104,6 +105,7 @@ async function mirrorOne(
     ignore: options.ignore ?? [],
     gitignore: options.gitignore ?? false,
     perms: options.perms ?? false,
+    verify: options.verify ?? false,
     ...(options.bandwidth === undefined ? {} : { bandwidth: options.bandwidth }),
     deleteIgnored: options.deleteIgnored ?? false,
     ...(options.settle === undefined ? {} : { settleMs: options.settle }),

@@ -64,6 +64,7 @@ export interface MirrorHomeOptions {
   readonly pingMs?: number;
   readonly silenceMs?: number;
   readonly handshakeMs?: number;
+  readonly scrubMs?: number;
   /** How long the session of another run of the same client has to show that it lives. Default 1500. */
   readonly probeMs?: number;
 }
@@ -112,7 +113,7 @@ export class MirrorHome {
 
   /** Serves one client over `duplex`, which it takes over. Never throws. */
   handle(duplex: Duplex, visitor: Visitor = { peer: "" }): void {
-    const { onEvent, pingMs, silenceMs, handshakeMs } = this.#options;
+    const { onEvent, pingMs, silenceMs, handshakeMs, scrubMs } = this.#options;
     const { peer, device = null } = visitor;
     let keeping: Keeping | undefined;
     const session = receive(duplex, {
@@ -128,6 +129,7 @@ export class MirrorHome {
       ...(pingMs === undefined ? {} : { pingMs }),
       ...(silenceMs === undefined ? {} : { silenceMs }),
       ...(handshakeMs === undefined ? {} : { handshakeMs }),
+      ...(scrubMs === undefined ? {} : { scrubMs }),
     });
     const id = `${this.#nextId++}`;
     const opened = { folder: "", label: "", openedAt: Date.now(), state: "syncing" as const, stats: visitor.stats };
@@ -201,6 +203,7 @@ export class MirrorHome {
       if (keeping !== undefined) onKept(keeping);
       const storage = new Storage(root, `${staging}/${name}`, {
         chunks: `${this.dir}/.confundo/chunks/${name}`,
+        hashes: `${this.dir}/.confundo/hashes/${name}`,
         ...(keeping === undefined ? {} : { archive: keeping.archive }),
       });
       const release = (): void => {

@@ -2,7 +2,7 @@
 import type { Channel } from "./channel.js";
 import { Commits, type Placed, type Staged } from "./commit.js";
 import { clip, SyncError, toSyncError } from "./errors.js";
-import type { Admission, StepEvent } from "./hosting.js";
+import type { Admission, StepEvent, StoredEntry } from "./hosting.js";
 import { MAX_PENDING_BYTES, MAX_PENDING_OPERATIONS } from "./limits.js";
 import { PathOrder, type Turn } from "./order.js";
 import type { Storage } from "./storage.js";
@@ -91,13 +91,23 @@ export class Desk {
 
   async #report(group: readonly Placed[]): Promise<void> {
     if (group.length === 0) return;
-    for (const { event } of group) if (event !== undefined) this.#options.onStep(event);
+    for (const { event } of group) {
+      if (event === undefined) continue;
+      if ("entry" in event) this.#remember(event.entry);
+      this.#options.onStep(event);
+    }
     this.channel.send({ type: "done", ids: group.map(({ id }) => id) });
     this.#throttle();
     if (!this.channel.needsDrain) return;
     this.channel.hold();
     await this.channel.drained();
     this.channel.release();
+  }
+
+  /** What a file holds is known now; by its inode and change time, it stays known. */
+  #remember(entry: StoredEntry | undefined): void {
+    if (entry?.sha256 === undefined) return;
+    this.storage.hashes.remember(entry.path, entry.size, entry.mtimeNs, entry.sha256);
   }
 
   /** Reads no further than we can store, and than the client reads our answers. */

@@ -17,6 +17,8 @@ export interface FileEntry {
    * travels; it catches a rewrite whose size and modification time are the old ones.
    */
   readonly version?: string;
+  /** Of its content, in hex, where it is known; of a mirror's listing the first 16 digits. */
+  readonly sha256?: string;
   /** Whether it has more names, so that it may change through another one. Never travels. */
   readonly linked?: boolean;
 }
@@ -52,6 +54,8 @@ export interface Comparison {
   /** Whether both sides keep the modification times of folders, and of links themselves. Default false. */
   readonly folderTimes?: boolean;
   readonly linkTimes?: boolean;
+  /** Whether the other side's listing says what files hold, where it knows. Default false. */
+  readonly hashes?: boolean;
   /** Whether the other side compares by hash where size and time are the same and the version is not. Default false. */
   readonly checks?: boolean;
 }

@@ -16,6 +16,7 @@ export type SyncErrorCode =
   | "ERR_MIRROR_BUSY"
   | "ERR_MIRROR_ROOT"
   | "ERR_REPLACED"
+  | "ERR_DIVERGED"
   | "ERR_FOLDER"
   | "ERR_FORBIDDEN"
   | "ERR_QUOTA"
@@ -42,6 +43,7 @@ const RETRYABLE: ReadonlySet<string> = new Set([
   "ERR_CONNECTION_LOST",
   "ERR_PEER_SILENT",
   "ERR_SERVER_CLOSING",
+  "ERR_DIVERGED",
   "ERR_FOLDER_HELD",
   "ERR_DATABASE_UNAVAILABLE",
   // Of a server that cannot look up just now who somebody is, or has heard from them too often.

@@ -53,6 +53,8 @@ export interface SyncedSummary {
   /** Files, folders and links at the destination. */
   readonly entries: number;
   readonly failed: number;
+  /** One hash for all that both sides hold (docs/sync-protocol.md), in hex, where it is known. */
+  readonly root?: string;
 }
 
 export interface Step {

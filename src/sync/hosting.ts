@@ -57,6 +57,8 @@ export interface ReceiveOptions {
   readonly pingMs?: number;
   readonly silenceMs?: number;
   readonly handshakeMs?: number;
+  /** How often the mirror is looked at, and some of its content read, while nothing else is to be done. */
+  readonly scrubMs?: number;
 }
 
 export interface Admission {

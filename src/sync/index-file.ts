@@ -12,7 +12,7 @@ import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { setImmediate as yieldToOthers } from "node:timers/promises";
 import { crc32 } from "node:zlib";
-import { type Comparison, type Entry, type FileEntry, sameTime } from "./entry.js";
+import { type Comparison, DIFFERS, type Entry, type FileEntry, sameTime } from "./entry.js";
 import { INDEX_FLUSH_MS, INDEX_FLUSH_RECORDS, INDEX_SPARE_RECORDS } from "./limits.js";
 import { nameToBytes } from "./names.js";
 
@@ -70,11 +70,40 @@ export class IndexFile {
       if (Number(record.readBigUInt64BE(SIZE_AT)) !== entry.size || !sameTime(mtimeNs, entry.mtimeNs, comparison))
         continue;
       live.push(record);
-      if (entry.version === undefined) vouched.push({ ...entry, version: versionOf(record) });
+      // What the mirror itself does not know has changed there, or was never read: it is compared.
+      if (comparison.hashes && entry.sha256 === undefined) continue;
+      if (entry.version === undefined) vouched.push(vouchedFor(entry, record));
     }
     for (const entry of vouched) entries.set(entry.path, entry);
     if (records.count > 2 * live.length + INDEX_SPARE_RECORDS) this.#rewrite(live);
     return vouched.length;
+  }
+
+  /** Whether nothing is recorded yet. */
+  get isEmpty(): boolean {
+    this.flush();
+    return (fs.statSync(this.path, { throwIfNoEntry: false })?.size ?? 0) <= RECORD_BYTES;
+  }
+
+  /** By path the hashes of those files that are in the very version that was recorded. In hex. */
+  async hashes(files: readonly FileEntry[]): Promise<Map<string, string>> {
+    this.flush();
+    const found = new Map<string, string>();
+    const records = this.#read();
+    if (records.count === 0) return found;
+    let looked = 0;
+    for (const { path, size, mtimeNs, version } of files) {
+      if (++looked % SLICE === 0) await yieldToOthers();
+      const record = records.find(keyOf(path));
+      const same =
+        record !== undefined &&
+        versionOf(record) === version &&
+        Number(record.readBigUInt64BE(SIZE_AT)) === size &&
+        record.readBigInt64BE(TIME_AT) === mtimeNs;
+      const sha256 = same ? hashIn(record) : undefined;
+      if (sha256 !== undefined) found.set(path, sha256);
+    }
+    return found;
   }
 
   /** The mirror has confirmed to hold this very version. */
@@ -210,6 +239,19 @@ function encode({ path, version, size, mtimeNs }: FileEntry, hash: Uint8Array = 
   record.set(hash, HASH_AT);
   record.writeUInt32BE(crc32(record.subarray(0, SUM_AT)), SUM_AT);
   return record;
+}
+
+function hashIn(record: Buffer): string | undefined {
+  const hash = record.subarray(HASH_AT, HASH_AT + NO_HASH.length);
+  return hash.equals(NO_HASH) ? undefined : hash.toString("hex");
+}
+
+/** With the version here, unless the mirror says that it holds something else. */
+function vouchedFor(entry: FileEntry, record: Buffer): FileEntry {
+  const sha256 = hashIn(record);
+  const there = entry.sha256;
+  if (there !== undefined && sha256 !== undefined && !sha256.startsWith(there)) return { ...entry, version: DIFFERS };
+  return { ...entry, version: versionOf(record), ...(sha256 === undefined ? {} : { sha256 }) };
 }
 
 function isSound(record: Buffer): boolean {

@@ -113,6 +113,14 @@ export const FEW_FLUSHES = 16;
 export const MAX_COMPARISONS = 4;
 /** A large file is flushed in the background every so many bytes, so that its end does not wait for all of it. */
 export const FLUSH_EVERY_BYTES: number = 32 * MIB;
+/** So much is read of files whose hash is not known, to answer with one hash for all instead of a listing. */
+export const MAX_HASHED_BYTES: number = 64 * MIB;
+/** While a client follows, the mirror is looked at so often … */
+export const SCRUB_MS = 60_000;
+/** … and so much of its content is read again each time. */
+export const SCRUB_BYTES: number = 64 * MIB;
+/** Looking at the whole mirror may take this part of a session's time. */
+export const LOOKING_SHARE = 0.05;
 /** Chunk lists kept per mirror. */
 export const MAX_CHUNK_LISTS = 4096;
 /** Contents held for later moves, per session. */
@@ -190,6 +198,9 @@ export const MASS_DELETE_FILES = 100;
 export const LOSS_REST_MS = 10_000;
 /** … and for at most this long. */
 export const LOSS_WINDOW_MS = 60_000;
+
+/** What the mirror holds is compared anew at most this often because it is not what it should be. */
+export const DIVERGED_EVERY_MS = 300_000;
 
 /** The first pause before connecting again; each later one is twice as long. */
 export const BACKOFF_FIRST_MS = 250;

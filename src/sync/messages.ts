@@ -94,7 +94,10 @@ export type Message =
   | Request
   /** Server to client: the session ends, and why. */
   | { readonly type: "error"; readonly code: string; readonly message: string }
-  | { readonly type: "list" }
+  /** With the root hash that the client expects, or none; `verify`: read all content first. */
+  | { readonly type: "list"; readonly root: Uint8Array; readonly verify: boolean; readonly perms: boolean }
+  /** Server to client, instead of a listing: the root is that, with so many entries. */
+  | { readonly type: "same"; readonly count: number }
   | { readonly type: "entries"; readonly entries: readonly Entry[] }
   | { readonly type: "listed"; readonly count: number }
   | { readonly type: "have"; readonly id: number; readonly offset: number }
@@ -109,7 +112,9 @@ export type Message =
   | { readonly type: "done"; readonly ids: readonly number[] }
   | { readonly type: "fail"; readonly id: number; readonly code: string; readonly message: string }
   /** Client to server: everything is equal now, so many entries. */
-  | { readonly type: "settled"; readonly entries: number }
+  | { readonly type: "settled"; readonly entries: number; readonly root: Uint8Array }
+  /** Server to client: the mirror's root hash, when it was looked at. */
+  | { readonly type: "root"; readonly root: Uint8Array }
   | { readonly type: "ping"; readonly token: number }
   | { readonly type: "pong"; readonly token: number }
   | { readonly type: "bye" }

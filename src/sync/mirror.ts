@@ -31,9 +31,11 @@ import { Caution } from "./careful.js";
 import { type Clocks, disruptions } from "./disruption.js";
 import { SyncError } from "./errors.js";
 import type { MirrorEvent } from "./events.js";
+import { expectedEntries } from "./expected.js";
 import { CONFUNDOIGNORE, GITIGNORE, type Ignore, IgnoreRules } from "./ignore.js";
 import { IndexFile } from "./index-file.js";
 import {
+  DIVERGED_EVERY_MS,
   MAX_ID_BYTES,
   RECHECK_HINTS,
   RECHECK_MS,
@@ -44,7 +46,7 @@ import {
 import { LinkedFiles } from "./linked-files.js";
 import { type PushOptions, pushTo } from "./push.js";
 import { RunFile } from "./run-file.js";
-import { type Backoff, reconnecting, session } from "./session.js";
+import { type Backoff, type Identity, reconnecting, session } from "./session.js";
 import { throttle } from "./throttle.js";
 import { everything, type Hint, watchFolder } from "./watch.js";
 
@@ -92,6 +94,8 @@ export interface MirrorOptions {
   readonly index?: string;
   /** Shown to people who find the mirror busy; default HOST:FOLDER. */
   readonly label?: string;
+  /** Have the destination read all of its content at the start, and repair what is not as it should be. Default false. */
+  readonly verify?: boolean;
   /** Keep all permission bits at the destination, not only the executable one. Default false. */
   readonly perms?: boolean;
   /** Send no more bytes a second than this. Default: as many as there is room for. */
@@ -123,9 +127,10 @@ export function mirror(folder: string, options: MirrorOptions): Observable<Mirro
     const caution = new Caution(options.allowMassDelete);
     const { identity, onConnected } = identify(source, options);
     const index = indexOf(identity.clientId, options);
+    const comparing = compared(source, ignore, index.index, options);
     const linked = new LinkedFiles(source);
     const memory = { caution, ...index, ...(follows(options) ? { linked } : {}) };
-    const mirrored = session(identity, throttled(options), (remote) =>
+    const mirrored = session({ ...identity, ...comparing }, throttled(options), (remote) =>
       hints(source, changes, linked, options).pipe(pushTo(remote, { ...pushOptions(options, ignore), ...memory })),
     );
     return mirrored.pipe(
@@ -252,6 +257,32 @@ function indexOf(clientId: string, { name, index }: MirrorOptions): { index?: In
     process.emitWarning(`The index ${index} cannot be written, so the next run compares anew: ${error.message}`);
   };
   return { index: new IndexFile(index, `${clientId}\0${name}`, warn) };
+}
+
+/** How a session finds out what the mirror holds: by one hash where that is enough, and thoroughly where asked to. */
+function compared(
+  folder: string,
+  ignore: Ignore | IgnoreRules,
+  index: IndexFile | undefined,
+  { verify = false }: MirrorOptions,
+): Pick<Identity, "expected" | "verify" | "mayDiverge"> {
+  let verified = !verify;
+  let divergedMs = Number.NEGATIVE_INFINITY;
+  const ignores = ignore instanceof IgnoreRules ? ignore.ignores : ignore;
+  return {
+    ...(index === undefined ? {} : { expected: () => expectedEntries(folder, ignores, index) }),
+    verify: () => {
+      const first = !verified;
+      verified = true;
+      return first;
+    },
+    mayDiverge: () => {
+      const now = performance.now();
+      if (now - divergedMs < DIVERGED_EVERY_MS) return false;
+      divergedMs = now;
+      return true;
+    },
+  };
 }
 
 function throttled(options: MirrorOptions): MirrorOptions {

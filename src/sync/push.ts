@@ -307,7 +307,9 @@ class Pusher {
     this.#toldSynced = true;
     const seconds = Math.round(performance.now() - this.#since) / 1000;
     const entries = this.#remote.entries.size;
-    this.#report({ type: "synced", files, bytesSent, deleted, moved, seconds, entries, failed: this.#failures.size });
+    const failed = this.#failures.size;
+    const root = failed > 0 || this.#remote.root === undefined ? {} : { root: this.#remote.root };
+    this.#report({ type: "synced", files, bytesSent, deleted, moved, seconds, entries, failed, ...root });
     this.#total = { files: 0, bytesSent: 0, deleted: 0, moved: 0 };
   }
 }

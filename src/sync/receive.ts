@@ -6,9 +6,9 @@ import { deferred } from "./deferred.js";
 import { Desk } from "./desk.js";
 import type { Entry } from "./entry.js";
 import { SyncError, toSyncError } from "./errors.js";
+import { Examiner } from "./examiner.js";
 import type { Admission, Arriving, ReceiveEvent, ReceiveOptions, ReceiveSession } from "./hosting.js";
 import { FEATURE_PACKED, FEATURES, HANDSHAKE_MS, MAX_LISTING_BYTES, PROTOCOL_VERSION } from "./limits.js";
-import { scanFolder } from "./scan.js";
 import { isStep, unexpected } from "./steps.js";
 import { Uploads } from "./uploads.js";
 import { entryBytes, type Hello, type Message } from "./wire.js";
@@ -24,6 +24,7 @@ interface Open {
   readonly desk: Desk;
   readonly applier: Applier;
   readonly uploads: Uploads;
+  readonly examiner: Examiner;
 }
 
 class Receiver implements ReceiveSession {
@@ -74,7 +75,7 @@ class Receiver implements ReceiveSession {
 
   #receiveOther(message: Message, open: Open): void {
     const { desk, uploads } = open;
-    if (message.type === "list") void this.#list(desk);
+    if (message.type === "list") void this.#list(open, message);
     else if (message.type === "settled") this.#settle(open, message.entries);
     else if (message.type === "bye") void desk.whenIdle().then(() => this.#channel.goodbye());
     else if (message.type === "data") uploads.data(message.id, message.content);
@@ -102,14 +103,17 @@ class Receiver implements ReceiveSession {
         onStep: (event) => this.#emit({ ...event, name: this.#name }),
         onFailed: (path, code) => this.#emit({ type: "failed", name: this.#name, path, code }),
       });
-      this.#open = { admission, desk, applier: new Applier(desk), uploads: new Uploads(desk) };
+      const examiner = new Examiner(desk, this.#options.scrubMs);
+      this.#open = { admission, desk, applier: new Applier(desk), uploads: new Uploads(desk), examiner };
       if (this.#channel.closed) return admission.release();
       const { storage } = admission;
       storage.checkRoot();
       storage.clean(false);
       storage.chunks.clean();
       const features = (hello.features ?? 0) & FEATURES;
-      this.#channel.send({ type: "welcome", version: PROTOCOL_VERSION, features, ...storage.probe() });
+      const keeps = storage.probe();
+      examiner.comparison = keeps;
+      this.#channel.send({ type: "welcome", version: PROTOCOL_VERSION, features, ...keeps });
       if ((features & FEATURE_PACKED) !== 0) this.#channel.compress();
       this.#emit({ type: "opened", name: hello.name, label: hello.label });
       this.#channel.release();
@@ -118,12 +122,16 @@ class Receiver implements ReceiveSession {
     }
   }
 
-  async #list(desk: Desk): Promise<void> {
-    const { storage } = desk;
+  async #list({ desk, examiner }: Open, { root, verify, perms }: Message & { type: "list" }): Promise<void> {
     this.#channel.hold();
     desk.begin();
     try {
-      const entries = storage.checkRoot() ? (await scanFolder(storage.root)).entries : new Map<string, Entry>();
+      examiner.comparison = { ...examiner.comparison, perms };
+      const { entries, root: ours } = await examiner.look({ complete: true, anew: verify });
+      if (ours?.equals(root)) {
+        this.#channel.send({ type: "same", count: entries.size });
+        return;
+      }
       let batch: Entry[] = [];
       let bytes = 0;
       for (const entry of entries.values()) {
@@ -145,12 +153,13 @@ class Receiver implements ReceiveSession {
     }
   }
 
-  #settle({ desk, applier }: Open, entries: number): void {
+  #settle({ desk, applier, examiner }: Open, entries: number): void {
     try {
       desk.storage.prepare();
       applier.letGo();
       desk.settled = true;
       this.#emit({ type: "settled", name: this.#name, entries });
+      examiner.settled();
     } catch (error) {
       this.end(toSyncError(error));
     }
@@ -164,10 +173,12 @@ class Receiver implements ReceiveSession {
     this.#over.resolve();
   }
 
-  async #closeDown({ admission, desk, uploads }: Open): Promise<void> {
+  async #closeDown({ admission, desk, uploads, examiner }: Open): Promise<void> {
+    examiner.close();
     await desk.whenIdle();
     await desk.storage.chunks.stop();
     await uploads.close();
+    desk.storage.hashes.close();
     try {
       desk.storage.clean(desk.settled);
     } catch {

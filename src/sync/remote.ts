@@ -13,6 +13,7 @@ import {
   FEATURES,
   GOODBYE_MS,
   HANDSHAKE_MS,
+  LOOKING_SHARE,
   MAX_DELTA_BYTES,
   MAX_LISTED_ENTRIES,
   MIN_DELTA_BYTES,
@@ -21,6 +22,7 @@ import {
 import { relocated } from "./moves.js";
 import { isWithin } from "./path.js";
 import type { Operation } from "./plan.js";
+import { NO_ROOT, rootOf } from "./roots.js";
 import { Sender } from "./send.js";
 import { encode, type Message } from "./wire.js";
 
@@ -55,6 +57,8 @@ export interface Remote {
   apply(folder: string, operations: readonly Operation[]): Observable<Outcome>;
   /** Tells the mirror that everything is equal now. */
   settled(): void;
+  /** The root hash of all that was equal then, in hex, where it is known. */
+  readonly root?: string | undefined;
 }
 
 export interface RemoteOptions {
@@ -68,6 +72,15 @@ export interface RemoteOptions {
   readonly label?: string;
   /** The instance id of an earlier run of this client that has certainly ended: its session is over at once. */
   readonly replaces?: string;
+  /**
+   * What the mirror should hold, with the hashes of all files: where it does, nothing is listed. Called when the server is
+   * being greeted.
+   */
+  readonly expected?: () => Promise<Map<string, Entry> | undefined>;
+  /** Whether the mirror is to read all of its content before it says what it holds. */
+  readonly verify?: () => boolean;
+  /** Whether to give the session up (`ERR_DIVERGED`) when the mirror turns out to be another one. Default: no. */
+  readonly mayDiverge?: () => boolean;
   /** Keep all permission bits, not only the executable one. Default false. */
   readonly perms?: boolean;
   readonly pingMs?: number;
@@ -119,6 +132,12 @@ class WireRemote implements RemoteSession {
   moves = false;
   #deltas = false;
   readonly #perms: boolean;
+  readonly #options: RemoteOptions;
+  #expected: Promise<Map<string, Entry> | undefined> | undefined;
+  #expecting: Map<string, Entry> | undefined;
+  root: string | undefined;
+  /** Until when computing the root again would take more than its share of the time. */
+  #rootAgainMs = 0;
   /** Paths for which what was built from an older version was not right: sent whole next time. */
   readonly #suspect = new Set<string>();
   readonly #channel: Channel;
@@ -133,6 +152,7 @@ class WireRemote implements RemoteSession {
     this.#listing.promise.catch(() => {});
     const { name, clientId, instanceId, label = "", perms = false } = options;
     this.#perms = perms;
+    this.#options = options;
     // What no greeting may hold is refused before anything is begun.
     const hello = encode({
       type: "hello",
@@ -155,6 +175,7 @@ class WireRemote implements RemoteSession {
       onClose: (error) => this.#finish(error),
     });
     this.#channel.sendFrame(hello);
+    this.#expected = options.expected?.().catch(() => undefined);
   }
 
   get listing(): Promise<void> {
@@ -179,7 +200,7 @@ class WireRemote implements RemoteSession {
         baseOf: (entry) => this.#baseOf(entry),
         suspect: this.#suspect,
         report: (outcome) => {
-          if (outcome.type === "done") this.#record(outcome.operation);
+          if (outcome.type === "done") this.#record(outcome.operation, outcome.sha256);
           subscriber.next(outcome);
         },
       });
@@ -196,7 +217,9 @@ class WireRemote implements RemoteSession {
   }
 
   settled(): void {
-    this.#channel.send({ type: "settled", entries: this.entries.size });
+    this.root = this.#computeRoot()?.toString("hex");
+    const root = this.root === undefined ? NO_ROOT : Buffer.from(this.root, "hex");
+    this.#channel.send({ type: "settled", entries: this.entries.size, root });
   }
 
   async close(graceMs: number = GOODBYE_MS): Promise<void> {
@@ -215,8 +238,26 @@ class WireRemote implements RemoteSession {
     return older && there.size <= MAX_DELTA_BYTES ? path : undefined;
   }
 
-  #record(operation: Operation): void {
-    const { entry } = operation;
+  #computeRoot(): Buffer | undefined {
+    const began = performance.now();
+    if (began < this.#rootAgainMs) return undefined;
+    const root = rootOf(this.entries.values(), this.comparison);
+    const now = performance.now();
+    this.#rootAgainMs = now + (now - began) / LOOKING_SHARE;
+    return root;
+  }
+
+  /** What the mirror holds now. It is told when nobody has asked for anything since all was equal. */
+  #compareRoot(root: Uint8Array): void {
+    const ours = this.root;
+    if (ours === undefined || this.#senders.size > 0 || NO_ROOT.equals(root)) return;
+    if (Buffer.from(root).toString("hex") === ours || !(this.#options.mayDiverge?.() ?? false)) return;
+    this.#channel.destroy(new SyncError("ERR_DIVERGED", "the destination is not what it should be; comparing anew"));
+  }
+
+  #record(operation: Operation, sha256: Uint8Array | undefined): void {
+    const entry = withHash(operation.entry, sha256, this.entries.get(operation.entry.path));
+    this.root = undefined;
     if (operation.do === "remove") this.entries.delete(entry.path);
     else if (operation.do === "rename") this.#relocate(operation.from, entry.path);
     // Its attributes are set by a step of their own.
@@ -241,6 +282,8 @@ class WireRemote implements RemoteSession {
     else if (type === "welcome") this.#welcome(message);
     else if (type === "entries") this.#list(message.entries);
     else if (type === "listed") this.#listed(message.count);
+    else if (type === "same") this.#same(message.count);
+    else if (type === "root") this.#compareRoot(message.root);
     else if (type === "done") for (const id of message.ids) this.#answer(type, id, (sender) => sender.done(id));
     else if (type === "fail") {
       const error = new SyncError(message.code, message.message);
@@ -265,9 +308,24 @@ class WireRemote implements RemoteSession {
     this.#deltas = ((message.features ?? 0) & FEATURE_DELTAS) !== 0;
     const checks = ((message.features ?? 0) & FEATURE_CHECKS) !== 0;
     const { mtimeToleranceNs } = message;
-    this.comparison = { executable, mtimeToleranceNs, checks, perms: this.#perms, folderTimes, linkTimes };
+    const times = { mtimeToleranceNs, folderTimes, linkTimes };
+    this.comparison = { executable, checks, hashes: true, perms: this.#perms, ...times };
     this.#state = "listing";
-    this.#channel.send({ type: "list" });
+    void this.#ask();
+  }
+
+  async #ask(): Promise<void> {
+    this.#expecting = await this.#expected;
+    this.#expected = undefined;
+    const root = this.#expecting === undefined ? undefined : rootOf(this.#expecting.values(), this.comparison);
+    const verify = this.#options.verify?.() ?? false;
+    this.#channel.send({ type: "list", root: root ?? NO_ROOT, verify, perms: this.#perms });
+  }
+
+  #same(count: number): void {
+    if (this.#state !== "listing" || this.#expecting?.size !== count) throw unexpected("same");
+    for (const [path, entry] of this.#expecting) this.entries.set(path, entry);
+    this.#listed(count);
   }
 
   #list(entries: readonly Entry[]): void {
@@ -279,6 +337,7 @@ class WireRemote implements RemoteSession {
   #listed(count: number): void {
     if (this.#state !== "listing" || count !== this.entries.size) throw unexpected("listed");
     this.#state = "open";
+    this.#expecting = undefined;
     this.#listing.resolve();
   }
 
@@ -295,6 +354,14 @@ class WireRemote implements RemoteSession {
     for (const sender of this.#senders) sender.lost(reason);
     this.#closed.resolve(error);
   }
+}
+
+/** What a file holds is known from what was sent; other attributes leave it as it is. */
+function withHash(entry: Entry, sha256: Uint8Array | undefined, before: Entry | undefined): Entry {
+  if (entry.kind !== "file") return entry;
+  if (sha256 !== undefined) return { ...entry, sha256: Buffer.from(sha256).toString("hex") };
+  const same = before?.kind === "file" && before.sha256 !== undefined && before.size === entry.size;
+  return same ? { ...entry, sha256: before.sha256 } : entry;
 }
 
 function unexpected(type: string): SyncError {

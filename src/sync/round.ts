@@ -307,7 +307,8 @@ function adopt(local: ReadonlyMap<string, Entry>, remote: Remote): void {
     if (entry.kind !== "file") continue;
     const known = remote.entries.get(entry.path);
     if (known?.kind !== "file" || known.version !== undefined) continue;
-    if (compareFiles(entry, known, remote.comparison) === "nothing") remote.entries.set(entry.path, entry);
+    if (compareFiles(entry, known, remote.comparison) !== "nothing") continue;
+    remote.entries.set(entry.path, known.sha256 === undefined ? entry : { ...entry, sha256: known.sha256 });
   }
 }
 

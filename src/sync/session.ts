@@ -25,6 +25,9 @@ export interface Backoff {
   readonly random?: () => number;
 }
 
+/** Who is mirroring, and how. */
+export type Identity = Omit<RemoteOptions, "pingMs" | "silenceMs" | "handshakeMs">;
+
 export interface SessionOptions {
   readonly connect: (signal: AbortSignal) => Duplex | Promise<Duplex>;
   readonly pingMs?: number;
@@ -36,7 +39,7 @@ export interface SessionOptions {
  * before it completes or errors, and on unsubscription. Errors with why the connection failed or was lost.
  */
 export function session(
-  identity: Pick<RemoteOptions, "name" | "clientId" | "instanceId" | "label" | "perms" | "replaces">,
+  identity: Identity,
   options: SessionOptions,
   work: (remote: RemoteSession) => Observable<PushEvent>,
 ): Observable<MirrorEvent> {
@@ -114,7 +117,7 @@ export function reconnecting(
 const PROGRESS: ReadonlySet<MirrorEvent["type"]> = new Set(["pushed", "deleted", "synced"]);
 
 async function open(
-  identity: Pick<RemoteOptions, "name" | "clientId" | "instanceId" | "label" | "perms" | "replaces">,
+  identity: Identity,
   { connect, pingMs, silenceMs }: SessionOptions,
   signal: AbortSignal,
 ): Promise<RemoteSession> {

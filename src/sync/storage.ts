@@ -16,6 +16,7 @@ import type { Kind } from "./entry.js";
 import { SyncError, systemCode } from "./errors.js";
 import { close, flushAround, flushFile, flushFolder, flushNow, type StagedFile } from "./flush.js";
 import { FolderTimes } from "./folder-times.js";
+import { Hashes } from "./hashes.js";
 import { FEW_FLUSHES, FILE_MODE, FOLDER_MODE, MAX_DATA_BYTES, MAX_PARTIALS, PARTIAL_KEEP_MS } from "./limits.js";
 import { nameToBytes, systemPath } from "./names.js";
 import { Slots } from "./order.js";
@@ -57,6 +58,8 @@ export interface Archive {
 export interface StorageOptions {
   /** The folder of the chunk lists; made when needed. Default: none are kept. */
   readonly chunks?: string;
+  /** The file in which the hashes of what is stored are kept. Default: none are. */
+  readonly hashes?: string;
   /** Is given what is about to go. Default: it is gone. */
   readonly archive?: Archive;
 }
@@ -65,6 +68,7 @@ export class Storage {
   readonly root: string;
   readonly staging: string;
   readonly chunks: ChunkLists;
+  readonly hashes: Hashes;
   readonly #archive: Archive | undefined;
   readonly #places: Places;
   readonly #folderTimes: FolderTimes;
@@ -75,12 +79,13 @@ export class Storage {
   #ready = false;
 
   /** `root` is the mirror's folder, `staging` one on the same file system outside of it. Both are made when needed. */
-  constructor(root: string, staging: string, { chunks, archive }: StorageOptions = {}) {
+  constructor(root: string, staging: string, { chunks, hashes, archive }: StorageOptions = {}) {
     this.root = root;
     this.staging = staging;
     this.chunks = new ChunkLists(chunks);
     this.#archive = archive;
     this.#places = new Places(root);
+    this.hashes = new Hashes(this.#places, hashes);
     this.#folderTimes = new FolderTimes(this.#places);
   }
 

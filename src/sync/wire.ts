@@ -30,6 +30,7 @@ import {
   MODE_COUNTS,
 } from "./limits.js";
 import type { FileIdentity, Hello, Message } from "./messages.js";
+import { ROOT_BYTES } from "./roots.js";
 
 export type { FileIdentity, Hello, Message, MovedFile, Request, SmallFile, Welcome } from "./messages.js";
 
@@ -38,9 +39,10 @@ const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } =
   hello: [1, 4096],
   welcome: [2, 1024],
   error: [3, MAX_MESSAGE_BYTES + MAX_ID_BYTES + 4],
-  list: [4, 0],
+  list: [4, 33],
   entries: [5, MAX_LISTING_BYTES + MAX_PATH_BYTES + MAX_TARGET_BYTES + 32],
   listed: [6, 8],
+  same: [7, 8],
   mkdir: [16, MAX_PATH_BYTES + 6],
   link: [17, MAX_PATH_BYTES + MAX_TARGET_BYTES + 16],
   remove: [18, MAX_PATH_BYTES + 7],
@@ -59,7 +61,8 @@ const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } =
   chunks: [34, MAX_CHUNKS * CHUNK_RECORD_BYTES + 4],
   done: [32, 4 * MAX_DONE_IDS + 2],
   fail: [33, MAX_MESSAGE_BYTES + MAX_ID_BYTES + 8],
-  settled: [40, 8],
+  settled: [40, 40],
+  root: [41, 32],
   ping: [48, 4],
   pong: [49, 4],
   bye: [50, 0],
@@ -73,6 +76,11 @@ const BY_NUMBER: ReadonlyMap<number, readonly [Message["type"], number]> = new M
 const KINDS: readonly Kind[] = ["file", "directory", "symlink"];
 const SHA256_BYTES = 32;
 const OWNER_EXECUTES = 0o100;
+/** Of a file's hash in a listing. */
+const LISTED_HASH_BYTES = 8;
+/** In LIST. */
+const LIST_VERIFIED = 1;
+const LIST_PERMS = 2;
 
 /** One message as a frame: type, payload length, payload. Throws `ERR_LIMIT` for what no frame may hold. */
 export function encode(message: Message): Buffer {
@@ -112,7 +120,7 @@ export function shrinkDataFrame(frame: Buffer, bytes: number): Buffer {
 
 /** How many bytes an entry takes in a listing, at most. */
 export function entryBytes(entry: Entry): number {
-  return 24 + 3 * (entry.path.length + (entry.kind === "symlink" ? entry.target.length : 0));
+  return 32 + 3 * (entry.path.length + (entry.kind === "symlink" ? entry.target.length : 0));
 }
 
 function writePayload(writer: Writer, message: Message): Writer {
@@ -137,16 +145,20 @@ function writePayload(writer: Writer, message: Message): Writer {
       return writer.text(message.code, MAX_ID_BYTES).text(message.message, MAX_MESSAGE_BYTES);
     case "entries":
       return message.entries.reduce(writeEntry, writer.u32(message.entries.length));
+    case "list":
+      return writer.u8((message.verify ? LIST_VERIFIED : 0) | (message.perms ? LIST_PERMS : 0)).raw(message.root);
     case "listed":
+    case "same":
       return writer.u64(message.count);
     case "settled":
-      return writer.u64(message.entries);
+      return writer.u64(message.entries).raw(message.root);
+    case "root":
+      return writer.raw(message.root);
     case "done":
       return message.ids.reduce((to, id) => to.u32(id), writer.u16(message.ids.length));
     case "ping":
     case "pong":
       return writer.u32(message.token);
-    case "list":
     case "bye":
       return writer;
     case "packed":
@@ -205,7 +217,11 @@ function writeIdentity(writer: Writer, file: FileIdentity): Writer {
 
 function writeEntry(writer: Writer, entry: Entry): Writer {
   writer.u8(KINDS.indexOf(entry.kind));
-  if (entry.kind === "file") return writeIdentity(writer, entry);
+  if (entry.kind === "file") {
+    const known = Buffer.alloc(LISTED_HASH_BYTES);
+    known.write(entry.sha256 ?? "", "hex");
+    return writeIdentity(writer, entry).raw(known);
+  }
   const { path, mtimeNs = 0n } = entry;
   if (entry.kind === "symlink") {
     return writer.i64(mtimeNs).name(path, MAX_PATH_BYTES).name(entry.target, MAX_TARGET_BYTES);
@@ -313,16 +329,20 @@ function readPayload(reader: Reader, type: Message["type"]): Message {
       return { type, code: reader.text(MAX_ID_BYTES), message: reader.text(MAX_MESSAGE_BYTES) };
     case "entries":
       return { type, entries: readEntries(reader) };
+    case "list":
+      return readList(reader);
     case "listed":
+    case "same":
       return { type, count: reader.u64() };
     case "settled":
-      return { type, entries: reader.u64() };
+      return { type, entries: reader.u64(), root: reader.raw(ROOT_BYTES) };
+    case "root":
+      return { type, root: reader.raw(ROOT_BYTES) };
     case "done":
       return { type, ids: readIds(reader) };
     case "ping":
     case "pong":
       return { type, token: reader.u32() };
-    case "list":
     case "bye":
       return { type };
     case "packed":
@@ -460,11 +480,23 @@ function readEntries(reader: Reader): Entry[] {
   const entries: Entry[] = [];
   for (let i = 0; i < count; i++) {
     const kind = readKind(reader);
-    if (kind === "file") entries.push({ kind, ...readIdentity(reader) });
+    if (kind === "file") entries.push({ kind, ...readIdentity(reader), ...readHash(reader) });
     else if (kind === "directory") entries.push({ kind, ...readFolder(reader) });
     else entries.push({ kind, ...readLink(reader) });
   }
   return entries;
+}
+
+function readHash(reader: Reader): { sha256?: string } {
+  const known = reader.raw(LISTED_HASH_BYTES);
+  return known.every((byte) => byte === 0) ? {} : { sha256: known.toString("hex") };
+}
+
+function readList(reader: Reader): Message {
+  const flags = reader.u8();
+  if (flags > (LIST_VERIFIED | LIST_PERMS)) throw malformed("unknown flags");
+  const root = reader.raw(ROOT_BYTES);
+  return { type: "list", root, verify: (flags & LIST_VERIFIED) !== 0, perms: (flags & LIST_PERMS) !== 0 };
 }
 
 function readIds(reader: Reader): number[] {

@@ -33,6 +33,7 @@ const kind = fc.constantFrom<Entry["kind"]>("file", "directory", "symlink");
 const as = <T extends Message["type"]>(type: T) => fc.constant(type);
 const entry: fc.Arbitrary<Entry> = fc.oneof(
   permitted(fc.record({ kind: fc.constant("file" as const), ...identity })),
+  permitted(fc.record({ kind: fc.constant("file" as const), ...identity, sha256: fc.constant("0123456789abcdef") })),
   fc.record({ kind: fc.constant("directory" as const), path: name, mtimeNs }),
   fc.record({ kind: fc.constant("directory" as const), path: name, mtimeNs, mode: fc.nat(0o3777) }),
   fc.record({ kind: fc.constant("symlink" as const), path: name, target: name, mtimeNs }),
@@ -61,10 +62,13 @@ const message: fc.Arbitrary<Message> = fc.oneof(
   fc.record({ type: as("chunks"), id, records: bytes }),
   permitted(fc.record({ type: as("move"), id, ...identity, sha256, held: id, from: name })),
   fc.record({ type: as("error"), code: text, message: text }),
-  fc.record({ type: fc.constantFrom("list" as const, "bye" as const) }),
+  fc.record({ type: as("bye") }),
+  fc.record({ type: as("list"), root: sha256, verify: fc.boolean(), perms: fc.boolean() }),
+  fc.record({ type: as("same"), count: size }),
+  fc.record({ type: as("root"), root: sha256 }),
   fc.record({ type: as("entries"), entries: fc.array(entry, { maxLength: 20 }) }),
   fc.record({ type: as("listed"), count: size }),
-  fc.record({ type: as("settled"), entries: size }),
+  fc.record({ type: as("settled"), entries: size, root: sha256 }),
   fc.record({ type: as("mkdir"), id, path: text }),
   fc.record({ type: as("link"), id, path: name, target: name, mtimeNs }),
   fc.record({ type: as("remove"), id, path: text, kind }),
