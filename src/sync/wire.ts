@@ -6,11 +6,9 @@
 import { malformed, Reader, Writer } from "./bytes.js";
 import { CHUNK_RECORD_BYTES } from "./chunk.js";
 import { unpack } from "./compress.js";
-import type { Entry, Kind } from "./entry.js";
+import type { Entry } from "./entry.js";
 import { SyncError } from "./errors.js";
 import {
-  FILE_MODE,
-  FOLDER_MODE,
   FRAME_HEADER_BYTES,
   HELLO_MAGIC,
   KEEPS_EXECUTABLE,
@@ -29,8 +27,8 @@ import {
   MAX_TARGET_BYTES,
   MODE_COUNTS,
 } from "./limits.js";
-import type { FileIdentity, Hello, Message } from "./messages.js";
-import { ROOT_BYTES } from "./roots.js";
+import type { FileIdentity, Message } from "./messages.js";
+import { KINDS, LIST_PERMS, LIST_VERIFIED, LISTED_HASH_BYTES, OWNER_EXECUTES, readPayload } from "./wire-read.js";
 
 export type { FileIdentity, Hello, Message, MovedFile, Request, SmallFile, Welcome } from "./messages.js";
 
@@ -72,15 +70,6 @@ const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } =
 const BY_NUMBER: ReadonlyMap<number, readonly [Message["type"], number]> = new Map(
   Object.entries(TYPES).map(([type, [number, most]]) => [number, [type as Message["type"], most]]),
 );
-
-const KINDS: readonly Kind[] = ["file", "directory", "symlink"];
-const SHA256_BYTES = 32;
-const OWNER_EXECUTES = 0o100;
-/** Of a file's hash in a listing. */
-const LISTED_HASH_BYTES = 8;
-/** In LIST. */
-const LIST_VERIFIED = 1;
-const LIST_PERMS = 2;
 
 /** One message as a frame: type, payload length, payload. Throws `ERR_LIMIT` for what no frame may hold. */
 export function encode(message: Message): Buffer {
@@ -317,195 +306,4 @@ export class Decoder {
     if (whole > bytes) this.#chunks.unshift(joined.subarray(bytes));
     return joined.subarray(0, bytes);
   }
-}
-
-function readPayload(reader: Reader, type: Message["type"]): Message {
-  switch (type) {
-    case "hello":
-      return readHello(reader);
-    case "welcome":
-      return readWelcome(reader);
-    case "error":
-      return { type, code: reader.text(MAX_ID_BYTES), message: reader.text(MAX_MESSAGE_BYTES) };
-    case "entries":
-      return { type, entries: readEntries(reader) };
-    case "list":
-      return readList(reader);
-    case "listed":
-    case "same":
-      return { type, count: reader.u64() };
-    case "settled":
-      return { type, entries: reader.u64(), root: reader.raw(ROOT_BYTES) };
-    case "root":
-      return { type, root: reader.raw(ROOT_BYTES) };
-    case "done":
-      return { type, ids: readIds(reader) };
-    case "ping":
-    case "pong":
-      return { type, token: reader.u32() };
-    case "bye":
-      return { type };
-    case "packed":
-      return { type, bytes: reader.u32(), content: reader.rest() };
-    default:
-      return readStep(reader, type, reader.u32());
-  }
-}
-
-function readHello(reader: Reader): Hello {
-  if (reader.u32() !== HELLO_MAGIC) throw malformed("the peer does not speak the mirror protocol");
-  const version = reader.u16();
-  const name = reader.text(MAX_NAME_BYTES);
-  const clientId = reader.text(MAX_ID_BYTES);
-  const instanceId = reader.text(MAX_ID_BYTES);
-  const label = reader.text(MAX_ID_BYTES);
-  const features = readFeatures(reader);
-  const replaces = reader.left < 2 ? "" : reader.text(MAX_ID_BYTES);
-  return {
-    type: "hello",
-    version,
-    name,
-    clientId,
-    instanceId,
-    label,
-    ...features,
-    ...(replaces === "" ? {} : { replaces }),
-  };
-}
-
-function readWelcome(reader: Reader): Message {
-  const version = reader.u16();
-  const kept = reader.u8();
-  return {
-    type: "welcome",
-    version,
-    executable: (kept & KEEPS_EXECUTABLE) !== 0,
-    folderTimes: (kept & KEEPS_FOLDER_TIMES) !== 0,
-    linkTimes: (kept & KEEPS_LINK_TIMES) !== 0,
-    mtimeToleranceNs: reader.i64(),
-    ...readFeatures(reader),
-  };
-}
-
-/** Older peers do not say. */
-function readFeatures(reader: Reader): { features?: number } {
-  const features = reader.left < 4 ? 0 : reader.u32();
-  return features === 0 ? {} : { features };
-}
-
-function readStep(reader: Reader, type: Extract<Message, { id: number }>["type"], id: number): Message {
-  switch (type) {
-    case "mkdir":
-    case "hold":
-      return { type, id, path: reader.name(MAX_PATH_BYTES) };
-    case "rename": {
-      const from = reader.name(MAX_PATH_BYTES);
-      return { type, id, path: reader.name(MAX_PATH_BYTES), from };
-    }
-    case "delta": {
-      const file = readIdentity(reader);
-      return { type, id, ...file, base: reader.name(MAX_PATH_BYTES) };
-    }
-    case "copy": {
-      const first = reader.u32();
-      return { type, id, first, count: reader.u32() };
-    }
-    case "chunks":
-      return { type, id, records: reader.rest() };
-    case "move": {
-      const file = readIdentity(reader);
-      const sha256 = reader.raw(SHA256_BYTES);
-      const held = reader.u32();
-      return { type, id, ...file, sha256, held, from: reader.name(MAX_PATH_BYTES) };
-    }
-    case "link":
-      return { type, id, ...readLink(reader) };
-    case "remove":
-      return { type, id, kind: readKind(reader), path: reader.name(MAX_PATH_BYTES) };
-    case "touch": {
-      const kind = readKind(reader);
-      if (kind === "symlink") throw malformed("attributes for a link");
-      return { type, id, kind, ...readIdentity(reader) };
-    }
-    case "put":
-      return { type, id, ...readIdentity(reader) };
-    case "file": {
-      const mode = readMode(reader);
-      const mtimeNs = reader.i64();
-      const path = reader.name(MAX_PATH_BYTES);
-      return { type, id, path, mtimeNs, ...mode, sha256: reader.raw(SHA256_BYTES), content: reader.rest() };
-    }
-    case "have":
-      return { type, id, offset: reader.u64() };
-    case "data":
-      return { type, id, content: reader.rest() };
-    case "end":
-      return { type, id, sha256: reader.raw(SHA256_BYTES) };
-    case "fail":
-      return { type, id, code: reader.text(MAX_ID_BYTES), message: reader.text(MAX_MESSAGE_BYTES) };
-    case "abort":
-      return { type, id };
-  }
-}
-
-function readIdentity(reader: Reader): FileIdentity {
-  const mode = readMode(reader);
-  const size = reader.u64();
-  const mtimeNs = reader.i64();
-  return { path: reader.name(MAX_PATH_BYTES), size, mtimeNs, ...mode };
-}
-
-function readLink(reader: Reader): { path: string; target: string; mtimeNs: bigint } {
-  const mtimeNs = reader.i64();
-  const path = reader.name(MAX_PATH_BYTES);
-  return { path, target: reader.name(MAX_TARGET_BYTES), mtimeNs };
-}
-
-function readFolder(reader: Reader): { path: string; mode?: number; mtimeNs: bigint } {
-  const { mode } = readMode(reader);
-  const mtimeNs = reader.i64();
-  return { path: reader.name(MAX_PATH_BYTES), mtimeNs, ...(mode === undefined ? {} : { mode }) };
-}
-
-function readMode(reader: Reader): { executable: boolean; mode?: number } {
-  const bits = reader.u16();
-  if ((bits & ~(MODE_COUNTS | FILE_MODE | FOLDER_MODE)) !== 0) throw malformed("unknown permission bits");
-  const executable = (bits & OWNER_EXECUTES) !== 0;
-  return (bits & MODE_COUNTS) === 0 ? { executable } : { executable, mode: bits & ~MODE_COUNTS };
-}
-
-function readEntries(reader: Reader): Entry[] {
-  // An entry takes at least 3 bytes, so the count cannot make us hold more than the payload justifies.
-  const count = reader.count(reader.u32(), 3);
-  const entries: Entry[] = [];
-  for (let i = 0; i < count; i++) {
-    const kind = readKind(reader);
-    if (kind === "file") entries.push({ kind, ...readIdentity(reader), ...readHash(reader) });
-    else if (kind === "directory") entries.push({ kind, ...readFolder(reader) });
-    else entries.push({ kind, ...readLink(reader) });
-  }
-  return entries;
-}
-
-function readHash(reader: Reader): { sha256?: string } {
-  const known = reader.raw(LISTED_HASH_BYTES);
-  return known.every((byte) => byte === 0) ? {} : { sha256: known.toString("hex") };
-}
-
-function readList(reader: Reader): Message {
-  const flags = reader.u8();
-  if (flags > (LIST_VERIFIED | LIST_PERMS)) throw malformed("unknown flags");
-  const root = reader.raw(ROOT_BYTES);
-  return { type: "list", root, verify: (flags & LIST_VERIFIED) !== 0, perms: (flags & LIST_PERMS) !== 0 };
-}
-
-function readIds(reader: Reader): number[] {
-  const count = reader.count(reader.u16(), 4);
-  return Array.from({ length: count }, () => reader.u32());
-}
-
-function readKind(reader: Reader): Kind {
-  const kind = KINDS[reader.u8()];
-  if (kind === undefined) throw malformed("an unknown kind of entry");
-  return kind;
 }
