@@ -1,6 +1,8 @@
 import type { MirrorEvent, Step, SyncedSummary } from "../sync/index.js";
-import { formatBytes, ProgressLine, progressText } from "./progress.js";
+import { LiveArea, type LiveSection } from "./live.js";
+import { formatBytes, formatSeconds } from "./progress.js";
 import { escaped, printWarning, sentence, shownPath } from "./report.js";
+import { Status } from "./status.js";
 
 export interface DisplayOptions {
   /** One summary line and nothing else. */
@@ -8,24 +10,48 @@ export interface DisplayOptions {
   readonly dryRun: boolean;
   /** Begins each line, where several mirrors write. */
   readonly label?: string;
+  /** Shared by several mirrors. */
+  readonly area?: LiveArea;
 }
 
 /** A round of at most so many steps is told path by path; a larger one by its sum. */
 const TOLD_BY_PATH = 20;
 
-/** What happens, for people: lines on stdout, a progress bar on stderr where that is a terminal. */
+/** What happens, for people: lines on stdout; on stderr, where that is a terminal, what is under way. */
 export class Display {
   readonly #options: DisplayOptions;
-  readonly #progress = new ProgressLine();
-  #roundStartedAt = 0;
+  readonly #area: LiveArea;
+  readonly #section: LiveSection;
+  readonly #status = new Status();
+  readonly #startedMs = performance.now();
+  #total = { files: 0, bytesSent: 0, saved: 0, deleted: 0 };
   #tellsPaths = false;
   #synced = false;
 
   constructor(options: DisplayOptions) {
     this.#options = options;
+    this.#area = options.area ?? new LiveArea();
+    this.#section = this.#area.section();
   }
 
   show(event: MirrorEvent): void {
+    const now = performance.now();
+    this.#status.take(event, now);
+    this.#print(event);
+    if (this.#area.visible) this.#section.set(this.#status.lines(now, this.#area.rows));
+  }
+
+  /** Nothing more comes. */
+  end(): void {
+    this.#section.set([]);
+    if (!this.#area.visible || this.#options.once || this.#options.dryRun || !this.#synced) return;
+    const { files, bytesSent, saved, deleted } = this.#total;
+    const seconds = formatSeconds((performance.now() - this.#startedMs) / 1000);
+    const also = saved > 0 ? `, ${formatBytes(saved)} not sent again` : "";
+    this.#say(`followed for ${seconds}: ${files} files, ${formatBytes(bytesSent)} sent, ${deleted} deleted${also}`);
+  }
+
+  #print(event: MirrorEvent): void {
     switch (event.type) {
       case "connected":
         if (event.reconnected) this.#say("connected again, going on");
@@ -33,15 +59,8 @@ export class Display {
       case "retrying":
         this.#note(`${sentence(event.reason)} Trying again in ${(event.delayMs / 1000).toFixed(1)} s. (${event.code})`);
         break;
-      case "walking":
-        if (this.#synced) break;
-        this.#progress.show(`looking through the folder: ${event.reason}`);
-        break;
       case "planned":
         this.#plan(event);
-        break;
-      case "progress":
-        this.#advance(event);
         break;
       case "resumed":
         this.#note(
@@ -58,12 +77,11 @@ export class Display {
         if (this.#tellsPaths) this.#say(`deleted  ${shownPath(event.path)}`);
         break;
       case "failed":
-        this.#progress.clear();
-        printWarning(`${shownPath(event.path)}: ${sentence(event.message)} (${event.code}) It is tried again later.`);
+        if (event.again) break;
+        this.#warn(`${shownPath(event.path)}: ${sentence(event.message)} (${event.code}) It is tried again later.`);
         break;
       case "notice":
-        this.#progress.clear();
-        printWarning(
+        this.#warn(
           event.path === undefined ? sentence(event.message) : `${shownPath(event.path)}: ${sentence(event.message)}`,
         );
         break;
@@ -73,14 +91,8 @@ export class Display {
     }
   }
 
-  /** Nothing more comes. */
-  end(): void {
-    this.#progress.clear();
-  }
-
   #plan(event: Extract<MirrorEvent, { type: "planned" }>): void {
     const { files, directories, links, touched, moved, removed } = event;
-    this.#roundStartedAt = performance.now();
     const steps = files + directories + links + touched + moved + removed;
     this.#tellsPaths = !this.#options.once && steps <= TOLD_BY_PATH;
     if (!this.#options.dryRun) return;
@@ -91,18 +103,16 @@ export class Display {
     );
   }
 
-  #advance(event: Extract<MirrorEvent, { type: "progress" }>): void {
-    const seconds = (performance.now() - this.#roundStartedAt) / 1000;
-    this.#progress.show(`${progressText(event.bytes, event.bytesTotal, seconds)}  ${event.steps}/${event.stepsTotal}`);
-  }
-
   #finishRound(summary: SyncedSummary): void {
-    const { files, deleted, moved, failed, bytesSent } = summary;
+    const { files, deleted, moved, failed, bytesSent, bytesReused, bytesMoved } = summary;
     const nothing = files === 0 && moved === 0 && deleted === 0 && failed === 0 && bytesSent === 0;
     // When following, only what changed something is worth a line.
     if (!this.#synced || !nothing) this.#say(summaryLine(summary));
-    this.#progress.clear();
     this.#synced = true;
+    this.#total.files += files;
+    this.#total.bytesSent += bytesSent;
+    this.#total.saved += bytesReused + bytesMoved;
+    this.#total.deleted += deleted;
   }
 
   #label(): string {
@@ -110,21 +120,29 @@ export class Display {
   }
 
   #say(line: string): void {
-    this.#progress.clear();
-    process.stdout.write(`${this.#label()}${line}\n`);
+    this.#area.above(() => process.stdout.write(`${this.#label()}${line}\n`));
   }
 
   #note(line: string): void {
-    this.#progress.clear();
-    process.stderr.write(`${this.#label()}${escaped(line)}\n`);
+    this.#area.above(() => process.stderr.write(`${this.#label()}${escaped(line)}\n`));
+  }
+
+  #warn(message: string): void {
+    this.#area.above(() => printWarning(message));
   }
 }
 
 /** `synced: 3 files, 1.2 MiB sent, 0 deleted, 0.4 s` */
-function summaryLine({ files, bytesSent, deleted, moved, seconds, failed }: SyncedSummary): string {
+function summaryLine(summary: SyncedSummary): string {
+  const { files, bytesSent, bytesReused, bytesMoved, deleted, moved, seconds, failed } = summary;
   const renamed = moved > 0 ? `, ${moved} moved` : "";
   const problems = failed > 0 ? `, ${failed} failed` : "";
-  return `synced: ${files} files, ${formatBytes(bytesSent)} sent, ${deleted} deleted${renamed}, ${seconds.toFixed(1)} s${problems}`;
+  const ways = [
+    ...(bytesReused > 0 ? [`${formatBytes(bytesReused)} reused`] : []),
+    ...(bytesMoved > 0 ? [`${formatBytes(bytesMoved)} moved`] : []),
+  ];
+  const saved = ways.length > 0 ? ` (not sent again: ${ways.join(", ")})` : "";
+  return `synced: ${files} files, ${formatBytes(bytesSent)} sent, ${deleted} deleted${renamed}, ${seconds.toFixed(1)} s${problems}${saved}`;
 }
 
 function planned(step: Step): string {

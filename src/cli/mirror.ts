@@ -4,10 +4,12 @@ import { opendir, readFile } from "node:fs/promises";
 import { fromEvent, lastValueFrom, merge, takeUntil, tap } from "rxjs";
 import { type ConfundoSocket, connect } from "../index.js";
 import { connectSecurely, isLoopback, SecureError } from "../secure/index.js";
-import { defaultIndexPath, type MirrorEvent, mirror as mirrorFolder } from "../sync/index.js";
+import { defaultIndexPath, mirror as mirrorFolder } from "../sync/index.js";
 import { parseAddress } from "./address.js";
 import { CONFIG_FILE, type MirrorConfig, parseConfig } from "./config.js";
 import { Display } from "./display.js";
+import { JsonLines } from "./json-lines.js";
+import { LiveArea } from "./live.js";
 import { printError, printWarning, shownPath, UsageError } from "./report.js";
 
 export interface MirrorCommandOptions {
@@ -51,12 +53,13 @@ async function readConfig(): Promise<MirrorConfig[]> {
 /** Each goes on whatever becomes of the others. What the command line says holds for all of them. */
 async function mirrorAll(configs: readonly MirrorConfig[], options: MirrorCommandOptions): Promise<void> {
   const several = configs.length > 1;
+  const area = new LiveArea();
   const running = configs.map(async (config) => {
     const { folder, address } = config;
     const ignore = [...(config.ignore ?? []), ...(options.ignore ?? [])];
     const both = { ...config, ...options, delete: options.delete && (config.delete ?? true), ignore };
     try {
-      await mirrorOne(folder, address, both, several ? { label: parseAddress(address).name } : {});
+      await mirrorOne(folder, address, both, several ? { label: parseAddress(address).name, area } : {});
       return true;
     } catch (error) {
       if (!several) throw error;
@@ -73,18 +76,13 @@ async function mirrorOne(
   folder: string,
   address: string,
   options: MirrorCommandOptions,
-  { label }: { readonly label?: string },
+  shared: { readonly label?: string; readonly area?: LiveArea },
 ): Promise<void> {
   const { host, port, name, code } = parseAddress(address);
   await requireFolder(folder);
   if (options.insecure) warnOfInsecurity(host);
   const { once = false, dryRun = false } = options;
-  const display = new Display({ once, dryRun, ...(label === undefined ? {} : { label }) });
-  const show = (event: MirrorEvent) => {
-    if (options.json)
-      process.stdout.write(`${JSON.stringify(label === undefined ? event : { ...event, mirror: label })}\n`);
-    else display.show(event);
-  };
+  const display = options.json ? new JsonLines(shared.label) : new Display({ once, dryRun, ...shared });
   let socket: ConfundoSocket | null = null;
   const stop = merge(...["SIGINT", "SIGTERM", "SIGQUIT"].map((signal) => fromEvent(process, signal)));
   const events = mirrorFolder(folder, {
@@ -110,9 +108,12 @@ async function mirrorOne(
     deleteIgnored: options.deleteIgnored ?? false,
     ...(options.settle === undefined ? {} : { settleMs: options.settle }),
   });
-  await lastValueFrom(events.pipe(tap({ next: show, finalize: () => display.end() }), takeUntil(stop)), {
-    defaultValue: null,
-  });
+  await lastValueFrom(
+    events.pipe(tap({ next: (event) => display.show(event), finalize: () => display.end() }), takeUntil(stop)),
+    {
+      defaultValue: null,
+    },
+  );
   await closed(socket);
 }
 

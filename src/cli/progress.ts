@@ -1,45 +1,18 @@
-import { clearLine, cursorTo } from "node:readline";
+import { LiveArea } from "./live.js";
 
-const REDRAW_MS = 100;
 const BAR_CELLS = 24;
 
-/**
- * One line on a terminal that is redrawn in place. Nothing at all where the output is not a terminal. It reads no keys and
- * catches no signals (which is why it is not a prompt library's), so it can stand beside a transfer from stdin.
- */
+/** One line on a terminal that is redrawn in place; see {@link LiveArea}. */
 export class ProgressLine {
-  readonly #output: NodeJS.WriteStream;
-  #text = "";
-  #drawnAt = 0;
-
-  constructor(output: NodeJS.WriteStream = process.stderr) {
-    this.#output = output;
-  }
-
-  get visible(): boolean {
-    return this.#output.isTTY === true;
-  }
+  readonly #area = new LiveArea();
+  readonly #section = this.#area.section();
 
   show(text: string): void {
-    this.#text = text;
-    const now = performance.now();
-    if (!this.visible || now - this.#drawnAt < REDRAW_MS) return;
-    this.#drawnAt = now;
-    this.#draw();
+    this.#section.set([text]);
   }
 
   clear(): void {
-    if (!this.visible || this.#text === "") return;
-    clearLine(this.#output, 0);
-    cursorTo(this.#output, 0);
-    this.#text = "";
-  }
-
-  #draw(): void {
-    clearLine(this.#output, 0);
-    cursorTo(this.#output, 0);
-    // Some terminals do not say how wide they are (0).
-    this.#output.write(this.#text.slice(0, (this.#output.columns || 80) - 1));
+    this.#section.set([]);
   }
 }
 
@@ -47,10 +20,25 @@ export class ProgressLine {
 export function progressText(doneBytes: number, totalBytes: number | null, seconds: number): string {
   const speed = `${formatBytes(seconds > 0 ? doneBytes / seconds : 0)}/s`;
   if (totalBytes === null) return `${formatBytes(doneBytes)}  ${speed}`;
-  const share = totalBytes === 0 ? 1 : Math.min(1, doneBytes / totalBytes);
-  const cells = Math.round(share * BAR_CELLS);
-  const bar = `${"#".repeat(cells)}${".".repeat(BAR_CELLS - cells)}`;
-  return `[${bar}] ${String(Math.floor(share * 100)).padStart(3)} %  ${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}  ${speed}`;
+  const share = totalBytes === 0 ? 1 : doneBytes / totalBytes;
+  return `${bar(share)}  ${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}  ${speed}`;
+}
+
+/** `[#####.....]  42 %` */
+export function bar(share: number): string {
+  const done = Math.min(1, Math.max(0, share));
+  const cells = Math.round(done * BAR_CELLS);
+  const percent = String(Math.floor(done * 100)).padStart(3);
+  return `[${"#".repeat(cells)}${".".repeat(BAR_CELLS - cells)}] ${percent} %`;
+}
+
+/** `42 s`, `3:05 min`, `2:10 h` */
+export function formatSeconds(seconds: number): string {
+  const whole = Math.ceil(seconds);
+  const two = (value: number): string => String(value).padStart(2, "0");
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)}:${two(whole % 60)} min`;
+  return `${Math.floor(whole / 3600)}:${two(Math.floor((whole % 3600) / 60))} h`;
 }
 
 export function formatBytes(bytes: number): string {

@@ -7,6 +7,7 @@
  * never rests is looked at all the same now and then.
  */
 import { BURST_HINTS, MOST_REST_MS, NEVER_RESTS_MS } from "./limits.js";
+import { isWithin } from "./path.js";
 import type { Hint } from "./watch.js";
 
 export interface Work {
@@ -66,6 +67,13 @@ export class Dirty {
     } else this.#everything ??= "many changes at once";
   }
 
+  /** Whether something at or below `path`, or everything, is to be looked at. */
+  waitsWithin(path: string): boolean {
+    if (this.#everything !== undefined) return true;
+    for (const waiting of this.#waiting.keys()) if (isWithin(waiting, path)) return true;
+    return false;
+  }
+
   /** The path was another one while it was looked at: it is to be looked at once more, with more rest. */
   again(folder: string, path: string, nowMs: number): void {
     this.#remember(path, nowMs);
@@ -80,13 +88,16 @@ export class Dirty {
     return due;
   }
 
-  /** All that is due; with a walk, all there is. */
-  take(nowMs: number): Work {
+  /**
+   * All that is due, or soon will be, as the two ends of a rename are named one after the other and belong together; with a
+   * walk, all there is.
+   */
+  take(nowMs: number, early = false): Work {
     const everything = this.#everything;
     this.#everything = undefined;
     const paths = new Set<string>();
     for (const [path, waiting] of this.#waiting) {
-      if (everything === undefined && this.#dueMs(path, waiting) > nowMs) continue;
+      if (!early && everything === undefined && this.#dueMs(path, waiting) > nowMs + this.#settleMs / 2) continue;
       paths.add(path);
       if (waiting.next !== undefined && this.#waiting.has(waiting.next)) paths.add(waiting.next);
     }
@@ -95,6 +106,11 @@ export class Dirty {
       if (everything === undefined) this.#remember(path, nowMs);
     }
     return { folder: this.#folder, everything, paths };
+  }
+
+  /** The paths that wait, due or not; none where everything is to be looked at anyway. */
+  rush(nowMs: number): ReadonlySet<string> {
+    return this.#everything === undefined ? this.take(nowMs, true).paths : new Set();
   }
 
   #dueMs(path: string, { firstMs, lastMs, next }: Waiting): number {

@@ -1,4 +1,4 @@
-/** What a mirror reports. Every event is plain data and survives `JSON.stringify`. */
+/** What a mirror reports. Every event is plain data and survives `JSON.stringify`; docs/events.md has the schema. */
 import type { Kind } from "./entry.js";
 import type { Failure } from "./errors.js";
 import type { Operation, PlanSummary } from "./plan.js";
@@ -19,14 +19,24 @@ export type PushEvent =
     }
   /** What differs and will be done; with `dryRun`, each step by name. `bytes` is content to send. */
   | ({ readonly type: "planned"; readonly steps?: readonly Step[] } & PlanSummary)
-  /** How far the present round is: steps done and in all, content bytes sent and in all. At most ten a second. */
+  /**
+   * How far the present round is: steps done and in all, content bytes sent and in all, and saved (the mirror had them, so
+   * that they are no part of the others). At most ten a second.
+   */
   | {
       readonly type: "progress";
       readonly steps: number;
       readonly stepsTotal: number;
       readonly bytes: number;
       readonly bytesTotal: number;
+      readonly bytesSaved: number;
     }
+  /** The content of a file is to be sent. It will be `pushed`, have `failed`, or be `superseded`, if the connection lasts. */
+  | { readonly type: "queued"; readonly path: string; readonly size: number }
+  /** A large file is under way: `bytes` of `size` were sent or need not be. At most ten a second for each. */
+  | { readonly type: "sending"; readonly path: string; readonly bytes: number; readonly size: number }
+  /** The file changed before all of it was sent: that version never becomes visible, and the later one is queued. */
+  | { readonly type: "superseded"; readonly path: string }
   /** Durable at the destination. `bytes` of content were sent for it; 0 where only attributes changed. */
   | { readonly type: "pushed"; readonly path: string; readonly kind: Kind; readonly bytes: number }
   /** What was at `from` at the destination is at `path` now: nothing of it was sent. */
@@ -34,10 +44,12 @@ export type PushEvent =
   | { readonly type: "deleted"; readonly path: string; readonly kind: Kind }
   /** A large file goes on where an earlier attempt stopped: `offset` of `size` bytes are not sent again. */
   | { readonly type: "resumed"; readonly path: string; readonly offset: number; readonly size: number }
-  /** One path could not be mirrored; the others go on, and it is tried again later. */
-  | ({ readonly type: "failed" } & Failure)
+  /** One path could not be mirrored; the others go on, and it is tried again later. `again`: that was said before. */
+  | ({ readonly type: "failed"; readonly again?: true } & Failure)
   /** Something worth knowing that stops nothing: what is skipped, watches running out, … */
   | { readonly type: "notice"; readonly code: string; readonly message: string; readonly path?: string }
+  /** What stood at and below `path` when a {@link Hint} with that `ask` came stands at the destination. */
+  | { readonly type: "confirmed"; readonly path: string; readonly ask: number }
   /** The destination equals the folder (but for what `failed`, in number). Counts are since the last such event. */
   | ({ readonly type: "synced" } & SyncedSummary);
 
@@ -46,6 +58,10 @@ export interface SyncedSummary {
   readonly files: number;
   /** Content bytes sent. */
   readonly bytesSent: number;
+  /** Content bytes that need not be sent: the mirror had them in an older version, elsewhere, or from an earlier attempt. */
+  readonly bytesReused: number;
+  /** Content bytes of files that were renamed instead of sent. */
+  readonly bytesMoved: number;
   readonly deleted: number;
   /** Files and folders renamed at the destination. */
   readonly moved: number;

@@ -1,5 +1,6 @@
 /** Folder mirroring as RxJS, over any Node Duplex. */
 export { Caution, type Intent, type Judgement } from "./careful.js";
+export { type Clocks, disruptions } from "./disruption.js";
 export type { Comparison, DirectoryEntry, Entry, FileEntry, Kind, SymlinkEntry } from "./entry.js";
 export { type Failure, type Losses, SyncError, type SyncErrorCode } from "./errors.js";
 export type { MirrorEvent, PushEvent, Step, SyncedSummary } from "./events.js";
@@ -24,6 +25,8 @@ export {
   type Verdict,
 } from "./ignore.js";
 export { defaultIndexPath, IndexFile } from "./index-file.js";
+export { synced, type Transfer, transfers } from "./lifecycle.js";
+export { type LiveMirror, liveMirror } from "./live-mirror.js";
 export { type MirrorOptions, mirror } from "./mirror.js";
 export { type MoveOptions, planWithMoves } from "./moves.js";
 export { nameFromBytes, systemPath } from "./names.js";

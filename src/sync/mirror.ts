@@ -104,6 +104,8 @@ export interface MirrorOptions {
   readonly silenceMs?: number;
   /** Instead of {@link watchFolder}. */
   readonly watch?: (folder: string, options: { ignore: Ignore }) => Observable<Hint>;
+  /** More places to look at, besides those that the watcher names. */
+  readonly hints?: Observable<Hint>;
   /** For the timers of reconnecting, rechecking and walking. */
   readonly scheduler?: SchedulerLike;
   /** To notice by that this program stood still, or the machine slept. Default: the system's. */
@@ -214,7 +216,17 @@ function hints(
     switchMap(() => walkEvery(WALK_EVERY_UNWATCHED_MS)),
   );
   const disrupted = disruptions(options.clocks, scheduler).pipe(map((reason) => everything(folder, reason)));
-  return merge(start, live, lasting, linked.hints, again, walkEvery(walkEveryMs), unwatched, disrupted);
+  return merge(
+    start,
+    live,
+    lasting,
+    linked.hints,
+    again,
+    walkEvery(walkEveryMs),
+    unwatched,
+    disrupted,
+    options.hints ?? EMPTY,
+  );
 }
 
 /** Codes of hints after which changes may come without an event. */

@@ -9,6 +9,7 @@ import { type Ignore, IgnoreRules, ignoreNothing } from "./ignore.js";
 import type { IndexFile } from "./index-file.js";
 import { MAX_CHANGED_ROUNDS, SETTLE_MS, WALK_EVERY_MS } from "./limits.js";
 import type { LinkedFiles } from "./linked-files.js";
+import { isWithin } from "./path.js";
 import type { Remote } from "./remote.js";
 import { Round } from "./round.js";
 import { everything, type Hint } from "./watch.js";
@@ -77,6 +78,10 @@ export function pushTo(remote: Remote, options: PushOptions = {}): OperatorFunct
     });
 }
 
+/** What rounds count, and `synced` events sum up. */
+const NOTHING = { files: 0, bytesSent: 0, bytesReused: 0, bytesMoved: 0, deleted: 0, moved: 0 };
+const TOTALS = Object.keys(NOTHING) as (keyof typeof NOTHING)[];
+
 class Pusher {
   readonly #remote: Remote;
   readonly #options: PushOptions;
@@ -96,7 +101,9 @@ class Pusher {
   readonly #rules: IgnoreRules | undefined;
   #ended = false;
   #failing = 0;
-  #total = { files: 0, bytesSent: 0, deleted: 0, moved: 0 };
+  #total = { ...NOTHING };
+  /** Who wants to be told when a path stands at the destination. */
+  readonly #asks = new Map<number, string>();
   #since = performance.now();
   #toldSynced = false;
 
@@ -120,6 +127,7 @@ class Pusher {
     const now = performance.now();
     if (this.#dirty.empty) this.#since = now;
     this.#dirty.add(hint, now);
+    if (hint.ask !== undefined) this.#asks.set(hint.ask, hint.path);
     this.#wake();
   }
 
@@ -203,6 +211,7 @@ class Pusher {
       index: this.#options.index,
       linked: this.#options.linked,
       changing: this.#changing,
+      more: () => this.#dirty.rush(performance.now()),
     });
     try {
       await round.run(work);
@@ -222,16 +231,24 @@ class Pusher {
       this.#lookEverywhere(folder, "before so much is deleted");
       return;
     }
-    this.#total.files += round.files;
-    this.#total.bytesSent += round.bytesSent;
-    this.#total.deleted += round.deleted;
-    this.#total.moved += round.moved;
+    for (const key of TOTALS) this.#total[key] += round[key];
     this.#reportProblems(walked !== undefined, round);
     this.#waitForRest(folder, walked !== undefined, round);
     if (walked !== undefined && this.#hasNews(round)) this.#lookEverywhere(folder, "until two walks agree");
     else if (this.#failures.size > 0) this.#tryAgain(folder, round.done > 0);
     else this.#failing = 0;
+    this.#confirm(walked !== undefined, round);
     if (this.#dirty.empty) this.#tellSynced();
+  }
+
+  /** Tells those who asked for what this round has looked at, if it stands at the destination now. */
+  #confirm(walked: boolean, round: Round): void {
+    for (const [ask, path] of this.#asks) {
+      if (!(walked || round.covers(path)) || this.#dirty.waitsWithin(path)) continue;
+      if ([...this.#failures.keys()].some((failing) => isWithin(failing, path))) continue;
+      this.#asks.delete(ask);
+      this.#report({ type: "confirmed", path, ask });
+    }
   }
 
   /** Whether a walk found more than files which the walk before had found changed too, and which may change for ever. */
@@ -250,9 +267,15 @@ class Pusher {
     for (const path of [...this.#failures.keys()]) if (walked || round.covers(path)) this.#failures.delete(path);
     for (const failure of round.failures) {
       this.#failures.set(failure.path, failure);
-      this.#once({ type: "failed", ...failure });
+      this.#fail(failure);
     }
     for (const { path, code, message } of round.skipped) this.#once({ type: "notice", code, message, path });
+  }
+
+  #fail(failure: Failure): void {
+    const key = `failed ${failure.code} ${failure.path}`;
+    this.#report({ type: "failed", ...failure, ...(this.#reported.has(key) ? { again: true } : {}) });
+    this.#reported.add(key);
   }
 
   #once(event: PushEvent & { code: string; path?: string }): void {
@@ -275,7 +298,7 @@ class Pusher {
       else {
         const failure = { path, code: "ERR_CHANGED", message: "the file keeps changing while it is read" };
         this.#failures.set(path, failure);
-        this.#once({ type: "failed", ...failure });
+        this.#fail(failure);
       }
     }
   }
@@ -299,8 +322,7 @@ class Pusher {
   }
 
   #tellSynced(): void {
-    const { files, bytesSent, deleted, moved } = this.#total;
-    const news = files + bytesSent + deleted + moved > 0 || !this.#toldSynced;
+    const news = TOTALS.some((key) => this.#total[key] > 0) || !this.#toldSynced;
     if (!news) return;
     this.#options.index?.flush();
     if (this.#failures.size === 0) this.#remote.settled();
@@ -309,7 +331,7 @@ class Pusher {
     const entries = this.#remote.entries.size;
     const failed = this.#failures.size;
     const root = failed > 0 || this.#remote.root === undefined ? {} : { root: this.#remote.root };
-    this.#report({ type: "synced", files, bytesSent, deleted, moved, seconds, entries, failed, ...root });
-    this.#total = { files: 0, bytesSent: 0, deleted: 0, moved: 0 };
+    this.#report({ type: "synced", ...this.#total, seconds, entries, failed, ...root });
+    this.#total = { ...NOTHING };
   }
 }

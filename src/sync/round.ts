@@ -1,5 +1,5 @@
 /** One round of a push: look, plan, carry out. */
-
+import { setImmediate as yieldToOthers } from "node:timers/promises";
 import { type Caution, massDelete } from "./careful.js";
 import { copyFile } from "./copy.js";
 import type { Work } from "./dirty.js";
@@ -9,7 +9,7 @@ import { type Failure, SyncError } from "./errors.js";
 import type { PushEvent, Step } from "./events.js";
 import type { Ignore } from "./ignore.js";
 import type { IndexFile } from "./index-file.js";
-import { CHANGES_BEFORE_COPY } from "./limits.js";
+import { CHANGES_BEFORE_COPY, MAX_INLINE_BYTES } from "./limits.js";
 import type { LinkedFiles } from "./linked-files.js";
 import { planWithMoves, soughtSources } from "./moves.js";
 import { ancestorsOf, isWithin } from "./path.js";
@@ -27,11 +27,15 @@ export interface RoundOptions {
   readonly caution: Caution;
   readonly index: IndexFile | undefined;
   readonly linked: LinkedFiles | undefined;
+  /** Paths hinted at meanwhile, which this round is to look at too. */
+  readonly more: () => ReadonlySet<string>;
   /** Files that changed while they were read, and how often in a row. */
   readonly changing: ReadonlyMap<string, number>;
 }
 
 const PROGRESS_EVERY_MS = 100;
+/** Events in one go before others get their turn. */
+const QUEUED_IN_A_ROW = 512;
 
 export class Round {
   /** Steps that became durable. */
@@ -39,6 +43,8 @@ export class Round {
   /** Files sent or touched, content bytes sent, entries deleted. */
   files = 0;
   bytesSent = 0;
+  bytesReused = 0;
+  bytesMoved = 0;
   deleted = 0;
   /** Paths of what became durable. */
   readonly donePaths: Set<string> = new Set<string>();
@@ -59,7 +65,8 @@ export class Round {
   readonly #report: (event: PushEvent) => void;
   readonly #signal: AbortSignal;
   readonly #options: RoundOptions;
-  readonly #sent = new Map<string, number>();
+  /** Of each file under way: content sent, content that need not be, and when that was told. */
+  readonly #transfers = new Map<string, { sent: number; saved: number; toldAt: number }>();
   #roots: readonly string[] = [""];
   #stepsTotal = 0;
   #bytesTotal = 0;
@@ -93,6 +100,7 @@ export class Round {
     if (operations.length > 0 || this.#options.dryRun) this.#report({ type: "planned", ...summary, ...steps });
     if (operations.length === 0 || this.#options.dryRun) return;
     const prepared = await this.#prepare(work.folder, operations);
+    await this.#tellQueued(prepared);
     try {
       await this.#carryOut(work.folder, prepared);
     } finally {
@@ -132,7 +140,7 @@ export class Round {
     const options = { ignore: this.#options.ignore, signal: this.#signal };
     if (everything === undefined) {
       let part = await scanPaths(folder, paths, options);
-      const sought = this.#seek(part);
+      const sought = [...(await this.#whereItWent(part)), ...this.#seek(part)];
       if (sought.length > 0) part = await scanPaths(folder, [...paths, ...sought], options);
       this.#roots = part.roots;
       return {
@@ -146,6 +154,14 @@ export class Round {
     const { entries, problems, folderId } = await scanFolder(folder, options);
     this.#report({ type: "scanned", ...count(entries.values()) });
     return { local: entries, remote: this.#remote.entries, problems, folderId };
+  }
+
+  /** Where something is gone, it may have another name, which the events that come next tell. */
+  async #whereItWent({ roots, entries }: PartialSnapshot): Promise<ReadonlySet<string>> {
+    if (!roots.some((root) => this.#remote.entries.has(root) && !entries.has(root))) return new Set();
+    // What the system has told by now is read in the next turn of the event loop.
+    for (let turn = 0; turn < 2; turn++) await yieldToOthers();
+    return this.#options.more();
   }
 
   /** Where else to look, to tell whether what is new here was moved. */
@@ -187,6 +203,15 @@ export class Round {
     return prepared;
   }
 
+  async #tellQueued(operations: readonly Operation[]): Promise<void> {
+    let told = 0;
+    for (const { do: what, entry } of operations) {
+      if (what !== "put") continue;
+      this.#report({ type: "queued", path: entry.path, size: entry.size });
+      if (++told % QUEUED_IN_A_ROW === 0) await yieldToOthers();
+    }
+  }
+
   #carryOut(folder: string, operations: readonly Operation[]): Promise<void> {
     return new Promise((resolve, reject) => {
       const applying = this.#remote.apply(folder, operations).subscribe({
@@ -205,23 +230,39 @@ export class Round {
 
   #take(outcome: Outcome): void {
     const { path } = outcome.operation.entry;
-    if (outcome.type === "sent") {
-      this.bytesSent += outcome.bytes;
-      this.#sent.set(path, (this.#sent.get(path) ?? 0) + outcome.bytes);
-    } else if (outcome.type === "reused") {
-      this.#bytesTotal -= outcome.bytes;
-    } else if (outcome.type === "resumed") {
-      this.#bytesTotal -= outcome.offset;
+    if (outcome.type === "sent") this.#advance(outcome.operation, outcome.bytes, 0);
+    else if (outcome.type === "reused") this.#advance(outcome.operation, 0, outcome.bytes);
+    else if (outcome.type === "resumed") {
       this.#report({ type: "resumed", path, offset: outcome.offset, size: sizeOf(outcome.operation) });
+      this.#advance(outcome.operation, 0, outcome.offset);
     } else {
       if (this.#moveFailed(outcome)) this.changed.add(path);
-      else if (this.#checkFailed(outcome) || outcome.type === "changed") this.changed.add(path);
-      else if (outcome.type === "done") this.#takeDone(outcome.operation, outcome.sha256);
+      else if (this.#checkFailed(outcome)) this.changed.add(path);
+      else if (outcome.type === "changed") {
+        this.changed.add(path);
+        if (outcome.operation.do === "put") this.#report({ type: "superseded", path });
+      } else if (outcome.type === "done") this.#takeDone(outcome.operation, outcome.sha256);
       else this.failures.push({ path, code: outcome.error.code, message: outcome.error.message });
       this.#stepsTotal -= outcome.type === "done" ? 0 : 1;
-      this.#sent.delete(path);
+      this.#transfers.delete(path);
     }
     this.#progress();
+  }
+
+  #advance(operation: Operation, sent: number, saved: number): void {
+    const { path } = operation.entry;
+    const size = sizeOf(operation);
+    this.bytesSent += sent;
+    this.bytesReused += saved;
+    this.#bytesTotal -= saved;
+    const transfer = this.#transfers.get(path) ?? { sent: 0, saved: 0, toldAt: Number.NEGATIVE_INFINITY };
+    this.#transfers.set(path, transfer);
+    transfer.sent += sent;
+    transfer.saved += saved;
+    const now = performance.now();
+    if (size <= MAX_INLINE_BYTES || now - transfer.toldAt < PROGRESS_EVERY_MS) return;
+    transfer.toldAt = now;
+    this.#report({ type: "sending", path, bytes: transfer.sent + transfer.saved, size });
   }
 
   /** Whether a move was refused: then it is not tried again, and what it was to bring is looked at anew. */
@@ -252,6 +293,7 @@ export class Round {
     if (operation.do === "rename") this.#recordBelow(path);
     if (operation.do === "move" || operation.do === "rename") {
       this.moved++;
+      this.bytesMoved += operation.do === "move" ? operation.entry.size : this.#bytesBelow(path);
       this.#report({ type: "moved", path, from: operation.from, kind });
       return;
     }
@@ -262,7 +304,15 @@ export class Round {
     }
     if (operation.do === "touch" && kind === "directory") return;
     if (kind === "file") this.files++;
-    this.#report({ type: "pushed", path, kind, bytes: this.#sent.get(path) ?? 0 });
+    this.#report({ type: "pushed", path, kind, bytes: this.#transfers.get(path)?.sent ?? 0 });
+  }
+
+  #bytesBelow(folder: string): number {
+    let bytes = 0;
+    for (const entry of this.#remote.entries.values()) {
+      if (entry.kind === "file" && isWithin(entry.path, folder)) bytes += entry.size;
+    }
+    return bytes;
   }
 
   /** What a folder holds that got another name. */
@@ -277,8 +327,9 @@ export class Round {
     const now = performance.now();
     if (now - this.#lastProgress < PROGRESS_EVERY_MS && this.done < this.#stepsTotal) return;
     this.#lastProgress = now;
-    const totals = { stepsTotal: this.#stepsTotal, bytesTotal: Math.max(this.#bytesTotal, this.bytesSent) };
-    this.#report({ type: "progress", steps: this.done, bytes: this.bytesSent, ...totals });
+    const bytesTotal = Math.max(this.#bytesTotal, this.bytesSent);
+    const bytes = { bytes: this.bytesSent, bytesTotal, bytesSaved: this.bytesReused + this.bytesMoved };
+    this.#report({ type: "progress", steps: this.done, stepsTotal: this.#stepsTotal, ...bytes });
   }
 }
 

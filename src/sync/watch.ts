@@ -20,6 +20,8 @@ export interface Hint {
   readonly reason: string;
   /** The watches are in place: changes are noticed from here on. */
   readonly ready?: boolean;
+  /** Somebody asks to be told (`confirmed`) when the path as it is now stands at the destination. */
+  readonly ask?: number;
   /** With an error of the watcher: the system's code, or one of docs/errors.md. */
   readonly code?: string;
 }

@@ -61,12 +61,12 @@ describe.runIf(process.platform === "linux")("watching folders", () => {
     return { watcher, hints, told, ready: () => until(() => told.length > 0) };
   }
 
-  test("20,000 files created while the event loop is blocked: what the system may have dropped is known", async () => {
+  test("thousands of files created while the event loop is blocked: that the system may have dropped events is known", async () => {
     const root = tempFolder();
     make(root, { "d/x": "" });
     const { told, ready } = watch(root);
     await ready();
-    for (let i = 0; i < 20_000; i++) fs.writeFileSync(path.join(root, "d", `f${i}`), "");
+    for (let i = 0; i < 5000; i++) fs.writeFileSync(path.join(root, "d", `f${i}`), "x");
     await until(() => told.length > 1);
     expect(told[1]).toMatchObject({ reason: "more events at once than the system keeps", folders: 2, unwatched: 0 });
   });

@@ -1,0 +1,30 @@
+import type { MirrorEvent } from "../sync/index.js";
+
+/** The version of the schema in docs/events.md. A field that is added leaves it as it is. */
+export const EVENTS_VERSION = 1;
+
+/** Written together. */
+const MOST_LINES = 256;
+
+/** One event a line on stdout, as docs/events.md says. */
+export class JsonLines {
+  readonly #label: { readonly mirror?: string };
+  #lines: string[] = [];
+
+  /** `label`: which of several mirrors. */
+  constructor(label?: string) {
+    this.#label = label === undefined ? {} : { mirror: label };
+  }
+
+  show(event: MirrorEvent): void {
+    this.#lines.push(JSON.stringify({ ...event, ...this.#label, v: EVENTS_VERSION }));
+    if (this.#lines.length >= MOST_LINES) this.end();
+    else if (this.#lines.length === 1) queueMicrotask(() => this.end());
+  }
+
+  /** Writes what is left. */
+  end(): void {
+    if (this.#lines.length > 0) process.stdout.write(`${this.#lines.join("\n")}\n`);
+    this.#lines = [];
+  }
+}
