@@ -24,6 +24,8 @@ const [clients = 100, files = 100, fileBytes = 4096, listeners = 1000] = process
 const work = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), "confundo-home-")));
 const home = path.join(work, "home");
 const children = new Set<ChildProcess>();
+/** What programs have printed. */
+const texts = new WeakMap<ChildProcess, string>();
 process.once("SIGINT", () => process.exit(1));
 process.on("exit", () => {
   for (const child of children) child.kill("SIGKILL");
@@ -38,7 +40,7 @@ async function main(): Promise<void> {
   console.log(`${clients} clients, ${files} files of ${fileBytes} bytes each; ${listeners} listeners`);
   const server = start(work, "serve", home, "--port", "0", "--http", "127.0.0.1:0");
   const [, port = ""] = await printed(server, /listening on \S+:(\d+)\n/);
-  const [, url = ""] = await printed(server, /(http:\/\/\S+)/);
+  const [, url = ""] = await printed(server, /(http:\/\/[^\s/]+)/);
   const [, password = ""] = await printed(server, /password: (\S+)/);
   const idleMiB = memoryOf(server, "VmRSS");
   const heard = await listen(url, password);
@@ -152,9 +154,6 @@ function start(cwd: string, ...args: string[]): ChildProcess {
   child.once("close", () => children.delete(child));
   return child;
 }
-
-/** What programs have printed. */
-const texts = new WeakMap<ChildProcess, string>();
 
 async function run(cwd: string, ...args: string[]): Promise<string> {
   const child = start(cwd, ...args);

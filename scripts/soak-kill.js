@@ -83,7 +83,7 @@ async function until(condition, what, ...programs) {
     const dead = programs.find((program) => !children.has(program));
     if (dead !== undefined) throw new Error(`waited for: ${what}; it ended instead:\n${dead.text.slice(-2000)}`);
     if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`);
-    await sleep(10);
+    await sleep(30);
   }
 }
 
@@ -115,7 +115,7 @@ function tree(at) {
 }
 
 function sizeAtRandom() {
-  return random(10) === 0 ? 200_000 + random(800_000) : random(3000);
+  return random(12) === 0 ? 150_000 + random(300_000) : random(3000);
 }
 
 /** Changes each path at most once; says what the folder will hold of those it touches (null: nothing). */
@@ -146,8 +146,9 @@ function burst() {
 function write(name, bytes, expected) {
   const file = path.join(folder, name);
   fs.mkdirSync(path.dirname(file), { recursive: true });
-  fs.writeFileSync(`${file}.tmp~`, bytes);
-  fs.renameSync(`${file}.tmp~`, file);
+  // Half a file is never in the folder: every copy of it has to be whole.
+  fs.writeFileSync(path.join(work, "next"), bytes);
+  fs.renameSync(path.join(work, "next"), file);
   expected.set(name, contents);
 }
 
@@ -241,7 +242,7 @@ async function main() {
   let { server, port } = await serve("0");
   for (let made = 0; made < FILES; made++) write(`d${made % 8}/f${made}`, content(sizeAtRandom()), new Map());
   const client = start("mirror", folder, `confundo://127.0.0.1:${port}/load`, "--json", "--allow-mass-delete");
-  const inStep = async () => {
+  const inStep = () => {
     const [a, b] = [folder, copy].map((at) =>
       [...tree(at)]
         .map(([name, file]) => `${name} ${hashOf(file)}`)
@@ -256,7 +257,7 @@ async function main() {
   let midway = 0;
   for (let trial = 1; trial <= TRIALS; trial++) {
     // Also what the client is told of it: an answer that comes later would count for the next burst.
-    await until(async () => (await inStep()) && isSettled(client.lines), "the copy equals the folder", server, client);
+    await until(() => isSettled(client.lines) && inStep(), "the copy equals the folder", server, client);
     database ??= await openDatabase({ path: path.join(home, ".confundo/database.sqlite") });
     await untilAgreed(database, server);
     const before = new Map([...tree(folder)].map(([name, file]) => [name, numberOf(fs.readFileSync(file), name)]));
@@ -274,7 +275,7 @@ async function main() {
     for (const [name, file] of atOnce) numberOf(fs.readFileSync(file), `the server's ${name}`);
     checked += checkDisk(before, expected, done);
     ({ server } = await serve(port));
-    await until(inStep, "the copy equals the folder again", server, client);
+    await until(() => isSettled(client.lines) && inStep(), "the copy equals the folder again", server, client);
     const replaced = [...hashes].filter(([name]) => expected.has(name));
     await untilAgreed(database, server);
     await checkVersions(database, replaced);

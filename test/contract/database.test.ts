@@ -2,9 +2,13 @@ import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { CamelCasePlugin, Kysely } from "kysely";
 import pg from "pg";
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
+import { migrate } from "../../src/server/database/migrations.js";
 import { openDatabase } from "../../src/server/database/open.js";
+import { openSqlite } from "../../src/server/database/sqlite.js";
+import { Store } from "../../src/server/database/store.js";
 import type { Database, FileChange, LoggedEvent } from "../../src/server/index.js";
 import { hasPostgres, type Postgres, startPostgres } from "../support/postgres.js";
 
@@ -514,6 +518,31 @@ describe.runIf(hasPostgres())("PostgreSQL that goes away", () => {
       await own.stop();
     }
   });
+});
+
+test("SQLite: a full disk is told as what it is, by one write or by many, and there can be room again", async () => {
+  const { database, dialect } = openSqlite(":memory:");
+  const store = new Store(new Kysely({ dialect, plugins: [new CamelCasePlugin()] }), "sqlite", "here", Date.now);
+  await migrate(store);
+  const add = (value: string) =>
+    store.write((db) =>
+      db
+        .insertInto("facts")
+        .values({ name: value.slice(0, 9), value })
+        .execute(),
+    );
+  const full = expect.objectContaining({ code: "ERR_DATABASE_UNAVAILABLE", message: expect.stringMatching(/full/) });
+  const { page_count } = database.prepare("pragma page_count").get() as { page_count: number };
+  database.exec(`pragma max_page_count = ${page_count + 2}`);
+  await expect(add("1".repeat(100_000))).rejects.toEqual(full);
+  await add("small");
+  const results = await Promise.allSettled(["2", "3", "4"].map((digit) => add(digit.repeat(100_000))));
+  expect(results).toEqual(results.map(() => ({ status: "rejected", reason: full })));
+  database.exec(`pragma max_page_count = ${page_count + 1000}`);
+  await add("1".repeat(100_000));
+  const rows = await store.read((db) => db.selectFrom("facts").select("name").orderBy("name").execute());
+  expect(rows).toEqual([{ name: "111111111" }, { name: "small" }]);
+  await store.close();
 });
 
 test("SQLite: a new one is for its owner only; what is no database is refused", async () => {

@@ -53,6 +53,11 @@ class ImmediateDriver extends SqliteDriver {
   override async beginTransaction(connection: DatabaseConnection): Promise<void> {
     await connection.executeQuery(CompiledQuery.raw("begin immediate"));
   }
+
+  /** SQLite has done it by itself where the disk is full or cannot be read: the error to tell is that one. */
+  override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
+    await connection.executeQuery(CompiledQuery.raw("rollback")).catch(() => {});
+  }
 }
 
 /** SQLite can undo changes of tables, too: https://www.sqlite.org/lang_transaction.html */

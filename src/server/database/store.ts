@@ -97,7 +97,10 @@ export class Store {
         outcomes.push({ value: await change(db) });
       } catch (error) {
         outcomes.push({ error });
-        await sql`rollback to savepoint one`.execute(db);
+        // Where the whole transaction is gone (a full disk, a lost connection), this error is that of all.
+        await sql`rollback to savepoint one`.execute(db).catch(() => {
+          throw error;
+        });
       }
       await sql`release savepoint one`.execute(db);
     }

@@ -363,8 +363,9 @@ export class Keeper {
         if (this.#overflowed) await this.#catchUp();
       } catch (error) {
         if (!(error instanceof DatabaseError && error.retryable)) {
-          // What cannot be written now cannot be written later; the next look at the folders repairs the tables.
+          // What cannot be written now cannot be written later: a look at the folders repairs the tables.
           this.#report(error);
+          this.#overflowed = true;
           if (this.#queue[0] === batch[0]) this.#queue.splice(0, batch.length);
           for (const item of batch) if ("done" in item) item.done();
         } else if (this.#closing) return;
