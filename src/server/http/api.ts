@@ -5,6 +5,7 @@ import type { Auth } from "../auth/types.js";
 import type { Database } from "../database/types.js";
 import { authenticate, guardHost, guardPath, guardSite, nameClient } from "./guard.js";
 import type { EventHub } from "./hub.js";
+import { KnownTokens } from "./known-tokens.js";
 import { Metrics } from "./metrics.js";
 import type { Mirrors } from "./mirrors.js";
 import { openApiDocument } from "./openapi.js";
@@ -43,6 +44,7 @@ export interface ApiOptions {
 /** What the routes work with. */
 export interface Services extends ApiOptions {
   readonly metrics: Metrics;
+  readonly known: KnownTokens;
   readonly now: () => number;
   readonly startedAt: number;
 }
@@ -69,7 +71,9 @@ const CONTENT_SECURITY_POLICY = {
 export function createApi(options: ApiOptions): App {
   const now = options.now ?? Date.now;
   const metrics = new Metrics(options);
-  const services: Services = { ...options, metrics, now, startedAt: now() };
+  const known = new KnownTokens(options.auth, now);
+  options.hub.whenRightsChange(() => known.forget());
+  const services: Services = { ...options, metrics, known, now, startedAt: now() };
   const app = createRouter();
 
   app.use(measure(services));
@@ -79,6 +83,11 @@ export function createApi(options: ApiOptions): App {
       strictTransportSecurity: options.secure === true ? "max-age=31536000" : false,
       referrerPolicy: "no-referrer",
       xFrameOptions: "DENY",
+      // For browsers that are no more.
+      xDownloadOptions: false,
+      xPermittedCrossDomainPolicies: false,
+      xXssProtection: false,
+      xDnsPrefetchControl: false,
       // What a route says of its own answer counts: files are sandboxed.
       overwrite: false,
     }),

@@ -84,14 +84,15 @@ export function isFilePath(path: string): boolean {
 }
 
 /** Lets in who brings a token, as `Authorization: Bearer` or as the cookie of a login; and who wants to log in. */
-export function authenticate({ auth }: Services): Guard {
+export function authenticate({ known }: Services): Guard {
   return async (c, next) => {
     if (c.req.path === LOGIN_PATH) return next();
     const token = tokenOf(c);
     if (token === undefined) throw new Problem("ERR_UNAUTHENTICATED", "log in, or send a token");
     c.set("token", token);
-    c.set("who", await auth.authenticate(token, c.get("peer")));
+    c.set("who", await known.authenticate(token, c.get("peer")));
     await next();
+    if (c.req.method !== "GET" && c.req.method !== "HEAD") known.forget();
   };
 }
 

@@ -73,6 +73,7 @@ export class EventHub {
   #told = new Map<string, string>();
   #nextMomentAt = 0;
   #closed = false;
+  readonly #onRights = new Set<() => void>();
 
   constructor(options: HubOptions) {
     this.#options = options;
@@ -93,6 +94,11 @@ export class EventHub {
   /** The number of the newest event. */
   get last(): number {
     return this.#last;
+  }
+
+  /** Calls back when what somebody may do can be another from now on. */
+  whenRightsChange(listener: () => void): void {
+    this.#onRights.add(listener);
   }
 
   /** Takes a WebSocket over. */
@@ -141,7 +147,9 @@ export class EventHub {
     if (this.#recent.length > 2 * RECENT_EVENTS) this.#recent = this.#recent.slice(-RECENT_EVENTS);
     this.#fresh.push(encoded);
     this.#gathering ??= setTimeout(() => this.#distribute(), GATHER_MS);
-    if (RIGHTS.test(event.type)) this.#checkedAt = Number.NEGATIVE_INFINITY;
+    if (!RIGHTS.test(event.type)) return;
+    this.#checkedAt = Number.NEGATIVE_INFINITY;
+    for (const listener of this.#onRights) listener();
   }
 
   /** The same bytes for all who see the same folders. */

@@ -93,10 +93,10 @@ export function addFolders(app: Api, services: Services): void {
 
   app.openapi(readFolder, async (c) => {
     const { folder } = c.req.valid("param");
-    await permit(services, c, folder, "read");
-    const record = await database.folders.byName(folder);
-    if (record === undefined) throw noSuchFolder(folder);
-    const access = (await auth.may(c.get("who"), folder, "write")) ? "write" : "read";
+    const mine = await auth.folders(c.get("who"));
+    const access = mine === null ? "write" : mine.get(folder);
+    const record = access === undefined ? undefined : await database.folders.byName(folder);
+    if (access === undefined || record === undefined) throw noSuchFolder(folder);
     return c.json(folderView(record, access, mirrors.sessions()), 200);
   });
 

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { filter, firstValueFrom } from "rxjs";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ApiRig, hex, MODIFIED_AT, PASSWORD } from "../../../support/api-rig.js";
 
@@ -61,6 +62,25 @@ describe("sessions", () => {
       expect(await code(odd)).toEqual([401, "ERR_UNAUTHENTICATED"]);
     }
   });
+});
+
+test("a token is asked for once in a while, and not taken for good after it was revoked by whomever", async () => {
+  const token = await rig.user("ann");
+  const asked = vi.spyOn(rig.database.tokens, "byHash");
+  for (let i = 0; i < 5; i++) expect((await rig.ask("GET", "/api/v1/me", { token })).status).toBe(200);
+  expect(asked).toHaveBeenCalledTimes(1);
+  const me = (await (await rig.ask("GET", "/api/v1/me", { token })).json()) as { token: { id: string } };
+  await rig.ask("DELETE", `/api/v1/tokens/${me.token.id}`);
+  expect((await rig.ask("GET", "/api/v1/me", { token })).status).toBe(401);
+  // As a program beside the server does.
+  const other = await rig.user("ben");
+  expect((await rig.ask("GET", "/api/v1/me", { token: other })).status).toBe(200);
+  const told = firstValueFrom(rig.database.events.live$.pipe(filter(({ type }) => type === "token.revoked")));
+  await rig.auth.setPassword({ kind: "local" }, "ben", "another password");
+  const [record] = await rig.database.tokens.list((await rig.database.users.byName("ben"))?.id);
+  await rig.auth.revokeToken({ kind: "local" }, record?.id as string);
+  await told;
+  expect((await rig.ask("GET", "/api/v1/me", { token: other })).status).toBe(401);
 });
 
 describe("who may what", () => {
