@@ -27,6 +27,8 @@ export class RttEstimator {
   /** The least sample of the last five minutes, Infinity before the first. */
   minMs: number = Number.POSITIVE_INFINITY;
   latestMs = 0;
+  /** The retransmission timeout. It is asked for several times with every packet. */
+  timeoutMs: number = INITIAL_TIMEOUT_MS;
   #minAt = 0;
   #backoff = 1;
 
@@ -43,29 +45,30 @@ export class RttEstimator {
       this.variationMs = (1 - BETA) * this.variationMs + BETA * Math.abs(this.smoothedMs - rttMs);
       this.smoothedMs = (1 - ALPHA) * this.smoothedMs + ALPHA * rttMs;
     }
-    this.#backoff = 1;
+    this.#setBackoff(1);
   }
 
   /** Another path: nothing is known of it. */
   reset(): void {
     this.smoothedMs = this.variationMs = this.latestMs = 0;
     this.minMs = Number.POSITIVE_INFINITY;
-    this.#backoff = 1;
+    this.#setBackoff(1);
   }
 
   /** RFC 6298 section 5.5. */
   backOff(): void {
-    this.#backoff *= 2;
+    this.#setBackoff(2 * this.#backoff);
   }
 
   /** Something new was acknowledged. */
   endBackOff(): void {
-    this.#backoff = 1;
+    if (this.#backoff > 1) this.#setBackoff(1);
   }
 
-  get timeoutMs(): number {
+  #setBackoff(backoff: number): void {
+    this.#backoff = backoff;
     const base =
       this.smoothedMs === 0 ? INITIAL_TIMEOUT_MS : Math.max(MIN_TIMEOUT_MS, this.smoothedMs + K * this.variationMs);
-    return Math.min(MAX_TIMEOUT_MS, Math.max(base, Math.min(base * this.#backoff, MAX_BACKED_OFF_MS)));
+    this.timeoutMs = Math.min(MAX_TIMEOUT_MS, Math.max(base, Math.min(base * backoff, MAX_BACKED_OFF_MS)));
   }
 }

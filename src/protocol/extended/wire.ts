@@ -242,17 +242,24 @@ export class PacketWriter {
     this.#out[this.#at++] = value;
   }
 
+  // Locals: a transfer is often over before these are optimized, and until then each use of a field is a call.
+
   uint16(value: number): void {
-    this.#out[this.#at++] = value >>> 8;
-    this.#out[this.#at++] = value;
+    const out = this.#out;
+    const at = this.#at;
+    out[at] = value >>> 8;
+    out[at + 1] = value;
+    this.#at = at + 2;
   }
 
   uint32(value: number): void {
     const out = this.#out;
-    out[this.#at++] = value >>> 24;
-    out[this.#at++] = value >>> 16;
-    out[this.#at++] = value >>> 8;
-    out[this.#at++] = value;
+    const at = this.#at;
+    out[at] = value >>> 24;
+    out[at + 1] = value >>> 16;
+    out[at + 2] = value >>> 8;
+    out[at + 3] = value;
+    this.#at = at + 4;
   }
 }
 
