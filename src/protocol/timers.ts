@@ -23,6 +23,11 @@ export class Timers<T extends Timed> {
   update(timed: T): void {
     const at = timed.deadline();
     const known = this.#entries.get(timed);
+    if (known !== undefined && this.#heap.length === 1) {
+      // A client has one connection: alone there is no order to keep, and no need to look too early.
+      known.at = at;
+      return;
+    }
     if (known === undefined ? at === Number.POSITIVE_INFINITY : known.at <= at) return;
     if (known !== undefined) known.timed = null;
     const entry = { at, timed };

@@ -35,6 +35,10 @@ const SLAB_BYTES = 128 * 1024;
 /** A reader gets at least this much at once where it is there, and no more is gathered before it does. */
 const BATCH_BYTES = 48 * 1024;
 
+/** A timer that would fire so soon, and so much too early, is set anew. */
+const SOON_MS = 10;
+const WORTH_MOVING_MS = 2;
+
 /**
  * The shell around one endpoint: feeds it datagrams and time, drains its connections, sends what they say and wakes
  * their owners. It lives until its last connection is forgotten: late FINs are answered while no socket is left.
@@ -189,10 +193,15 @@ export class Driver {
     return this.#slabUsed === 0 ? this.#slab : this.#slab.subarray(this.#slabUsed);
   }
 
-  /** One lazy timer: deadlines move later all the time, and a timer that fires early costs less than one that is moved. */
+  /**
+   * One lazy timer: deadlines move later all the time, and a timer that fires early costs less than one that is moved again
+   * and again. One that is about to fire in vain is moved: a wake-up costs more.
+   */
   #arm(): void {
     const at = this.endpoint.deadline();
-    if (at >= this.#timerAt || at === Number.POSITIVE_INFINITY) return;
+    if (at === Number.POSITIVE_INFINITY) return;
+    const isVain = at - this.#timerAt >= WORTH_MOVING_MS && this.#timerAt - this.now() < SOON_MS;
+    if (at >= this.#timerAt && !isVain) return;
     this.#timer?.close();
     this.#timerAt = at;
     this.#timer = this.clock.setTimer(() => this.#expire(), Math.max(1, Math.ceil(at - this.now())));

@@ -35,6 +35,20 @@ test("a deadline that moves later need not be announced", () => {
   expect(timers.take(50)).toBe(item);
 });
 
+test("where there is one only, a later deadline that is announced is known at once", () => {
+  const timers = new Timers<Item>();
+  const item = new Item(10);
+  timers.update(item);
+  for (const at of [50, 20, NEVER, 30]) {
+    item.at = at;
+    timers.update(item);
+    expect(timers.next()).toBe(at);
+  }
+  timers.update(new Item(25));
+  expect(timers.next()).toBe(25);
+  expect([timers.take(30)?.at, timers.take(30)?.at, timers.take(30)]).toEqual([25, 30, null]);
+});
+
 test("a deadline that moves earlier and is announced counts once", () => {
   const timers = new Timers<Item>();
   const item = new Item(50);
