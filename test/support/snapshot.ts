@@ -23,10 +23,6 @@ export interface SnapshotOptions {
 export interface DifferenceOptions {
   /** Compare all permission bits instead of the owner's executable bit. Default false. */
   readonly modes?: boolean;
-  /** Modification times this close are the same. Default 999: the microsecond is kept. */
-  readonly mtimeToleranceNs?: bigint;
-  /** Compare folders' modification times too. Default false. */
-  readonly folderTimes?: boolean;
 }
 
 const SLASH = Buffer.from("/");
@@ -94,14 +90,11 @@ function* entryDifferences(mine: Described, theirs: Described, options: Differen
   }
   if (mine.size !== theirs.size) yield `has ${mine.size} bytes, at the destination ${theirs.size}`;
   else if (mine.content !== theirs.content) yield "has other content at the destination";
-  if (mine.kind === "link") return;
   const bits = options.modes ? 0o7777 : mine.kind === "file" ? OWNER_EXECUTES : 0;
-  if ((mine.mode & bits) !== (theirs.mode & bits)) {
+  if (mine.kind !== "link" && (mine.mode & bits) !== (theirs.mode & bits)) {
     yield `has mode ${mine.mode.toString(8)}, at the destination ${theirs.mode.toString(8)}`;
   }
-  const off = mine.mtimeNs - theirs.mtimeNs;
-  const compared = mine.kind === "file" || (options.folderTimes ?? false);
-  if (compared && (off < 0n ? -off : off) > (options.mtimeToleranceNs ?? 999n)) {
+  if (mine.mtimeNs !== theirs.mtimeNs) {
     yield `was modified at ${mine.mtimeNs}, at the destination ${theirs.mtimeNs}`;
   }
 }

@@ -79,6 +79,18 @@ const trees: [name: string, make: Tree][] = [
     (m) => m.write({ "🦊/👩‍👩‍👧": "", "\u202Eabc": "", "\u200b": "", "\ue000": "", "\u{10ffff}": "" }),
   ],
   [
+    "names and links that are not UTF-8",
+    (m) => {
+      const at = (...bytes: number[]): Buffer => Buffer.concat([Buffer.from(`${m.folder}/`), Buffer.from(bytes)]);
+      fs.writeFileSync(at(0xff, 0xfe), "1");
+      fs.writeFileSync(at(0xe9), "Latin-1");
+      fs.mkdirSync(at(0x66, 0x80));
+      fs.writeFileSync(at(0x66, 0x80, 0x2f, 0xc3), "in a folder");
+      fs.symlinkSync(Buffer.from([0xff, 0x2f, 0xe9]), at(0x6c));
+      fs.writeFileSync(at(0xef, 0xbf, 0xbd), "the character that stands for what is none");
+    },
+  ],
+  [
     "files named as editors, systems and we ourselves name temporary ones",
     (m) => {
       const names = [
@@ -156,6 +168,20 @@ const trees: [name: string, make: Tree][] = [
     },
   ],
   [
+    "times to the nanosecond, of files, folders and links, before 1970 and after 2038",
+    (m) => {
+      m.write({ "old/file": "1", "new/file": "2", exact: "3" });
+      fs.symlinkSync("nowhere", m.at("link"));
+      const touch = (name: string, time: string) => execFileSync("touch", ["-h", "-d", time, m.at(name)]);
+      touch("old/file", "1901-02-03 04:05:06.123456789");
+      touch("new/file", "2199-02-03 04:05:06.000000001");
+      touch("exact", "2020-02-03 04:05:06.999999999");
+      touch("link", "2010-02-03 04:05:06.100000003");
+      touch("old", "1969-12-31 23:59:59.999999999");
+      touch("new", "2038-01-19 03:14:08.000000001");
+    },
+  ],
+  [
     "two names of one file (a hard link), and one file with the content of another",
     (m) => {
       m.write({ first: "shared", "copy of it": "shared", "large/one": random(600 * KIB), "d/": "" });
@@ -171,6 +197,37 @@ const trees: [name: string, make: Tree][] = [
 ];
 
 describe("arrives as it is:", () => tell(trees.map(([name, make]): Scenario => [name, arrives(make)])));
+
+/** Mirrored with --perms: all twelve bits are to be equal. */
+function keepsModes(make: Tree): (mirrored: Mirrored) => Promise<void> {
+  return async (m) => {
+    make(m);
+    await m.mirrored("--perms");
+    await m.equal({ modes: true });
+    fs.chmodSync(m.at("600"), 0o640);
+    fs.chmodSync(m.at("folder"), 0o705);
+    await m.mirrored("--perms");
+    await m.equal({ modes: true });
+  };
+}
+
+describe("--perms", () => {
+  tell([
+    [
+      "keeps all permission bits of files and folders, and takes a change of nothing else",
+      keepsModes((m) => {
+        for (const mode of ["600", "755", "444", "4755", "2750", "777", "400"]) {
+          m.write({ [mode]: mode });
+          fs.chmodSync(m.at(mode), Number.parseInt(mode, 8));
+        }
+        m.write({ "folder/in": "1", "sticky/": "", "locked/in": "2" });
+        fs.chmodSync(m.at("folder"), 0o750);
+        fs.chmodSync(m.at("sticky"), 0o1777);
+        fs.chmodSync(m.at("locked"), 0o555);
+      }),
+    ],
+  ]);
+});
 
 describe("what is no file, folder or link", () => {
   tell([

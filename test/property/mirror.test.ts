@@ -1,0 +1,155 @@
+/**
+ * Whatever happens to a folder, its mirror, and what is between them: once it is quiet the mirror equals the folder; no
+ * torn file was ever to be seen there; nothing outside of it was touched.
+ *
+ * CONFUNDO_HISTORIES=n runs so many (default 150), CONFUNDO_SEED=n those of one seed, CONFUNDO_DISK=1 on a disk instead
+ * of in memory.
+ */
+import fs from "node:fs";
+import path from "node:path";
+import fc from "fast-check";
+import { expect, test, vi } from "vitest";
+import { History, notLink } from "../support/mirror-history.js";
+
+const HISTORIES = Number(process.env.CONFUNDO_HISTORIES ?? 150);
+/** Most of a history's time is waiting. */
+const AT_ONCE = 10;
+const COMMANDS = 14;
+
+vi.setConfig({ testTimeout: 30_000 + HISTORIES * 2000 });
+
+type Command = fc.AsyncCommand<object, History>;
+
+/** The history itself is the truth; there is no model beside it. */
+function command(name: string, run: (history: History) => void | Promise<void>): Command {
+  return {
+    check: () => true,
+    async run(_model, history) {
+      await run(history);
+      history.check();
+    },
+    toString: () => name,
+  };
+}
+
+const NAMES = ["a", "A", "b", "d", "d/a", "d/e", "d/e/f", "x/y/z"] as const;
+const name = fc.constantFrom(...NAMES);
+const size = fc.oneof(
+  { weight: 6, arbitrary: fc.constantFrom(0, 5, 5, 2000) },
+  { weight: 1, arbitrary: fc.constantFrom(150_000, 700_000) },
+);
+/** Whether the watcher tells of it. */
+const told = fc.boolean();
+
+function parent(file: string): void {
+  fs.mkdirSync(path.dirname(file), { recursive: true });
+}
+
+const onFile = (what: string, act: (file: string, history: History, bytes: number) => void): fc.Arbitrary<Command> =>
+  fc
+    .tuple(name, size, told)
+    .map(([at, bytes, says]) =>
+      command(`${what} ${at} (${bytes}${says ? "" : ", unnoticed"})`, (history) =>
+        history.change([at], says, (full) => act(full(at), history, bytes)),
+      ),
+    );
+
+const changes: fc.Arbitrary<Command>[] = [
+  onFile("write", (file, history, bytes) => {
+    parent(file);
+    fs.writeFileSync(notLink(file), history.content(bytes));
+  }),
+  onFile("replace", (file, history, bytes) => {
+    parent(file);
+    fs.writeFileSync(`${file}.tmp`, history.content(bytes));
+    fs.renameSync(`${file}.tmp`, file);
+  }),
+  onFile("append to", (file, history, bytes) => fs.appendFileSync(notLink(file), history.content(bytes))),
+  onFile("truncate", (file) => fs.truncateSync(notLink(file), 3)),
+  onFile("rewrite, with its time put back,", (file, history) => {
+    const { atime, mtime, size: bytes } = fs.statSync(notLink(file));
+    fs.writeFileSync(file, history.content(bytes));
+    fs.utimesSync(file, atime, mtime);
+  }),
+  onFile("give another time to", (file, _history, bytes) => fs.utimesSync(notLink(file), bytes, bytes)),
+  onFile("chmod", (file, _history, bytes) => fs.chmodSync(notLink(file), bytes > 5 ? 0o755 : 0o644)),
+  onFile("delete", (file) => fs.rmSync(file, { recursive: true })),
+  onFile("mkdir", (file) => fs.mkdirSync(file, { recursive: true })),
+  onFile("link", (file, history, bytes) => {
+    parent(file);
+    fs.symlinkSync(bytes > 5 ? path.join(history.outside, "d") : "a", file);
+  }),
+  onFile("swap for a link to outside", (file, history) => {
+    fs.renameSync(file, `${file} before`);
+    fs.symlinkSync(path.join(history.outside, "d"), file);
+  }),
+  fc.tuple(name, name, told).map(([from, to, says]) =>
+    command(`move ${from} to ${to}${says ? "" : " (unnoticed)"}`, (history) =>
+      history.change([from, to], says, (full) => {
+        parent(full(to));
+        fs.renameSync(full(from), full(to));
+      }),
+    ),
+  ),
+];
+
+const tampering: fc.Arbitrary<Command> = fc
+  .tuple(name, fc.constantFrom("write", "delete", "move", "link"))
+  .map(([at, how]) =>
+    command(`tamper: ${how} ${at}`, (history) =>
+      history.tamper((there) => {
+        if (how === "write") fs.writeFileSync(notLink(there(at)), history.content(77));
+        else if (how === "delete") fs.rmSync(there(at), { recursive: true });
+        else if (how === "move") fs.renameSync(there(at), there("moved"));
+        else {
+          fs.rmSync(there(at), { recursive: true, force: true });
+          fs.symlinkSync(path.join(history.outside, "d"), there(at));
+        }
+      }),
+    ),
+  );
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+const disasters: fc.Arbitrary<Command>[] = [
+  fc.constant(command("kill the client", (history) => history.killClient())),
+  fc.constant(command("kill the server", (history) => history.killServer())),
+  fc.constant(command("cut the network", (history) => history.cut())),
+  fc.constant(command("heal the network", (history) => history.heal())),
+  fc.nat(25).map((ms) => command(`wait ${ms} ms`, () => pause(ms))),
+  fc.constant(command("quiet", (history) => history.quiet())),
+  tampering,
+];
+
+// Changes thrice as often as what else happens.
+const histories = fc.commands([...changes, ...changes, ...changes, ...disasters, ...disasters], {
+  maxCommands: COMMANDS,
+  size: "max",
+});
+
+const property = fc.asyncProperty(histories, async (commands) => {
+  const history = new History();
+  try {
+    await fc.asyncModelRun(() => ({ model: {}, real: history }), commands);
+    await history.quiet();
+    history.check();
+  } finally {
+    await history.end();
+  }
+});
+
+test("whatever happened, once it is quiet the mirror equals the folder", async () => {
+  const first = process.env.CONFUNDO_SEED;
+  const seeds = first === undefined ? Array.from({ length: AT_ONCE }, (_, i) => i + 1) : [Number(first)];
+  const numRuns = Math.ceil(HISTORIES / seeds.length);
+  const results = await Promise.all(
+    seeds.map(async (seed) => ({
+      seed,
+      details: await fc.check(property, { seed, numRuns, endOnFailure: first === undefined }),
+    })),
+  );
+  for (const { seed, details } of results) {
+    const replay = `CONFUNDO_SEED=${seed} CONFUNDO_HISTORIES=${numRuns} npx vitest run test/property/mirror.test.ts`;
+    const why = details.errorInstance instanceof Error ? details.errorInstance.stack : details.errorInstance;
+    expect(details.failed, `${fc.defaultReportMessage(details)}\n${why}\n\nReplay it with:\n${replay}\n`).toBe(false);
+  }
+});
