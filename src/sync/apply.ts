@@ -69,7 +69,7 @@ export class Applier {
   async #other(request: OtherStep, turn: Turn): Promise<void> {
     const desk = this.#desk;
     try {
-      desk.permit(request.path);
+      desk.permit(request.path, request.type === "clone" ? request.size : undefined);
       desk.storage.prepare();
       if (turn.ready !== undefined) await turn.ready;
       await this.#carryOut(request);
@@ -97,6 +97,8 @@ export class Applier {
         return storage.renameFolder(request.from, request.path);
       case "hold":
         return this.#hold(request.id, request.path);
+      case "clone":
+        return this.#comparisons.run(() => storage.clone(request, request.sha256, request.from));
       case "move":
         return this.#move(request);
     }

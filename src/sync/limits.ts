@@ -88,6 +88,8 @@ export const COALESCE_BYTES: number = 32 * KIB;
 export const REST_MS: number = process.platform === "linux" ? 12 : 20;
 /** A file this small is not looked for among those that vanished unless its inode says that it is one of them. */
 export const LEAST_GUESSED_MOVE_BYTES = 1024;
+/** Content from this size on is copied at the mirror, where a file there holds it already. */
+export const LEAST_COPIED_BYTES: number = 4 * KIB;
 /** So much new content makes it worth asking whether it was moved here from somewhere that was not looked at. */
 export const LEAST_SOUGHT_MOVE_BYTES: number = 256 * KIB;
 /** Of a file that has changed so often while it was read, a copy is sent. */

@@ -63,6 +63,13 @@ export type Request =
   /** Keep what the file holds now, for a MOVE that names this id. */
   | { readonly type: "hold"; readonly id: number; readonly path: string }
   | MovedFile
+  /** The file at `path` is to hold what the one at `from` holds, if that is so. */
+  | ({
+      readonly type: "clone";
+      readonly id: number;
+      readonly from: string;
+      readonly sha256: Uint8Array;
+    } & FileIdentity)
   /** A large file: answered by HAVE, then its DATA from there and END, or ABORT. */
   | ({ readonly type: "put"; readonly id: number } & FileIdentity)
   /** As PUT, but first CHUNKS say what the file at `base` consists of, and COPY takes from it. */

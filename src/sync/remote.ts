@@ -199,6 +199,7 @@ class WireRemote implements RemoteSession {
         perms: this.comparison.perms ?? false,
         baseOf: (entry) => this.#baseOf(entry),
         suspect: this.#suspect,
+        entries: this.entries,
         report: (outcome) => {
           if (outcome.type === "done") this.#record(outcome.operation, outcome.sha256);
           subscriber.next(outcome);

@@ -2,8 +2,9 @@
 import { setImmediate as yieldToOthers } from "node:timers/promises";
 import type { Channel } from "./channel.js";
 import { CHUNK_RECORD_BYTES, ChunkList, LEAST_CHUNK_BYTES, Matcher, throughWindow } from "./chunk.js";
+import { Copies } from "./copies.js";
 import { type Deferred, deferred } from "./deferred.js";
-import type { DirectoryEntry, FileEntry } from "./entry.js";
+import type { DirectoryEntry, Entry, FileEntry } from "./entry.js";
 import { SyncError, toSyncError } from "./errors.js";
 import {
   MAX_COPIED_CHUNKS,
@@ -32,6 +33,8 @@ export interface SenderOptions {
   readonly baseOf: (entry: FileEntry) => string | undefined;
   /** Paths for which building from an older version has failed; taken from and added to. */
   readonly suspect: Set<string>;
+  /** What the other end holds. */
+  readonly entries: ReadonlyMap<string, Entry>;
   readonly report: (outcome: Outcome) => void;
 }
 
@@ -48,6 +51,8 @@ interface Asked {
   readonly answered?: Deferred;
   /** For a file that is built from an older version: what that consists of. */
   readonly chunks?: Buffer[];
+  /** Whether the other end is asked to copy what it has. */
+  readonly clone?: boolean;
   failed: boolean;
   /** Of the whole content, once it is known. */
   sha256?: Uint8Array;
@@ -66,6 +71,7 @@ export class Sender {
   readonly #stopping = new AbortController();
   readonly #finished = deferred();
   #left = 0;
+  #copies = new Copies(new Map(), []);
   /** Files and moves begun and without an outcome yet, and who waits until there are none. */
   #filling = 0;
   #filled: Deferred | undefined;
@@ -78,6 +84,7 @@ export class Sender {
   /** Resolves when every operation has its outcome. Rejects when the connection is lost. */
   async run(operations: readonly Operation[]): Promise<void> {
     this.#left = operations.length;
+    this.#copies = new Copies(this.#options.entries, operations);
     if (this.#options.channel.closed) this.lost(new SyncError("ERR_CONNECTION_LOST", "the session is closed"));
     if (operations.length === 0) return;
     let taken = 0;
@@ -141,7 +148,8 @@ export class Sender {
     asked.offset?.reject(error);
     asked.answered?.resolve();
     const { operation } = asked;
-    if (error.code === "ERR_CHECKSUM" && asked.chunks !== undefined) this.#options.suspect.add(operation.entry.path);
+    const built = asked.chunks !== undefined || asked.clone === true;
+    if (error.code === "ERR_CHECKSUM" && built) this.#options.suspect.add(operation.entry.path);
     this.#conclude(
       error.code === "ERR_CHECKSUM" ? { type: "changed", operation } : { type: "failed", operation, error },
     );
@@ -186,6 +194,7 @@ export class Sender {
       const reading = copy ? readAll(VersionReader.of(copy)) : this.#whole.read(this.#options.folder, entry, signal);
       const { content, sha256 } = await reading;
       if (this.#stopping.signal.aborted) return;
+      if (this.#clone(operation, sha256)) return;
       const { size: _, ...identity } = this.#identity(entry);
       const id = this.#ask(operation, { sha256 });
       this.#options.channel.send({ type: "file", id, ...identity, sha256, content });
@@ -217,6 +226,30 @@ export class Sender {
     }
   }
 
+  /** Has the other end copy what it holds under another name. False: it does not. */
+  #clone(operation: Put, sha256: Buffer): boolean {
+    const { entry } = operation;
+    const from = this.#options.suspect.has(entry.path) ? undefined : this.#copies.of(sha256);
+    if (from === undefined || from === entry.path) return false;
+    const id = this.#ask(operation, { sha256, clone: true });
+    this.#options.channel.send({ type: "clone", id, ...this.#identity(entry), sha256, from });
+    this.#options.report({ type: "reused", operation, bytes: entry.size });
+    return true;
+  }
+
+  async #cloneLarge(operation: Put): Promise<boolean> {
+    const { signal } = this.#stopping;
+    const { entry, copy } = operation;
+    if (copy !== undefined || signal.aborted) return false;
+    const reader = await VersionReader.open(this.#options.folder, entry, signal);
+    try {
+      await reader.skipTo(entry.size, signal);
+      return this.#clone(operation, reader.finish());
+    } finally {
+      reader.close();
+    }
+  }
+
   async #sendLarge(operation: Put): Promise<void> {
     const { signal } = this.#stopping;
     if (signal.aborted) return;
@@ -225,6 +258,7 @@ export class Sender {
     let id: number | undefined;
     try {
       const { copy, entry } = operation;
+      if (this.#copies.has(entry.size) && (await this.#largeStreams.run(() => this.#cloneLarge(operation)))) return;
       reader = copy ? VersionReader.of(copy) : await VersionReader.open(folder, entry, signal);
       if (signal.aborted) return;
       const offset = deferred<number>();
@@ -311,7 +345,7 @@ export class Sender {
     return { path, size, mtimeNs, executable, ...(this.#options.perms && mode !== undefined ? { mode } : {}) };
   }
 
-  #ask(operation: Operation, more: Pick<Asked, "offset" | "answered" | "chunks" | "sha256"> = {}): number {
+  #ask(operation: Operation, more: Pick<Asked, "offset" | "answered" | "chunks" | "sha256" | "clone"> = {}): number {
     const id = this.#options.nextId();
     this.#asked.set(id, { operation, failed: false, ...more });
     return id;

@@ -10,7 +10,17 @@ export type Announced = Request & { type: "put" | "delta" };
 /** What is done in one go. */
 export type Step = Exclude<Request, Announced>;
 
-const STEPS: ReadonlySet<string> = new Set(["mkdir", "link", "remove", "touch", "file", "rename", "hold", "move"]);
+const STEPS: ReadonlySet<string> = new Set([
+  "mkdir",
+  "link",
+  "remove",
+  "touch",
+  "file",
+  "rename",
+  "hold",
+  "move",
+  "clone",
+]);
 
 export function isStep(message: Message): message is Step {
   return STEPS.has(message.type);
@@ -18,12 +28,13 @@ export function isStep(message: Message): message is Step {
 
 /** The paths that a step has to do with. */
 export function pathsOf(step: Step): string[] {
-  return step.type === "move" || step.type === "rename" ? [step.path, step.from] : [step.path];
+  return "from" in step ? [step.path, step.from] : [step.path];
 }
 
 /** The folders whose names a step changes. */
 export function foldersOf(step: Step): string[] {
   if (step.type === "touch") return step.kind === "directory" ? [step.path] : [];
+  if (step.type === "clone") return [parentOf(step.path)];
   return step.type === "hold" ? [] : pathsOf(step).map(parentOf);
 }
 
@@ -47,6 +58,8 @@ export function eventOf(step: Step): StepEvent | undefined {
       const bytes = step.content.length;
       return { type: "stored", path, bytes, entry: storedFile({ ...step, size: bytes }, step.sha256) };
     }
+    case "clone":
+      return { type: "stored", path, bytes: step.size, entry: storedFile(step, step.sha256) };
     case "touch":
       if (step.kind === "file") return { type: "changed", path, entry: storedFile(step) };
       return { type: "changed", path, entry: storedFolder(step) };

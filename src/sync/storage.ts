@@ -260,6 +260,29 @@ export class Storage {
     }
   }
 
+  /** Makes the file at `file.path` a copy of the one at `from`, if that holds what `sha256` says: else `ERR_CHECKSUM`. */
+  async clone(file: FileIdentity, sha256: Uint8Array, from: string): Promise<void> {
+    const source = this.openFile(from);
+    if (source === undefined) throw new SyncError("ERR_CHECKSUM", "there is no such file at the destination");
+    const staged = this.#newStaged();
+    try {
+      const fd = fs.openSync(staged, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, modeOf(file.executable));
+      try {
+        const copied = await hashOf(source, file.size, (bytes) => writeAll(fd, bytes));
+        if (!copied.equals(sha256)) throw new SyncError("ERR_CHECKSUM", "the file at the destination is another one");
+        await this.sealIncoming({ fd, staged, have: 0 }, file);
+      } finally {
+        fs.closeSync(fd);
+      }
+      this.place(staged, file.path);
+    } catch (error) {
+      fs.rmSync(staged, { force: true });
+      throw error;
+    } finally {
+      fs.closeSync(source);
+    }
+  }
+
   /** Gives a folder with all it holds another name, where nothing may be. */
   renameFolder(from: string, to: string): void {
     this.#places.at(to);
@@ -420,13 +443,14 @@ function hasAttributes(stats: fs.BigIntStats, file: FileIdentity): boolean {
   return sameMode && stats.mtimeNs === file.mtimeNs;
 }
 
-async function hashOf(fd: number, size: number): Promise<Buffer> {
+async function hashOf(fd: number, size: number, copy?: (bytes: Buffer) => void): Promise<Buffer> {
   const hash = createHash("sha256");
   const buffer = Buffer.allocUnsafe(Math.min(size, MAX_DATA_BYTES));
   for (let done = 0; done < size; ) {
     const { bytesRead } = await read(fd, buffer, 0, buffer.length, done);
     if (bytesRead === 0) break;
     hash.update(buffer.subarray(0, bytesRead));
+    copy?.(buffer.subarray(0, bytesRead));
     done += bytesRead;
   }
   return hash.digest();

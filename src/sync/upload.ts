@@ -36,6 +36,7 @@ export class Upload {
   #flushing: Promise<void> | undefined;
   #tail: Promise<unknown>;
   #open = true;
+  #endsInHole = false;
   #base: Base | undefined;
   #offsets: Float64Array | undefined;
   /** The chunks that have come, while all of the file came in chunks. */
@@ -103,6 +104,7 @@ export class Upload {
         this.#discard();
         throw new SyncError("ERR_CHECKSUM", "what arrived is not what was sent");
       }
+      if (this.#endsInHole) fs.ftruncateSync(this.#incoming.fd, this.file.size);
       await this.#storage.sealIncoming(this.#incoming, this.file);
       if (this.#chunks !== undefined) {
         const stats = fs.fstatSync(this.#incoming.fd, { bigint: true });
@@ -149,6 +151,14 @@ export class Upload {
   }
 
   async #append(content: Uint8Array): Promise<void> {
+    if (isZero(content)) {
+      // What is not written is a hole, and reads as zeros.
+      this.#hash.update(content);
+      this.#written += content.length;
+      this.#endsInHole = true;
+      return;
+    }
+    this.#endsInHole = false;
     for (let done = 0; done < content.length; ) {
       const writing = write(this.#incoming.fd, content, done, content.length - done, this.#written);
       // The system writes while we hash.
@@ -188,4 +198,14 @@ export class Upload {
     if (this.#open && this.#base !== undefined) fs.closeSync(this.#base.fd);
     this.#open = false;
   }
+}
+
+const ZEROS = Buffer.alloc(COPY_BYTES);
+
+function isZero(content: Uint8Array): boolean {
+  return (
+    content.length <= ZEROS.length &&
+    content[0] === 0 &&
+    ZEROS.compare(content, 0, content.length, 0, content.length) === 0
+  );
 }

@@ -127,6 +127,11 @@ function readStep(reader: Reader, type: Extract<Message, { id: number }>["type"]
       const held = reader.u32();
       return { type, id, ...file, sha256, held, from: reader.name(MAX_PATH_BYTES) };
     }
+    case "clone": {
+      const file = readIdentity(reader);
+      const sha256 = reader.raw(SHA256_BYTES);
+      return { type, id, ...file, sha256, from: reader.name(MAX_PATH_BYTES) };
+    }
     case "link":
       return { type, id, ...readLink(reader) };
     case "remove":

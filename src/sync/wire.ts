@@ -56,6 +56,7 @@ const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } =
   hold: [28, MAX_PATH_BYTES + 6],
   delta: [29, 2 * MAX_PATH_BYTES + 36],
   copy: [30, 12],
+  clone: [31, 2 * MAX_PATH_BYTES + 66],
   chunks: [34, MAX_CHUNKS * CHUNK_RECORD_BYTES + 4],
   done: [32, 4 * MAX_DONE_IDS + 2],
   fail: [33, MAX_MESSAGE_BYTES + MAX_ID_BYTES + 8],
@@ -172,6 +173,8 @@ function writeStep(writer: Writer, message: Extract<Message, { id: number }>): W
       return writer.raw(message.records);
     case "move":
       return writeIdentity(writer, message).raw(message.sha256).u32(message.held).name(message.from, MAX_PATH_BYTES);
+    case "clone":
+      return writeIdentity(writer, message).raw(message.sha256).name(message.from, MAX_PATH_BYTES);
     case "link":
       return writer.i64(message.mtimeNs).name(message.path, MAX_PATH_BYTES).name(message.target, MAX_TARGET_BYTES);
     case "remove":

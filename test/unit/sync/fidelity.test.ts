@@ -107,4 +107,19 @@ onLinux("a mirror", () => {
     expect(listing(rig.at())).toBe(listing(folder));
     expect(rig.staged()).toEqual([]);
   });
+
+  test("leaves holes where there were some, also at the end", async () => {
+    const rig = testHome();
+    const folder = tempFolder();
+    const fd = fs.openSync(path.join(folder, "sparse"), "w");
+    fs.writeSync(fd, "begins", 0);
+    fs.writeSync(fd, "middle", 8 * 1024 * 1024);
+    fs.ftruncateSync(fd, 16 * 1024 * 1024);
+    fs.closeSync(fd);
+    await mirrorOnce(folder, () => rig.connect());
+    expect(listing(rig.at())).toBe(listing(folder));
+    const copy = path.join(rig.at(), "sparse");
+    expect(fs.readFileSync(copy).equals(fs.readFileSync(path.join(folder, "sparse")))).toBe(true);
+    expect(fs.statSync(copy).blocks * 512).toBeLessThan(2 * 1024 * 1024);
+  });
 });

@@ -51,6 +51,36 @@ async function following(tree: Parameters<typeof make>[1]) {
   return { ...rig, folder, count, seen, equal: () => until(same), full: (name: string) => path.join(folder, name) };
 }
 
+describe("what was copied", () => {
+  test("is copied there too, files large and small, also from what a run before has sent", async () => {
+    const folder = tempFolder();
+    const rig = testHome();
+    const index = path.join(tempFolder(), "index");
+    const { count, connect } = counting(() => rig.connect());
+    const [large, small] = [randomBytes(600_000), randomBytes(20_000)];
+    make(folder, { "a/large": large, "a/small": small, "a/alike": randomBytes(600_000) });
+    await mirrorOnce(folder, connect, { index });
+    count.sent = 0;
+    fs.cpSync(path.join(folder, "a"), path.join(folder, "b"), { recursive: true });
+    const events = await mirrorOnce(folder, connect, { index });
+    expect(contents(rig.at())).toEqual(contents(folder));
+    expect(count.sent).toBeLessThan(3000);
+    expect(ofType(events, "pushed").map(({ path: name }) => name)).toContain("b/large");
+    // They are files of their own.
+    fs.appendFileSync(path.join(folder, "b/large"), "more");
+    await mirrorOnce(folder, connect, { index });
+    expect(contents(rig.at())).toEqual(contents(folder));
+  });
+
+  test("is sent where the other file has changed there", async () => {
+    const { full, at } = await following({ a: randomBytes(300_000) });
+    fs.writeFileSync(path.join(at(), "a"), randomBytes(300_000));
+    fs.copyFileSync(full("a"), full("b"));
+    await until(() => fs.existsSync(path.join(at(), "b")));
+    expect(fs.readFileSync(path.join(at(), "b")).equals(fs.readFileSync(full("b")))).toBe(true);
+  });
+});
+
 describe("what was moved", () => {
   test("a large file and a folder of many, while following", async () => {
     const many = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`many/deep/${i}`, `content ${i}`]));
