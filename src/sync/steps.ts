@@ -28,7 +28,8 @@ export function isStep(message: Message): message is Step {
 
 /** The paths that a step has to do with. */
 export function pathsOf(step: Step): string[] {
-  return "from" in step ? [step.path, step.from] : [step.path];
+  const two = step.type === "move" || step.type === "rename" || step.type === "clone";
+  return two ? [step.path, step.from] : [step.path];
 }
 
 /** The folders whose names a step changes. */
