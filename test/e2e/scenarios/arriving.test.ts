@@ -216,7 +216,7 @@ describe("--perms", () => {
     [
       "keeps all permission bits of files and folders, and takes a change of nothing else",
       keepsModes((m) => {
-        for (const mode of ["600", "755", "444", "4755", "2750", "777", "400"]) {
+        for (const mode of ["600", "755", "444", "751", "777", "400"]) {
           m.write({ [mode]: mode });
           fs.chmodSync(m.at(mode), Number.parseInt(mode, 8));
         }
@@ -225,6 +225,18 @@ describe("--perms", () => {
         fs.chmodSync(m.at("sticky"), 0o1777);
         fs.chmodSync(m.at("locked"), 0o555);
       }),
+    ],
+    [
+      "does not give away set-user-ID, nor set-group-ID of files",
+      async (m) => {
+        m.write({ user: "1", group: "2" });
+        fs.chmodSync(m.at("user"), 0o4755);
+        fs.chmodSync(m.at("group"), 0o2750);
+        await m.mirrored("--perms");
+        const modes = ["user", "group"].map((name) => fs.statSync(m.there(name)).mode & 0o7777);
+        expect(modes).toEqual([0o755, 0o750]);
+        expect((await m.once("--perms")).stdout).toMatch(/^synced: 0 files, /);
+      },
     ],
   ]);
 });
