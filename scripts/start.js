@@ -23,7 +23,7 @@ const children = [];
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => stop(0));
 let stopping = false;
 
-const server = run("serve", home, "--port", "0");
+const server = run("serve", home, "--port", "0", "--http", "127.0.0.1:0");
 const port = await listening(server);
 const mirror = run("mirror", folder, `confundo://127.0.0.1:${port}/${encodeURIComponent(name)}`);
 show(mirror, (line) => {
