@@ -339,8 +339,9 @@ export class ExtendedConnection implements Connection {
   transmit(out: Uint8Array, now: number): number {
     this.sendAddress = this.remoteAddress;
     this.sendPort = this.remotePort;
-    this.datagramBytes = this.#sendSingle(out, now);
-    return this.datagramBytes > 0 || !this.connected || this.closed ? this.datagramBytes : this.#sendBurst(out, now);
+    const bytes = this.#sendSingle(out, now);
+    if (bytes > 0) this.datagramBytes = bytes;
+    return bytes > 0 || !this.connected || this.closed ? bytes : this.#sendBurst(out, now);
   }
 
   /** What travels in a datagram of its own. */
