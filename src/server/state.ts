@@ -84,23 +84,6 @@ export class HomeState {
     return { ...identity, cert };
   }
 
-  /** A P-256 certificate for `hosts`, as browsers do not take Ed25519; the key stays the same. */
-  webIdentity(hosts: readonly string[]): Identity {
-    const keyFile = join(this.folder, "web.key");
-    const options = { commonName: hosts[0] ?? "confundo", hosts };
-    const key = readSecret(keyFile) ?? createSecret(keyFile, createIdentity({ ...options, type: "p256" }).key);
-    const identity = this.#read(keyFile, key, options);
-    // The same as long as it fits: browsers remember exceptions by it.
-    const file = join(this.folder, "web.crt");
-    const cert = readSecret(file);
-    const wanted = new X509Certificate(identity.cert);
-    if (cert !== undefined && pinIn(cert) === identity.pin) {
-      if (new X509Certificate(cert).subjectAltName === wanted.subjectAltName) return { ...identity, cert };
-    }
-    writeSecret(file, identity.cert);
-    return identity;
-  }
-
   /** @throws SecureError ERR_STATE */
   settings(): HomeSettings {
     const file = join(this.folder, "config.json");
@@ -122,13 +105,9 @@ export class HomeState {
     writeSecret(join(this.folder, "config.json"), `${JSON.stringify(settings, null, 2)}\n`);
   }
 
-  #read(
-    file: string,
-    key: string,
-    options?: { readonly commonName: string; readonly hosts: readonly string[] },
-  ): Identity {
+  #read(file: string, key: string): Identity {
     try {
-      return identityFromKey(key, options ?? { commonName: "confundo server" });
+      return identityFromKey(key, { commonName: "confundo server" });
     } catch (error) {
       throw new SecureError("ERR_STATE", `${file} is damaged: ${(error as Error).message}. Restore it from a backup.`);
     }

@@ -342,7 +342,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     }
     if (this.#take(Signal.writable)) this.#finishWrite();
     if (this.#take(Signal.finished)) this.#finish();
-    this.#drainIfRoom();
+    if (!this.#connection.closed) this.#drainIfRoom(); // Closed, it keeps no write: who writes while there is room never ends.
     if (this.#take(Signal.closed)) this.#connectionClosed();
   }
 

@@ -1,4 +1,3 @@
-import { X509Certificate } from "node:crypto";
 import fs from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -56,15 +55,5 @@ describe("what a home keeps of itself", () => {
     spoil(state, (name) => join(state.folder, name));
     const read = (): unknown => [state.identity(), state.settings()];
     expect(read).toThrow(expect.objectContaining({ code: "ERR_STATE", message: expect.stringMatching(message) }));
-  });
-
-  test("a certificate for browsers stays as long as it fits", () => {
-    const state = fresh();
-    const first = state.webIdentity(["localhost", "10.0.0.1"]);
-    expect(state.webIdentity(["localhost", "10.0.0.1"])).toEqual(first);
-    const second = state.webIdentity(["localhost", "10.0.0.2"]);
-    expect(second.pin).toBe(first.pin);
-    expect(new X509Certificate(second.cert).subjectAltName).toBe("DNS:localhost, IP Address:10.0.0.2");
-    expect(new X509Certificate(second.cert).publicKey.asymmetricKeyType).toBe("ec");
   });
 });

@@ -269,6 +269,21 @@ describe("a socket that nobody reads", () => {
     await clock.run(server[Symbol.asyncDispose]());
   });
 
+  it("ends for who writes as long as there is room, when the peer gives the connection up", async () => {
+    await using pair = await connectedPair({ both: { extended: "required" } });
+    const { client, accepted } = pair;
+    let writes = 0;
+    const more = (): void => {
+      while (!client.destroyed && writes < 100_000 && client.write(pattern(16_384))) writes++;
+    };
+    const failed = once(client, "error");
+    accepted.on("error", () => {}).once("data", () => accepted.destroy(new Error("enough")));
+    client.on("drain", more);
+    more();
+    expect((await failed)[0]).toMatchObject({ code: "ECONNRESET" });
+    expect(writes).toBeLessThan(1000);
+  });
+
   it.each<[string, SocketOptions, number]>([
     ["classic", { extended: false }, 8192],
     ["extended", { extended: "required", ...SMALL }, 64 * 1024],
