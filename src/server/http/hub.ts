@@ -15,7 +15,7 @@ export interface HubOptions {
   readonly auth: Auth;
   readonly database: Database;
   readonly mirrors: Mirrors;
-  /** At most so many listen at once. Default 4096. */
+  /** At most so many listen at once. Default 2048. */
   readonly mostSubscribers?: number;
   /** Between two looks at connections and transfers. Default 1000 ms. */
   readonly everyMs?: number;
@@ -45,13 +45,14 @@ interface Encoded {
   readonly frame: Buffer;
 }
 
-const MOST_SUBSCRIBERS = 4096;
+const MOST_SUBSCRIBERS = 2048;
 const EVERY_MS = 1000;
 /** What comes within this time goes out together. */
 const GATHER_MS = 20;
 /** The newest events stay encoded for those who are a little behind. */
 const RECENT_EVENTS = 2048;
-const PAGE = 500;
+const PAGE = 200;
+const PAGE_BYTES = 64 * 1024;
 const CHECK_MS = 30_000;
 /** What is of the moment takes at most so much of the machine: where many listen to many, it is told less often. */
 const MOMENT_BYTES_PER_S = 8 * 1024 * 1024;
@@ -172,21 +173,33 @@ export class EventHub {
   /** Events after a number that somebody may see, as they are read: from memory where they are there. */
   async #page(after: number, sight: Sight): Promise<{ bytes: Buffer; last: number; gone: boolean; more: boolean }> {
     const oldest = this.#recent[0];
-    if (oldest !== undefined && after >= oldest.event.id) {
-      const from = this.#recent.findIndex(({ event }) => event.id > after);
-      const page = from < 0 ? [] : this.#recent.slice(from, from + PAGE);
-      const last = page.at(-1)?.event.id ?? after;
-      return { bytes: joined(page, sight), last, gone: false, more: last < this.#last };
+    const fromMemory = oldest !== undefined && after >= oldest.event.id;
+    const { events, gone } = fromMemory
+      ? { events: this.#recentAfter(after), gone: false }
+      : await this.#eventsAfter(after);
+    const seen: Buffer[] = [];
+    let bytes = 0;
+    let last = after;
+    for (const { event, frame } of events) {
+      last = event.id;
+      if (!isSeen(event, sight)) continue;
+      seen.push(frame);
+      bytes += frame.length;
+      if (bytes >= PAGE_BYTES) break;
     }
+    return { bytes: Buffer.concat(seen), last, gone, more: last > after && last < this.#last };
+  }
+
+  #recentAfter(after: number): Encoded[] {
+    const from = this.#recent.findIndex(({ event }) => event.id > after);
+    return from < 0 ? [] : this.#recent.slice(from, from + PAGE);
+  }
+
+  async #eventsAfter(after: number): Promise<{ events: Encoded[]; gone: boolean }> {
     const { events, gone } = await this.#options.database.events.since(after, PAGE);
-    const page = events.map((event) => ({ event, frame: textFrame(event) }));
-    const last = events.at(-1)?.id ?? after;
-    return {
-      bytes: joined(page, sight),
-      last,
-      gone,
-      more: events.length > 0 && (events.length >= PAGE || last < this.#last),
-    };
+    // Those of other processes may be there before they are heard of.
+    this.#last = Math.max(this.#last, events.at(-1)?.id ?? 0);
+    return { events: events.map((event) => ({ event, frame: textFrame(event) })), gone };
   }
 
   /** Once a second: what is only of the moment, expired tokens, and now and then whether everybody may still listen. */
@@ -271,6 +284,10 @@ export class EventHub {
 }
 
 function joined(events: readonly Encoded[], sight: Sight): Buffer {
-  const seen = events.filter(({ event }) => sight === null || (event.folder !== null && sight.has(event.folder)));
+  const seen = events.filter(({ event }) => isSeen(event, sight));
   return seen.length === 1 && seen[0] !== undefined ? seen[0].frame : Buffer.concat(seen.map(({ frame }) => frame));
+}
+
+function isSeen({ folder }: LoggedEvent, sight: Sight): boolean {
+  return sight === null || (folder !== null && sight.has(folder));
 }

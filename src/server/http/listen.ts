@@ -15,7 +15,7 @@ export interface HttpOptions extends Omit<ApiOptions, "hub" | "secure" | "hosts"
   readonly port?: number;
   /** Key and certificate in PEM: HTTPS. Without them, plain HTTP: for loopback addresses. */
   readonly tls?: { readonly key: string; readonly cert: string };
-  /** At most so many WebSockets. Default 4096. */
+  /** At most so many WebSockets. Default 2048. */
   readonly mostSubscribers?: number;
   /** @internal Milliseconds: until all headers are there, and all of a body that is no file. Default 10,000 and 30,000. */
   readonly headersMs?: number;

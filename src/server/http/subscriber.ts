@@ -21,8 +21,8 @@ export interface Source {
 
 /** Beyond this a subscriber is not fed before it has read. */
 const MOST_BUFFERED_BYTES = 64 * 1024;
-/** Looks that may go by without a sign of life. */
-const MOST_MISSED_BEATS = 2;
+/** Looks, one in half a minute, without a sign of life: who reads slowly has much to read before it comes to a ping. */
+const MOST_MISSED_BEATS = 8;
 
 /**
  * It is fed in one of two ways. While it keeps up, by what is new. When it does not (or wants older events first), from the
@@ -112,6 +112,7 @@ export class Subscriber {
 
   #onDrain(): void {
     if (this.#over) return;
+    this.#missedBeats = 0;
     if (this.#waiting !== undefined) this.#write(this.#waiting);
     this.#waiting = undefined;
     if (this.#behind) void this.#feed();
