@@ -106,7 +106,7 @@ export class Bbr implements CongestionController {
   #slowRounds = 0;
 
   // Startup.
-  readonly #train = new FirstTrain();
+  readonly #train: FirstTrain;
   #fullBandwidth = 0;
   #fullRounds = 0;
   #fullReached = false;
@@ -127,6 +127,7 @@ export class Bbr implements CongestionController {
     this.#segmentBytes = segmentBytes;
     this.#initialCwnd = Math.max(initialCwnd, segmentBytes);
     this.cwnd = this.#initialCwnd;
+    this.#train = new FirstTrain(this.#initialCwnd);
     this.#random = random;
     // Section 5.6.2 of the draft: before the first round trip is known, as if it took a millisecond.
     this.pacingRate = STARTUP_GAIN * this.#initialCwnd;
@@ -156,6 +157,7 @@ export class Bbr implements CongestionController {
   }
 
   onSent(bytes: number, inFlight: number, now: number): void {
+    this.#train.onSent(now);
     if (inFlight > this.#roundInFlight) this.#roundInFlight = inFlight;
     if (inFlight > bytes) return;
     // From idle: nothing was to be acknowledged, so no aggregation is to be measured over that time.
