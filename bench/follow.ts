@@ -128,12 +128,21 @@ async function followWithConfundo(
   home = newFolder(),
   told: (what: string) => void = () => {},
 ): Promise<Following> {
-  const server = start(process.execPath, [PROGRAM, "serve", home, "--no-http", "--port", String(PORT)]);
+  const server = start(process.execPath, [PROGRAM, "serve", home, "--no-http", "--port", String(PORT), "--insecure"]);
   const [listening] = await once(server.stdout as NodeJS.ReadableStream, "data");
   const port = /listening on \S+:(\d+)/.exec(String(listening))?.[1];
   const state = path.join(path.dirname(home), `state-of-${path.basename(folder)}`);
   const env = { ...process.env, XDG_STATE_HOME: state };
-  const args = ["--import", WITNESS, PROGRAM, "mirror", folder, `confundo://127.0.0.1:${port}/m`, "--json"];
+  const args = [
+    "--import",
+    WITNESS,
+    PROGRAM,
+    "mirror",
+    folder,
+    `confundo://127.0.0.1:${port}/m`,
+    "--json",
+    "--insecure",
+  ];
   const client = start(process.execPath, args, env);
   let printed = "";
   let problems = "";

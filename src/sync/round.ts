@@ -34,8 +34,8 @@ export interface RoundOptions {
 }
 
 const PROGRESS_EVERY_MS = 100;
-/** Events in one go before others get their turn. */
-const QUEUED_IN_A_ROW = 512;
+/** Files that are told to be queued and are not concluded: a large round is not told at once. */
+const QUEUED_AHEAD = 64;
 
 export class Round {
   /** Steps that became durable. */
@@ -67,6 +67,10 @@ export class Round {
   readonly #options: RoundOptions;
   /** Of each file under way: content sent, content that need not be, and when that was told. */
   readonly #transfers = new Map<string, { sent: number; saved: number; toldAt: number }>();
+  /** Files to be sent, in order; how many of them were told of; those of them that are not concluded. */
+  #queue: readonly Operation[] = [];
+  #told = 0;
+  readonly #queued = new Set<string>();
   #roots: readonly string[] = [""];
   #stepsTotal = 0;
   #bytesTotal = 0;
@@ -100,7 +104,8 @@ export class Round {
     if (operations.length > 0 || this.#options.dryRun) this.#report({ type: "planned", ...summary, ...steps });
     if (operations.length === 0 || this.#options.dryRun) return;
     const prepared = await this.#prepare(work.folder, operations);
-    await this.#tellQueued(prepared);
+    this.#queue = prepared.filter(({ do: what }) => what === "put");
+    this.#tellQueued();
     try {
       await this.#carryOut(work.folder, prepared);
     } finally {
@@ -203,12 +208,13 @@ export class Round {
     return prepared;
   }
 
-  async #tellQueued(operations: readonly Operation[]): Promise<void> {
-    let told = 0;
-    for (const { do: what, entry } of operations) {
-      if (what !== "put") continue;
-      this.#report({ type: "queued", path: entry.path, size: entry.size });
-      if (++told % QUEUED_IN_A_ROW === 0) await yieldToOthers();
+  /** Tells of what is next to be sent: so many files ahead, and in any case up to `path`. */
+  #tellQueued(path?: string): void {
+    const enough = (): boolean => (path === undefined ? this.#queued.size >= QUEUED_AHEAD : this.#queued.has(path));
+    while (!enough() && this.#told < this.#queue.length) {
+      const operation = this.#queue[this.#told++] as Operation;
+      this.#queued.add(operation.entry.path);
+      this.#report({ type: "queued", path: operation.entry.path, size: sizeOf(operation) });
     }
   }
 
@@ -230,6 +236,7 @@ export class Round {
 
   #take(outcome: Outcome): void {
     const { path } = outcome.operation.entry;
+    if (outcome.operation.do === "put") this.#tellQueued(path);
     if (outcome.type === "sent") this.#advance(outcome.operation, outcome.bytes, 0);
     else if (outcome.type === "reused") this.#advance(outcome.operation, 0, outcome.bytes);
     else if (outcome.type === "resumed") {
@@ -245,6 +252,8 @@ export class Round {
       else this.failures.push({ path, code: outcome.error.code, message: outcome.error.message });
       this.#stepsTotal -= outcome.type === "done" ? 0 : 1;
       this.#transfers.delete(path);
+      this.#queued.delete(path);
+      this.#tellQueued();
     }
     this.#progress();
   }

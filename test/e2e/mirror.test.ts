@@ -7,6 +7,7 @@ import { isDeepStrictEqual } from "node:util";
 import { describe, expect, vi } from "vitest";
 import { connectSecurely, DeviceState } from "../../src/secure/index.js";
 import { mirror } from "../../src/sync/index.js";
+import { EventSchema } from "../support/event-schema.js";
 import { LossyProxy } from "../support/lossy-proxy.js";
 import { contents, type Program, type Rig, random, STATE, sha256, test, until } from "../support/program.js";
 
@@ -350,13 +351,19 @@ describe.concurrent("options", () => {
     expect(contents(setup.copy)).toEqual(contents(setup.folder));
   });
 
-  test("--json prints one event a line, each with its type", async ({ rig }) => {
+  test("--json prints one event a line, each as docs/events.md says", async ({ rig }) => {
     const setup = await setUp(rig, { "a\nb": "1", "large.bin": random(3 * MEBIBYTE) });
     const { code, stdout, stderr } = await rig.run(["mirror", setup.folder, setup.address, "--once", "--json"]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     const all = events(stdout);
-    const types = ["connecting", "connected", "walking", "scanned", "planned", "pushed", "progress", "synced"];
-    expect(all.filter(({ type }) => !types.includes(type))).toEqual([]);
+    const schema = new EventSchema();
+    expect(
+      all.flatMap(({ v, ...event }) => (v === schema.version ? schema.problems(event) : [`version ${v}`])),
+    ).toEqual([]);
+    const types = new Set(all.map(({ type }) => type));
+    for (const type of ["connecting", "connected", "walking", "scanned", "planned", "queued", "progress"]) {
+      expect(types).toContain(type);
+    }
     expect(all.filter(({ type }) => type === "pushed").map(({ path: name }) => name)).toEqual(
       expect.arrayContaining(["a\nb", "large.bin"]),
     );
