@@ -4,6 +4,7 @@ import { FirstTrain } from "../../../../src/protocol/congestion/first-train.js";
 
 const FLIGHT = 48_000;
 const BASE_MS = 40;
+const HANDSHAKE_MS = 42;
 
 /** A flight that leaves at 100, and acknowledgements `[ms later, bytes]`; with a handshake's round trip to go by, or without. */
 function rateAfter(acks: [laterMs: number, bytes: number][], handshake = true): number {
@@ -12,7 +13,7 @@ function rateAfter(acks: [laterMs: number, bytes: number][], handshake = true): 
   train.onSent(101);
   for (const [laterMs, ackedBytes] of acks) {
     const rttMs = laterMs;
-    const smoothedRttMs = handshake ? BASE_MS + (laterMs - BASE_MS) / 8 : rttMs;
+    const smoothedRttMs = handshake ? (7 * HANDSHAKE_MS + laterMs) / 8 : rttMs;
     train.onAck({
       ...emptyAckSample(),
       now: 100 + laterMs,
