@@ -53,6 +53,8 @@ export class Desk {
       try {
         const staged = await receive(upload, storage, keeping);
         return await this.#inTurn(folder, async () => {
+          // A client may have come while the content did.
+          this.#keeper.refuseWhereBusy(folder);
           const created = await this.#refuseUnexpected(folder, path, upload.expected);
           await putInPlace(upload, staged, storage, keeping);
           await this.#keeper.settled();

@@ -266,10 +266,7 @@ export class Keeper {
 
   /** A session of somebody else than a client, while no client has one. Rejects with `ERR_MIRROR_BUSY` where one has. */
   async changing<T>(name: string, by: string, work: (keeping: Keeping) => Promise<T>): Promise<T> {
-    if (this.#clients.has(name)) {
-      const busy = "a client mirrors its own folder there now, and would undo what is changed beside it";
-      throw new SyncError("ERR_MIRROR_BUSY", `the mirror "${name}" is in use: ${busy}`);
-    }
+    this.refuseWhereBusy(name);
     const folder = await this.database.folders.ensure(name);
     await this.database.files.markUnclean(name);
     const keeping = this.#enter(folder, { by });
@@ -278,6 +275,13 @@ export class Keeper {
     } finally {
       keeping.end();
     }
+  }
+
+  /** Throws `ERR_MIRROR_BUSY` where a client has a session. */
+  refuseWhereBusy(name: string): void {
+    if (!this.#clients.has(name)) return;
+    const busy = "a client mirrors its own folder there now, and would undo what is changed beside it";
+    throw new SyncError("ERR_MIRROR_BUSY", `the mirror "${name}" is in use: ${busy}`);
   }
 
   /** Where the content of a version is that is kept, and what it was. */

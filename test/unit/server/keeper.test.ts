@@ -486,6 +486,20 @@ describe("single files", () => {
     await refused({}, "ERR_MIRROR_BUSY");
   });
 
+  test("are refused, too, where a client has come while the content did", async () => {
+    const { keeper, folder, connect, at } = await rig();
+    make(folder, { f: "1" });
+    const content = async function* () {
+      yield Buffer.from("two");
+      const { events } = follow(folder, connect);
+      await event(events, "synced");
+      yield Buffer.from("!");
+    };
+    const placed = new Desk(keeper).place(upload("two!", { content: content() }));
+    await expect(placed).rejects.toMatchObject({ code: "ERR_MIRROR_BUSY" });
+    expect(Object.keys(contents(at()))).toEqual(["f"]);
+  });
+
   test("are not read through links that lead out of the mirror", async () => {
     const { keeper, at } = await rig();
     const desk = new Desk(keeper);
