@@ -103,6 +103,8 @@ function handshake(
         const secured = securedOf(stream);
         check(secured);
         cleanUp();
+        // Until somebody has taken it over, and after they have let go of it, an error must not end the process.
+        stream.on("error", () => {});
         resolve(secured);
       } catch (error) {
         fail(error);

@@ -199,7 +199,8 @@ export class Keeper {
       else this.#add({ retired });
     }
     await this.settled();
-    this.content.forgetEarlierRuns();
+    // What could not be written down stays for the next start.
+    if (!this.#overflowed) this.content.forgetEarlierRuns();
     for (const name of await this.database.files.unclean()) await this.reindex(name, false);
   }
 
