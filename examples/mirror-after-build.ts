@@ -8,7 +8,8 @@ import { mirror, synced } from "confundo/sync";
 import { concatMap, from, lastValueFrom, tap } from "rxjs";
 
 const [folder, mirrors] = await Promise.all([newFolder(), newFolder()]);
-const { address, close } = await serve({ dir: mirrors, port: 0 });
+// Without keys, as both ends are here; a real client pairs with its server and uses connectSecurely.
+const { address, close } = await serve({ dir: mirrors, port: 0, insecure: true });
 
 const mirrored = (version: string) =>
   mirror(join(folder, "dist"), {

@@ -8,7 +8,8 @@ import { everything, openRemote, pushTo, watchFolder } from "confundo/sync";
 import { filter, firstValueFrom, merge, of, shareReplay } from "rxjs";
 
 const [folder, mirrors] = await Promise.all([newFolder(), newFolder()]);
-const { address, close } = await serve({ dir: mirrors, port: 0 });
+// Without keys, as both ends are here; a real client pairs with its server and uses connectSecurely.
+const { address, close } = await serve({ dir: mirrors, port: 0, insecure: true });
 const isImage = (path: string): boolean => /\.(png|jpe?g|gif|webp)$/i.test(path);
 
 await writeFile(join(folder, "before.png"), "an image");
