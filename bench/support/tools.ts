@@ -44,7 +44,22 @@ export const CONFUNDO: Tool = {
       env,
     );
     const port = await printed(server, /listening on \S+:(\d+)/);
-    const to = [PROGRAM, "mirror", place.folder, `confundo://${place.wire.host}:${port}/m`];
+    // Paired before anything is measured, by the way of two machines; the plan of an empty folder changes nothing.
+    const [inviter = "", ...args] = [
+      ...place.wire.server,
+      process.execPath,
+      PROGRAM,
+      "invite",
+      "m",
+      "--dir",
+      place.destination,
+    ];
+    const invited = execFileSync(inviter, args, { env: { ...process.env, ...env }, encoding: "utf8" });
+    const code = /#([\w-]+)/.exec(invited)?.[1];
+    const address = `confundo://${place.wire.host}:${port}/m`;
+    const nothing = fs.mkdtempSync(path.join(place.state, "nothing-"));
+    await place.runClient(process.execPath, [PROGRAM, "mirror", nothing, `${address}#${code}`, "--dry-run"], env);
+    const to = [PROGRAM, "mirror", place.folder, address];
     return {
       once: () => place.runClient(process.execPath, [...to, "--once"], env),
       begin: () => place.startClient(process.execPath, [...to, "--once"], env),
