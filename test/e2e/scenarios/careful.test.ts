@@ -4,7 +4,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, vi } from "vitest";
 import { type Mirrored, tell } from "../../support/mirrored.js";
-import { random, until } from "../../support/program.js";
+import { random, STATE, until } from "../../support/program.js";
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -355,6 +355,7 @@ describe("changes while nobody follows", () => {
       "the index of earlier runs is damaged, emptied or cut off: it is made anew",
       async (m) => {
         const state = m.rig.folder();
+        beOnTheSameMachine(state);
         m.write({ a: "1", ...many("d", 30) });
         const run = () => m.onceWith({ env: { XDG_STATE_HOME: state } });
         expect(await run()).toMatchObject({ code: 0, stderr: "" });
@@ -378,3 +379,13 @@ describe("changes while nobody follows", () => {
     ],
   ]);
 });
+
+/** With a state of its own, a client is somebody else, unless it finds the notes of the servers that run here. */
+function beOnTheSameMachine(state: string): void {
+  const [from, to] = [STATE, state].map((folder) => path.join(folder, "confundo", "running")) as [string, string];
+  fs.mkdirSync(to, { recursive: true, mode: 0o700 });
+  for (const name of fs.readdirSync(from)) {
+    // Those of other tests' servers may vanish meanwhile.
+    if (fs.existsSync(path.join(from, name))) fs.copyFileSync(path.join(from, name), path.join(to, name));
+  }
+}
