@@ -56,8 +56,10 @@ export function collisions(paths: Iterable<string>): string[] {
 /** Whether the system's watches suffice; `limit` is undefined where there is no such limit. Pure. */
 export function watchLimit(entries: ReadonlyMap<string, Entry>, limit: number | undefined): Finding[] {
   if (limit === undefined) return [];
-  const needed = entries.size + 1;
-  const numbers = `following takes up to ${needed} watches, and all programs of a user may have ${limit}`;
+  // One for each folder; those for files with several names are few, and bounded.
+  const folders = [...entries.values()].filter(({ kind }) => kind === "directory").length;
+  const needed = folders + 1;
+  const numbers = `following takes about ${needed} watches, and all programs of a user may have ${limit}`;
   if (needed * 2 <= limit) return [{ level: "ok", message: numbers, paths: [], count: 0 }];
   const more = 2 ** Math.ceil(Math.log2(needed * 4));
   const help = `sysctl fs.inotify.max_user_watches=${more} allows more; without, changes are found by walking, later`;

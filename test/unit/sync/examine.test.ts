@@ -15,6 +15,10 @@ test("watches that run out, with what helps", () => {
     Array.from({ length: 100 }, (_, i): [string, Entry] => [`${i}`, { kind: "directory", path: `${i}` }]),
   );
   expect(watchLimit(entries, 1000)).toMatchObject([{ level: "ok" }]);
+  // Files take none of their own.
+  const file: Entry = { kind: "file", path: "0/a", size: 1, mtimeNs: 0n, executable: false };
+  const many = new Map([...entries, ...Array.from({ length: 1000 }, (_, i): [string, Entry] => [`0/${i}`, file])]);
+  expect(watchLimit(many, 1000)).toEqual(watchLimit(entries, 1000));
   expect(watchLimit(entries, 150)[0]?.message).toContain("sysctl fs.inotify.max_user_watches=512");
   expect(watchLimit(entries, undefined)).toEqual([]);
 });
