@@ -175,6 +175,8 @@ describe.concurrent("npm start", () => {
       const [, write = "", read = ""] = /Try in another terminal:\n {2}(.*)\n {2}(.*)\n/.exec(start.stdout) ?? [];
       expect((await type(rig, root, write).exited).code).toBe(0);
       await start.printed(/sent +hello\.txt/);
+      // The shell makes the file before it writes to it: on a busy machine the empty one may be sent first.
+      await until(() => fs.readFileSync(path.join(copy, "hello.txt"), "utf8") === "hello\n");
       expect(await type(rig, root, read).exited).toMatchObject({ code: 0, stdout: "hello\n" });
 
       const processes = spawnSync("ps", ["-A", "-o", "pid=,ppid="], { encoding: "utf8" }).stdout.trim().split("\n");
