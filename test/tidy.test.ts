@@ -71,6 +71,15 @@ test("every folder of src has its rule", () => {
   expect([...new Set(files.map(folderOf))].filter((folder) => !(folder in MAY_IMPORT))).toEqual([]);
 });
 
+test("src/dashboard imports nothing of the server but types", () => {
+  const imports = files
+    .filter((file) => folderOf(file) === "dashboard")
+    .flatMap((file) => [...(sources.get(file) as string).matchAll(/^import .*\bfrom "(?:\.\.\/)+server\/.*$/gm)])
+    .map(([line]) => line);
+  expect(imports.length).toBeGreaterThan(0);
+  expect(imports.filter((line) => !line.startsWith("import type "))).toEqual([]);
+});
+
 test("src/protocol has no clock, no randomness and no effects of its own", () => {
   const found = files
     .filter((file) => folderOf(file) === "protocol")
