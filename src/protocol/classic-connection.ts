@@ -1,3 +1,4 @@
+import type { Arrival } from "./arrival.js";
 import { type ClassicConnectionOptions, FIN_ACK_DELAY_MS } from "./classic-options.js";
 import { Tahoe } from "./congestion/tahoe.js";
 import {
@@ -175,55 +176,53 @@ export class ClassicConnection implements Connection {
   // ---- receiving -------------------------------------------------------------------------------------------------
 
   /** Accepts a client's SYN: the beginning of a server's connection. */
-  accept(header: Header, now: number): void {
-    this.#peerIsn = header.sequence;
+  accept(syn: Arrival): void {
+    this.#peerIsn = syn.sequence;
     this.#peerSynReceived = true;
     this.#synDue = true;
-    this.#heard(header, now);
+    this.#heard(syn);
   }
 
   /** A SYN like the one this connection began with: its SYN|ACK is sent again. */
-  receiveDuplicateSyn(header: Header, now: number): boolean {
+  receiveDuplicateSyn(syn: Arrival): boolean {
     if (this.inFinWait) return false;
-    this.#heard(header, now);
+    this.#heard(syn);
     this.#synDue = true;
     return true;
   }
 
   /** Handles a datagram with this connection's ID from its peer. False: it made no sense here and was ignored. */
-  receive(header: Header, datagram: Uint8Array, now: number): boolean {
+  receive(arrival: Arrival): boolean {
     let accepted = false;
-    if (!this.closed) {
-      accepted = this.connected ? this.#receive(header, datagram, now) : this.#meet(header, datagram, now);
-    }
+    if (!this.closed) accepted = this.connected ? this.#receive(arrival) : this.#meet(arrival);
     if (!accepted) this.stats.dropped++;
     return accepted;
   }
 
   /** Before the handshake is done. */
-  #meet(header: Header, datagram: Uint8Array, now: number): boolean {
+  #meet(arrival: Arrival): boolean {
     if (this.role === "server") {
       // A bare ACK, an ACK with data, or data at once: whatever comes with our ID answers our SYN|ACK.
-      if (!makesSense(header, this.#edition.modulus) || (header.flags & SYN) !== 0) return false;
-      if ((header.flags & ACK) !== 0 && this.#ackPosition(header) !== 1) return false;
+      if (!makesSense(arrival, this.#edition.modulus) || (arrival.flags & SYN) !== 0) return false;
+      if ((arrival.flags & ACK) !== 0 && this.#ackPosition(arrival) !== 1) return false;
       this.#synIsAcknowledged();
       this.#becomeConnected();
-      return this.#receive(header, datagram, now);
+      return this.#receive(arrival);
     }
-    return this.#meetServer(header, now);
+    return this.#meetServer(arrival);
   }
 
   /** A client's handshake: SYN|ACK or, from some servers, an ACK and then a SYN, in either order. */
-  #meetServer(header: Header, now: number): boolean {
-    const { flags } = header;
+  #meetServer(answer: Arrival): boolean {
+    const { flags } = answer;
     const { modulus, splitHandshake } = this.#edition;
-    const ours = (flags & ACK) !== 0 && header.acknowledgement === toSequence(1, this.#isn, modulus);
-    if (this.#lastHeardAt === NEVER || !answersSyn(header, ours, modulus, splitHandshake)) return false;
-    this.#heard(header, now);
-    if (header.connectionId !== 0) this.connectionId = header.connectionId;
+    const ours = (flags & ACK) !== 0 && answer.acknowledgement === toSequence(1, this.#isn, modulus);
+    if (this.#lastHeardAt === NEVER || !answersSyn(answer, ours, modulus, splitHandshake)) return false;
+    this.#heard(answer);
+    if (answer.connectionId !== 0) this.connectionId = answer.connectionId;
     if (ours) this.#synIsAcknowledged();
     if ((flags & SYN) !== 0) {
-      this.#peerIsn = header.sequence;
+      this.#peerIsn = answer.sequence;
       this.#peerSynReceived = true;
       this.#ackDue = true;
     }
@@ -235,32 +234,33 @@ export class ClassicConnection implements Connection {
   }
 
   /** A datagram of a connection whose handshake is done. */
-  #receive(header: Header, datagram: Uint8Array, now: number): boolean {
-    const { flags } = header;
-    if (!makesSense(header, this.#edition.modulus)) return false;
+  #receive(arrival: Arrival): boolean {
+    const { flags } = arrival;
+    if (!makesSense(arrival, this.#edition.modulus)) return false;
     if (this.#discardsInput && (flags & (ACK | FIN)) === 0) return false;
     if (this.#finWaitEndsAt !== NEVER && (flags & FIN) === 0) return false;
     if ((flags & SYN) !== 0) {
       // The peer has not seen our ACK of its SYN|ACK.
-      if (this.role !== "client" || header.sequence !== this.#peerIsn) return false;
-      this.#heard(header, now);
+      if (this.role !== "client" || arrival.sequence !== this.#peerIsn) return false;
+      this.#heard(arrival);
       this.#ackDue = true;
       return true;
     }
-    this.#heard(header, now);
-    if ((flags & ACK) !== 0) this.#receiveAck(header, now);
+    this.#heard(arrival);
+    if ((flags & ACK) !== 0) this.#receiveAck(arrival);
     if (this.closed) return true;
-    if ((flags & FIN) !== 0) this.#receiveFin(header, now);
+    if ((flags & FIN) !== 0) this.#receiveFin(arrival);
     // A server's data never comes with an A, a client's first may: it is the leftovers of a buffer that some servers echo.
-    else if (datagram.length > HEADER_BYTES && !((flags & ACK) !== 0 && this.role === "client"))
-      this.#receiveData(header, datagram);
+    else if (arrival.datagram.length > HEADER_BYTES && !((flags & ACK) !== 0 && this.role === "client"))
+      this.#receiveData(arrival);
     else if ((flags & ACK) === 0) this.#ackDue = true;
     return true;
   }
 
-  #receiveAck(header: Header, now: number): void {
+  #receiveAck(arrival: Arrival): void {
+    const { now } = arrival;
     const window = this.#window;
-    const position = this.#ackPosition(header);
+    const position = this.#ackPosition(arrival);
     if (position <= window.sndUna || position > window.sndMax) return;
     this.stats.bytesAcknowledged += window.acknowledge(position);
     this.#congestion.onAcknowledged();
@@ -273,11 +273,11 @@ export class ClassicConnection implements Connection {
     return toPosition(header.acknowledgement, this.#isn, this.#edition.modulus, this.#window.sndUna);
   }
 
-  #receiveData(header: Header, datagram: Uint8Array): void {
+  #receiveData({ sequence, datagram }: Arrival): void {
     this.#ackDue = true;
     const buffer = this.#receiveBuffer;
     const expected = buffer.nextOffset;
-    const position = toPosition(header.sequence, this.#peerIsn, this.#edition.modulus, expected + 1);
+    const position = toPosition(sequence, this.#peerIsn, this.#edition.modulus, expected + 1);
     const offset = position - 1;
     const data = datagram.subarray(HEADER_BYTES);
     if (this.#finReceived || offset + data.length <= expected) return;
@@ -288,9 +288,9 @@ export class ClassicConnection implements Connection {
     }
   }
 
-  #receiveFin(header: Header, now: number): void {
+  #receiveFin({ sequence, now }: Arrival): void {
     const expected = this.#receiveBuffer.nextOffset + 1;
-    const position = toPosition(header.sequence, this.#peerIsn, this.#edition.modulus, expected);
+    const position = toPosition(sequence, this.#peerIsn, this.#edition.modulus, expected);
     if (this.#finReceived || position !== expected) {
       // Ahead of missing data: a duplicate ACK. Known already: our answer was lost, so it is repeated.
       if (this.#finReceived && this.#passiveClose && this.#finSent && !this.#finAcknowledged) this.#finDue = true;
@@ -328,10 +328,10 @@ export class ClassicConnection implements Connection {
     this.#retransmitAt = NEVER;
   }
 
-  #heard(header: Header, now: number): void {
-    this.#lastHeardAt = now;
+  #heard(arrival: Arrival): void {
+    this.#lastHeardAt = arrival.now;
     this.stats.datagramsReceived++;
-    if (this.#trace !== null) this.#trace(traceReceived(header, this.cwnd, this.ssthresh));
+    if (this.#trace !== null) this.#trace(traceReceived(arrival, this.cwnd, this.ssthresh));
   }
 
   #wakeWriter(): void {

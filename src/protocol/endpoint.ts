@@ -1,26 +1,14 @@
-import { ClassicConnection } from "./classic-connection.js";
+import { type Arrival, emptyArrival } from "./arrival.js";
 import type { ControllerName } from "./congestion/index.js";
 import type { Connection } from "./connection.js";
+import { ConnectionFactory } from "./connection-factory.js";
 import type { Edition } from "./editions.js";
 import { ProtocolError } from "./errors.js";
-import { ExtendedConnection } from "./extended/connection.js";
 import { Cookies, type Mac } from "./extended/cookies.js";
-import type { ExtendedConnectionOptions } from "./extended/options.js";
 import { ACK, EXTENDED, HELLO, isOffer, OFFER_BITS } from "./extended/wire.js";
-import {
-  BASE_DATAGRAM_BYTES,
-  DEFAULT_RECEIVE_BUFFER_BYTES,
-  DEFAULT_RECEIVE_WINDOW_BYTES,
-  HEADER_BYTES,
-  LATE_SYN_MS,
-  MAX_CONNECTION_ID,
-  MAX_ENDED_SYNS,
-  MAX_HALF_OPEN,
-  MIN_RECEIVE_WINDOW_BYTES,
-} from "./limits.js";
-import { OfferingConnection, type RoutedConnection } from "./offering-connection.js";
-import { decodeHeader, emptyHeader, encodeHeader, type Header, SYN } from "./packet.js";
-import { toSequence } from "./sequence.js";
+import { HEADER_BYTES, LATE_SYN_MS, MAX_CONNECTION_ID, MAX_ENDED_SYNS, MAX_HALF_OPEN } from "./limits.js";
+import type { RoutedConnection } from "./offering-connection.js";
+import { decodeHeader, encodeHeader, type Header, SYN } from "./packet.js";
 import { Timers } from "./timers.js";
 import { type TraceSink, traceDropped } from "./trace.js";
 
@@ -70,10 +58,11 @@ export class Endpoint {
   reply: Uint8Array | null = null;
   maxConnections: number;
   readonly #edition: Edition;
-  readonly #receiveBufferBytes: number;
+  readonly #factory: ConnectionFactory;
   readonly #trace: TraceSink | null;
   readonly #extended: ExtendedOptions | null;
-  readonly #header: Header = emptyHeader();
+  /** The datagram in hand. */
+  readonly #arrival: Arrival = emptyArrival();
   readonly #timers = new Timers<RoutedConnection>();
   /** By connection ID. Servers that we are a client of choose theirs without knowing of each other, so one ID can be several. */
   readonly #byId = new Map<number, RoutedConnection[]>();
@@ -98,9 +87,7 @@ export class Endpoint {
     this.#edition = options.edition;
     this.accept = options.accept ?? false;
     this.maxConnections = Math.min(options.maxConnections ?? MAX_CONNECTION_ID, MAX_CONNECTION_ID);
-    // With less than a segment nothing would ever be accepted.
-    const receiveBufferBytes = options.receiveBufferBytes ?? DEFAULT_RECEIVE_BUFFER_BYTES;
-    this.#receiveBufferBytes = Math.max(receiveBufferBytes, options.edition.segmentBytes);
+    this.#factory = new ConnectionFactory(options);
     this.#trace = options.trace ?? null;
     this.#extended = options.extended ?? null;
     const { mac, handshakesPerSecond = HANDSHAKES_PER_SECOND } = options.extended ?? {};
@@ -125,7 +112,7 @@ export class Endpoint {
         `A connection to ${server} is already being opened from this port.`,
       );
     }
-    const connection = this.#createClient(remoteAddress, remotePort, options.sendOnly ?? false);
+    const connection = this.#factory.client(remoteAddress, remotePort, options.sendOnly ?? false);
     this.#all.set(connection, server);
     this.#opening.set(server, connection);
     return connection;
@@ -136,14 +123,18 @@ export class Endpoint {
    * a {@link reply}. Arbitrary bytes never throw.
    */
   receive(datagram: Uint8Array, remoteAddress: string, remotePort: number, now: number): Connection | null {
-    const header = this.#header;
+    const arrival = this.#arrival;
     this.#now = now;
     this.reply = null;
-    if (decodeHeader(datagram, header)) {
-      const connection = this.#route(header, datagram, remoteAddress, remotePort, now);
+    arrival.datagram = datagram;
+    arrival.address = remoteAddress;
+    arrival.port = remotePort;
+    arrival.now = now;
+    if (decodeHeader(datagram, arrival)) {
+      const connection = this.#route(arrival);
       if (connection !== null) return connection;
     }
-    if (this.#trace !== null && this.reply === null) this.#trace(traceDropped(header));
+    if (this.#trace !== null && this.reply === null) this.#trace(traceDropped(arrival));
     return null;
   }
 
@@ -171,32 +162,24 @@ export class Endpoint {
     }
   }
 
-  #route(
-    header: Header,
-    datagram: Uint8Array,
-    remoteAddress: string,
-    remotePort: number,
-    now: number,
-  ): RoutedConnection | null {
-    if (header.flags === SYN && header.connectionId === 0 && this.accept) {
-      return this.#receiveSyn(header, remoteAddress, remotePort, now);
-    }
-    const known = this.#find(header, remoteAddress, remotePort) ?? this.#findMoved(header);
-    if (known?.receive(header, datagram, now, remoteAddress, remotePort)) return known;
-    if (this.#cookies !== null && (header.bits & HELLO) !== 0 && this.accept) {
-      const met = this.#receiveHello(this.#cookies, header, datagram, remoteAddress, remotePort, now);
+  #route(arrival: Arrival): RoutedConnection | null {
+    if (arrival.flags === SYN && arrival.connectionId === 0 && this.accept) return this.#receiveSyn(arrival);
+    const known = this.#find(arrival) ?? this.#findMoved(arrival);
+    if (known?.receive(arrival)) return known;
+    if (this.#cookies !== null && (arrival.bits & HELLO) !== 0 && this.accept) {
+      const met = this.#receiveHello(this.#cookies, arrival);
       if (met !== null) return met;
     }
-    return this.#receiveAnswer(header, datagram, remoteAddress, remotePort, now);
+    return this.#receiveAnswer(arrival);
   }
 
   /** A client may have two connections by one ID, where IDs are given without memory: then the tag decides. */
-  #find({ connectionId, acknowledgement }: Header, remoteAddress: string, remotePort: number): RoutedConnection | null {
+  #find({ connectionId, acknowledgement, address, port }: Arrival): RoutedConnection | null {
     const candidates = this.#byId.get(connectionId);
     if (candidates === undefined) return null;
     let found: RoutedConnection | null = null;
     for (const candidate of candidates) {
-      if (candidate.remotePort !== remotePort || candidate.remoteAddress !== remoteAddress) continue;
+      if (candidate.remotePort !== port || candidate.remoteAddress !== address) continue;
       if (candidate.localTag === acknowledgement) return candidate;
       found ??= candidate;
     }
@@ -211,27 +194,28 @@ export class Endpoint {
     return this.#byId.get(header.connectionId)?.find((candidate) => candidate.localTag === tag) ?? null;
   }
 
-  #receiveSyn(header: Header, remoteAddress: string, remotePort: number, now: number): RoutedConnection | null {
-    const offers = this.#extended !== null && isOffer(header.bits);
-    const extended = this.#cookies?.isOffered(offers, remoteAddress, remotePort, now) ?? offers;
-    if (header.sequence >= this.#edition.modulus || (this.#extended?.required && !extended)) return null;
-    const key = synKey(remoteAddress, remotePort, header.sequence);
+  #receiveSyn(syn: Arrival): RoutedConnection | null {
+    const { sequence, address, port, now } = syn;
+    const offers = this.#extended !== null && isOffer(syn.bits);
+    const extended = this.#cookies?.isOffered(offers, address, port, now) ?? offers;
+    if (sequence >= this.#edition.modulus || (this.#extended?.required && !extended)) return null;
+    const key = synKey(address, port, sequence);
     const known = this.#bySyn.get(key);
     // A known one may be left to its FIN-WAIT: the client begins another from the same port (RFC 9293 section 3.6.1).
-    if (known?.receiveDuplicateSyn(header, now)) return known;
+    if (known?.receiveDuplicateSyn(syn)) return known;
     if (!extended && this.#isLate(key, known, now)) return null;
-    if (this.#accepted.size >= this.maxConnections || this.#cookies?.admits(remoteAddress, now) === false) return null;
+    if (this.#accepted.size >= this.maxConnections || this.#cookies?.admits(address, now) === false) return null;
     if (extended && this.#cookies !== null) {
       this.#lastId = (this.#lastId % MAX_CONNECTION_ID) + 1;
-      this.reply = this.#synAck(this.#cookies.tag(remoteAddress, remotePort, this.#lastId, now), header.sequence);
+      this.reply = this.#synAck(this.#cookies.tag(address, port, this.#lastId, now), sequence);
       return null;
     }
     if (this.#cookies !== null && this.#halfOpen.size >= MAX_HALF_OPEN) return null;
     const connectionId = this.#nextId();
     if (connectionId === 0) return null;
     const connection = extended
-      ? this.#createExtendedServer(header, remoteAddress, remotePort, connectionId, now)
-      : this.#createClassicServer(header, remoteAddress, remotePort, connectionId, now);
+      ? this.#factory.extendedServer(syn, connectionId)
+      : this.#factory.classicServer(syn, connectionId);
     if (this.#cookies !== null) this.#halfOpen.add(connection);
     this.#endedSyns.delete(key);
     this.#bySyn.set(key, connection);
@@ -261,144 +245,30 @@ export class Endpoint {
   }
 
   /** A client that has proved to be where it says. */
-  #receiveHello(
-    cookies: Cookies,
-    header: Header,
-    datagram: Uint8Array,
-    remoteAddress: string,
-    remotePort: number,
-    now: number,
-  ): RoutedConnection | null {
-    const { acknowledgement: tag, connectionId } = header;
+  #receiveHello(cookies: Cookies, hello: Arrival): RoutedConnection | null {
+    const { acknowledgement: tag, connectionId, address, port, now } = hello;
     if (this.#accepted.size >= this.maxConnections) return null;
-    if (!cookies.isGood(tag, remoteAddress, remotePort, connectionId, now)) return null;
-    const connection = this.#createExtendedServer(header, remoteAddress, remotePort, connectionId, now, tag);
-    if (!connection.receive(header, datagram, now, remoteAddress, remotePort)) return null;
+    if (!cookies.isGood(tag, address, port, connectionId, now)) return null;
+    const connection = this.#factory.extendedServer(hello, connectionId, tag);
+    if (!connection.receive(hello)) return null;
     this.#accept(connection, `${tag}/${connectionId}`);
     return connection;
   }
 
   /** What comes for a client that is still opening: its server's answer tells the ID. */
-  #receiveAnswer(
-    header: Header,
-    datagram: Uint8Array,
-    remoteAddress: string,
-    remotePort: number,
-    now: number,
-  ): RoutedConnection | null {
+  #receiveAnswer(answer: Arrival): RoutedConnection | null {
     if (this.#opening.size === 0) return null;
-    const server = addressKey(remoteAddress, remotePort);
+    const server = addressKey(answer.address, answer.port);
     const connection = this.#opening.get(server);
-    if (connection === undefined || !connection.receive(header, datagram, now, remoteAddress, remotePort)) return null;
+    if (connection === undefined || !connection.receive(answer)) return null;
     if (connection.connected) {
       this.#opening.delete(server);
       // A server that has started anew gives the same IDs again: what comes is for the new connection.
-      const old = this.#find(header, remoteAddress, remotePort);
+      const old = this.#find(answer);
       if (old !== null) this.#unregister(old);
       this.#register(connection);
     }
     return connection;
-  }
-
-  #createClient(remoteAddress: string, remotePort: number, sendOnly: boolean): RoutedConnection {
-    const extended = this.#extended;
-    const always = extended?.required ?? false;
-    const classic = this.#createClassic("client", remoteAddress, remotePort, 0, sendOnly, (attempt) =>
-      // Whoever drops a SYN with bits that it does not know gets a plain one next.
-      extended !== null && (always || attempt % 2 === 0) ? OFFER_BITS : 0,
-    );
-    if (extended === null) return classic;
-    const { clientIsn, modulus } = this.#edition;
-    return new OfferingConnection(classic, always, toSequence(1, clientIsn, modulus), (header, now) =>
-      this.#createExtended(
-        extended,
-        {
-          role: "client",
-          remoteAddress,
-          remotePort,
-          connectionId: header.connectionId,
-          synAcknowledgement: 0,
-          remoteTag: header.sequence,
-          sendOnly,
-        },
-        now,
-      ),
-    );
-  }
-
-  #createExtendedServer(
-    header: Header,
-    remoteAddress: string,
-    remotePort: number,
-    connectionId: number,
-    now: number,
-    localTag?: number,
-  ): ExtendedConnection {
-    const { sequence } = header;
-    const parts = {
-      role: "server" as const,
-      remoteAddress,
-      remotePort,
-      connectionId,
-      synAcknowledgement: (sequence + 1) % this.#edition.modulus,
-      remoteTag: 0,
-      sendOnly: false,
-    };
-    return this.#createExtended(this.#extended as ExtendedOptions, parts, now, localTag);
-  }
-
-  #createExtended(
-    extended: ExtendedOptions,
-    parts: Pick<
-      ExtendedConnectionOptions,
-      "role" | "remoteAddress" | "remotePort" | "connectionId" | "synAcknowledgement" | "remoteTag" | "sendOnly"
-    >,
-    now: number,
-    localTag: number = Math.floor(extended.random() * 0x1_0000_0000),
-  ): ExtendedConnection {
-    const options: ExtendedConnectionOptions = {
-      ...parts,
-      localTag,
-      windowBytes: Math.max(MIN_RECEIVE_WINDOW_BYTES, extended.windowBytes ?? DEFAULT_RECEIVE_WINDOW_BYTES),
-      maxDatagramBytes: extended.maxDatagramBytes?.(parts.remoteAddress) ?? BASE_DATAGRAM_BYTES,
-      congestion: extended.congestion ?? "bbr",
-      random: extended.random,
-      trace: this.#trace,
-    };
-    return new ExtendedConnection(options, now);
-  }
-
-  #createClassicServer(
-    header: Header,
-    remoteAddress: string,
-    remotePort: number,
-    connectionId: number,
-    now: number,
-  ): RoutedConnection {
-    const connection = this.#createClassic("server", remoteAddress, remotePort, connectionId, false, () => 0);
-    connection.accept(header, now);
-    return connection;
-  }
-
-  #createClassic(
-    role: "client" | "server",
-    remoteAddress: string,
-    remotePort: number,
-    connectionId: number,
-    sendOnly: boolean,
-    synBits: (attempt: number) => number,
-  ): ClassicConnection {
-    return new ClassicConnection({
-      role,
-      edition: this.#edition,
-      remoteAddress,
-      remotePort,
-      connectionId,
-      receiveBufferBytes: this.#receiveBufferBytes,
-      sendOnly,
-      synBits,
-      trace: this.#trace,
-    });
   }
 
   /** The next of 1, 2, 3, … that is free; 0 when none is. */

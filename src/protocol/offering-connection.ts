@@ -1,9 +1,10 @@
+import type { Arrival } from "./arrival.js";
 import type { ClassicConnection } from "./classic-connection.js";
 import type { Connection, ConnectionStats, Failure, ResetReason, ShortSegments } from "./connection.js";
 import type { EditionName } from "./editions.js";
 import type { ExtendedConnection } from "./extended/connection.js";
 import { isOffer } from "./extended/wire.js";
-import { ACK, type Header, SYN } from "./packet.js";
+import { ACK, SYN } from "./packet.js";
 
 /**
  * A client's connection that offers the extended edition in its SYN. Until the server has answered it is a classic one,
@@ -14,7 +15,7 @@ export class OfferingConnection implements Connection {
   readonly #classic: ClassicConnection;
   readonly #required: boolean;
   readonly #synAcknowledgement: number;
-  readonly #extend: (header: Header, now: number) => ExtendedConnection;
+  readonly #extend: (synAck: Arrival) => ExtendedConnection;
   #inner: ClassicConnection | ExtendedConnection;
   #decided = false;
   #openedAt = 0;
@@ -25,7 +26,7 @@ export class OfferingConnection implements Connection {
     classic: ClassicConnection,
     required: boolean,
     synAcknowledgement: number,
-    extend: (header: Header, now: number) => ExtendedConnection,
+    extend: (synAck: Arrival) => ExtendedConnection,
   ) {
     this.#classic = this.#inner = classic;
     this.#required = required;
@@ -114,17 +115,17 @@ export class OfferingConnection implements Connection {
     this.#classic.open(now);
   }
 
-  receive(header: Header, datagram: Uint8Array, now: number, address: string, port: number): boolean {
-    if (!this.#decided && header.flags === (SYN | ACK) && header.acknowledgement === this.#synAcknowledgement) {
+  receive(arrival: Arrival): boolean {
+    if (!this.#decided && arrival.flags === (SYN | ACK) && arrival.acknowledgement === this.#synAcknowledgement) {
       this.#decided = true;
-      if (isOffer(header.bits)) return this.#becomeExtended(header, now);
+      if (isOffer(arrival.bits)) return this.#becomeExtended(arrival);
       if (this.#required) {
         this.#refused = true;
-        this.#classic.abort(now);
+        this.#classic.abort(arrival.now);
         return true;
       }
     }
-    return this.#inner.receive(header, datagram, now, address, port);
+    return this.#inner.receive(arrival);
   }
 
   receiveDuplicateSyn(): boolean {
@@ -159,9 +160,10 @@ export class OfferingConnection implements Connection {
     return this.#inner.signals();
   }
 
-  #becomeExtended(header: Header, now: number): boolean {
+  #becomeExtended(synAck: Arrival): boolean {
+    const { now } = synAck;
     const { buffer, ended, writerWaits, syns } = this.#classic.begun;
-    const extended = this.#extend(header, now);
+    const extended = this.#extend(synAck);
     extended.shortSegments = this.#classic.shortSegments;
     // With a SYN sent twice it is not known which of them was answered (Karn, RFC 6298 section 3).
     extended.takeOver(buffer, ended, writerWaits, syns === 1 ? now - this.#openedAt : 0, now);
@@ -176,7 +178,7 @@ export interface RoutedConnection extends Connection {
   /** What the second word of every packet for an extended connection is, wherever it comes from; -1 for a classic one. */
   readonly localTag: number;
   /** Handles a datagram with this connection's ID. False: it made no sense here and was ignored. */
-  receive(header: Header, datagram: Uint8Array, now: number, address: string, port: number): boolean;
+  receive(arrival: Arrival): boolean;
   /** A SYN like the one this connection began with. False: it begins another connection. */
-  receiveDuplicateSyn(header: Header, now: number): boolean;
+  receiveDuplicateSyn(syn: Arrival): boolean;
 }

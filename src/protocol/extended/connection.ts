@@ -1,3 +1,4 @@
+import type { Arrival } from "../arrival.js";
 import {
   type Connection,
   type ConnectionStats,
@@ -8,7 +9,6 @@ import {
   Signal,
 } from "../connection.js";
 import { BASE_DATAGRAM_BYTES, MAX_BURST_BYTES, MAX_BURST_DATAGRAMS, MAX_SACK_BLOCKS_WITH_DATA } from "../limits.js";
-import type { Header } from "../packet.js";
 import type { SendBuffer } from "../send-buffer.js";
 import { Encoder } from "./encoder.js";
 import { Liveness } from "./liveness.js";
@@ -197,23 +197,24 @@ export class ExtendedConnection implements Connection {
   // ---- receiving -------------------------------------------------------------------------------------------------
 
   /** The SYN came again: so does the SYN|ACK. */
-  receiveDuplicateSyn(_header: Header, now: number): boolean {
+  receiveDuplicateSyn(syn: Arrival): boolean {
     if (this.connected) return false; // It had its SYN|ACK: this is another client, at the same address.
-    this.#liveness.onHeard(false, now);
+    this.#liveness.onHeard(false, syn.now);
     this.#synAckDue = true;
     return true;
   }
 
   /** Handles a datagram with this connection's ID, from wherever it came. False: nothing in it made sense here. */
-  receive(header: Header, datagram: Uint8Array, now: number, address: string, port: number): boolean {
+  receive(arrival: Arrival): boolean {
     if (this.closed) return false;
-    if ((header.flags & SYN) !== 0) return this.#receiveSynAck(header, now);
+    if ((arrival.flags & SYN) !== 0) return this.#receiveSynAck(arrival);
+    const { datagram } = arrival;
     let understood = false;
     for (let at = 0; at < datagram.length; ) {
       const next = decodePacket(datagram, at, scratch);
       if (next === 0 || !this.#accepts(scratch)) break;
       understood = true;
-      this.#receivePacket(scratch, address, port, now);
+      this.#receivePacket(scratch, arrival);
       if (this.closed) break;
       at = next;
     }
@@ -222,8 +223,8 @@ export class ExtendedConnection implements Connection {
   }
 
   /** The SYN|ACK again: our introduction was lost. */
-  #receiveSynAck(header: Header, now: number): boolean {
-    if (this.role !== "client" || header.sequence !== this.#encoder.remoteTag) return false;
+  #receiveSynAck({ sequence, now }: Arrival): boolean {
+    if (this.role !== "client" || sequence !== this.#encoder.remoteTag) return false;
     this.#liveness.onHeard(false, now);
     this.#pingDue = true;
     return true;
@@ -238,7 +239,7 @@ export class ExtendedConnection implements Connection {
       : this.role === "server" && (!this.connected || helloTag === this.#encoder.remoteTag);
   }
 
-  #receivePacket(packet: Packet, address: string, port: number, now: number): void {
+  #receivePacket(packet: Packet, { address, port, now }: Arrival): void {
     const { bits } = packet;
     this.stats.datagramsReceived++;
     this.#liveness.onHeard(this.#sender.windowIsClosed, now);

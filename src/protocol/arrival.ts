@@ -1,0 +1,16 @@
+import { emptyHeader, type Header } from "./packet.js";
+
+/**
+ * A datagram that has arrived: its header, its bytes, where it came from, and when. An endpoint has one record for all that
+ * come, which goes through its functions as one argument: keep none of it by reference.
+ */
+export interface Arrival extends Header {
+  datagram: Uint8Array;
+  address: string;
+  port: number;
+  now: number;
+}
+
+export function emptyArrival(): Arrival {
+  return { ...emptyHeader(), datagram: new Uint8Array(0), address: "", port: 0, now: 0 };
+}
