@@ -4,7 +4,7 @@
  */
 import type { Comparison, FileEntry } from "./entry.js";
 import { type Losses, SyncError } from "./errors.js";
-import { LOSS_REST_MS, LOSS_WINDOW_MS, MASS_DELETE_FILES } from "./limits.js";
+import { DELETE_REST_MOST_MS, DELETE_REST_MS, LOSS_REST_MS, LOSS_WINDOW_MS, MASS_DELETE_FILES } from "./limits.js";
 import type { Entries, Operation } from "./plan.js";
 
 /** What a round is about to do, for {@link Caution.judge}. */
@@ -24,11 +24,13 @@ export interface Intent {
 /**
  * - `go`: carry it out.
  * - `look`: decide that with a look at everything, as what is missing here may be elsewhere.
+ * - `rest`: delete nothing yet, as more may be about to go: look again after so long. Everything else may be done.
  * - `wait`: the folder is gone or another one, and empty: touch nothing until that changes.
  * - `ask`: stop, with the numbers.
  */
 export type Judgement =
   | { readonly verdict: "go" | "look" | "wait" }
+  | { readonly verdict: "rest"; readonly restMs: number }
   | { readonly verdict: "ask"; readonly losses: Losses; readonly empty: boolean };
 
 /** Remembers, over all the rounds of one mirror, what it has lost lately: a slow flood is one too. */
@@ -38,6 +40,10 @@ export class Caution {
   #lost = 0;
   #since = 0;
   #last = Number.NEGATIVE_INFINITY;
+  /** What is gone here and is not deleted there yet; when that began, and when it became more last. */
+  readonly #missing = new Set<string>();
+  #missingSince = 0;
+  #missedLast = 0;
 
   constructor(allowed = false) {
     this.#allowed = allowed;
@@ -49,24 +55,45 @@ export class Caution {
   }
 
   judge(intent: Intent): Judgement {
-    const { folderId, whole, nowMs } = intent;
+    const { folderId, whole, remote, nowMs } = intent;
     const another = this.#folderId !== undefined && this.#folderId !== folderId;
     const { lost, added } = netLoss(intent);
-    if (this.#allowed || lost === 0) return this.#go(folderId, whole || !another, 0, added, nowMs);
+    this.#forget(intent, lost);
+    if (this.#allowed || lost.size === 0) return this.#go(folderId, whole || !another, 0, added, nowMs);
     if (!whole && another) return { verdict: "look" };
-    if (whole && holdsNothing(intent.local)) {
-      if (another) return { verdict: "wait" };
-      // A folder that this mirror has followed and that is still the same one was emptied on purpose, file by file.
-      const unseen = this.#folderId === undefined;
-      if (unseen) return { verdict: "ask", losses: { files: lost, of: countFiles(intent.remote) }, empty: true };
-    }
+    if (whole && another && holdsNothing(intent.local)) return { verdict: "wait" };
     const before = this.#recent(nowMs);
-    const files = before + lost;
-    const of = files > MASS_DELETE_FILES ? countFiles(intent.remote) + before : 0;
-    if (files > MASS_DELETE_FILES && files * 2 > of) {
-      return whole ? { verdict: "ask", losses: { files, of }, empty: false } : { verdict: "look" };
+    const going = this.#missing.size + [...lost].filter((path) => !this.#missing.has(path)).length;
+    const files = before + going;
+    const held = going > 1 || this.#folderId === undefined ? countFiles(remote) : remote.size;
+    const empty = whole ? holdsNothing(intent.local) : going >= held;
+    // The last file of a folder that is followed may go; many at once, up to the last, may be a disk that was cleared.
+    const emptied = empty && (this.#folderId === undefined || going > 1);
+    const most = files > MASS_DELETE_FILES && files * 2 > held + before;
+    if ((emptied || most) && !whole) return { verdict: "look" };
+    if (emptied) return { verdict: "ask", losses: { files: going, of: held }, empty: true };
+    if (most) return { verdict: "ask", losses: { files, of: held + before }, empty: false };
+    const restMs = this.#folderId === undefined ? 0 : this.#rest(lost, nowMs);
+    if (restMs > 0) return { verdict: "rest", restMs };
+    for (const path of lost) this.#missing.delete(path);
+    return this.#go(folderId, true, lost.size, added, nowMs);
+  }
+
+  /** What has come back, or was deleted, or is found to have moved, is not missing. */
+  #forget({ local, remote, whole }: Intent, lost: ReadonlySet<string>): void {
+    for (const path of this.#missing) {
+      if (local.has(path) || !remote.has(path) || (whole && !lost.has(path))) this.#missing.delete(path);
     }
-    return this.#go(folderId, true, lost, added, nowMs);
+  }
+
+  /** How long deleting is to wait: until nothing more goes, or it has waited long enough. */
+  #rest(lost: ReadonlySet<string>, nowMs: number): number {
+    if (this.#missing.size === 0) this.#missingSince = nowMs;
+    const before = this.#missing.size;
+    for (const path of lost) this.#missing.add(path);
+    if (this.#missing.size > before) this.#missedLast = nowMs;
+    const rested = this.#missedLast + DELETE_REST_MS;
+    return Math.min(rested, this.#missingSince + DELETE_REST_MOST_MS) - nowMs;
   }
 
   #go(folderId: string, known: boolean, lost: number, added: number, nowMs: number): Judgement {
@@ -93,11 +120,11 @@ export function massDelete(folder: string, { files, of }: Losses, empty: boolean
   return new SyncError("ERR_MASS_DELETE", `${what}; ${advice}; ${answer}`, { losses: { files, of } });
 }
 
-/** Files and links that would be gone, and those that would be new; what only moves is neither. */
-function netLoss({ operations, remote, comparison }: Intent): { lost: number; added: number } {
+/** Files and links that would be gone, and how many would be new; what only moves is neither. */
+function netLoss({ operations, remote, comparison }: Intent): { lost: Set<string>; added: number } {
   const unit = max(comparison?.mtimeToleranceNs ?? 0n, 1000n);
   const arriving = new Map<string, number>();
-  let lost = 0;
+  const lost = new Set<string>();
   let added = 0;
   for (const { do: what, entry } of operations) {
     if (what !== "put" && what !== "link") continue;
@@ -111,7 +138,7 @@ function netLoss({ operations, remote, comparison }: Intent): { lost: number; ad
   for (const { do: what, entry } of operations) {
     if (what !== "remove" || entry.kind === "directory") continue;
     if (entry.kind === "file" && takeOne(arriving, entry, entry.mtimeNs / unit)) added--;
-    else lost++;
+    else lost.add(entry.path);
   }
   return { lost, added };
 }

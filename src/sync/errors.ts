@@ -23,6 +23,8 @@ export type SyncErrorCode =
   | "ERR_FOLDER_HELD"
   | "ERR_DATABASE_UNAVAILABLE"
   | "ERR_UNSAFE_PATH"
+  | "ERR_NAME"
+  | "ERR_NAME_TAKEN"
   | "ERR_PATH_BUSY"
   | "ERR_NOT_A_FOLDER"
   | "ERR_CHECKSUM"

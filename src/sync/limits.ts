@@ -75,6 +75,8 @@ export const SLOW_READ_MS = 3;
 export const SLOW_READS = 64;
 /** Large files announced and not yet durable; less than the receiver's {@link MAX_OPEN_FILES}. */
 export const MAX_LARGE_SENDS = 16;
+/** Folders of which the names are remembered, where a file system takes several for one. */
+export const MAX_KNOWN_FOLDERS = 256;
 /** … of which so many send their content at a time. */
 export const MAX_LARGE_STREAMS = 2;
 /** A large file in transfer is checked for changes every so many bytes. */
@@ -194,6 +196,10 @@ export const MAX_BURST_MS = 100;
 
 // Being careful.
 
+/** What is gone while a folder is followed is deleted at the destination when nothing more went for this long … */
+export const DELETE_REST_MS = 250;
+/** … or after this long in any case: until then, it counts as one loss. */
+export const DELETE_REST_MOST_MS = 2000;
 /** Losing up to this many files is never asked about; more is when they are more than half. */
 export const MASS_DELETE_FILES = 100;
 /** Losses count together until there was none for this long … */

@@ -5,6 +5,7 @@
  */
 import fs from "node:fs";
 import { SyncError, systemCode } from "./errors.js";
+import type { ExactNames } from "./exact-names.js";
 import { systemPath } from "./names.js";
 import { ancestorsOf, parentOf, unsafePath } from "./path.js";
 
@@ -24,36 +25,46 @@ export class Places {
   #last = "";
   #closing = false;
 
-  constructor(root: string) {
+  readonly #names: ExactNames | undefined;
+
+  constructor(root: string, names?: ExactNames) {
     this.root = root;
+    this.#names = names;
     this.#open = process.platform === "linux" && fs.existsSync(DESCRIPTORS) ? new Map() : undefined;
   }
 
   /**
    * Where `path` is, for calls that are made before anything else of this process runs. Throws `ERR_UNSAFE_PATH` for one
-   * that is not inside the mirror, and `ERR_NOT_A_FOLDER` where a folder on the way is missing, or none.
+   * that is not inside the mirror, `ERR_NOT_A_FOLDER` where a folder on the way is missing, or none, and `ERR_NAME_TAKEN`
+   * or `ERR_NAME` where the file system would take the path for another one.
    */
   at(path: string): string | Buffer {
     const reason = unsafePath(path);
     if (reason !== undefined) throw new SyncError("ERR_UNSAFE_PATH", reason);
+    this.#names?.check(path, (folder) => this.folder(folder));
     if (this.#open !== undefined) {
       const fd = this.#folder(parentOf(path), this.#open);
       return systemPath(`${DESCRIPTORS}/${fd}/${nameOf(path)}`);
     }
+    return this.#walkTo(path);
+  }
+
+  /** A folder itself, as {@link at}; "" is the mirror's own. */
+  folder(path: string): string {
+    if (this.#open !== undefined) return `${DESCRIPTORS}/${this.#folder(path, this.#open)}`;
+    const place = path === "" ? this.root : this.#walkTo(path);
+    if (!fs.lstatSync(place).isDirectory()) throw noFolder(path);
+    return place;
+  }
+
+  /** Each folder on the way is looked at. */
+  #walkTo(path: string): string {
     for (const ancestor of ancestorsOf(path)) {
       const stats = fs.lstatSync(`${this.root}/${ancestor}`, { throwIfNoEntry: false });
       if (stats === undefined) throw missing(ancestor);
       if (!stats.isDirectory()) throw noFolder(ancestor);
     }
     return `${this.root}/${path}`;
-  }
-
-  /** A folder itself, as {@link at}; "" is the mirror's own. */
-  folder(path: string): string {
-    if (this.#open !== undefined) return `${DESCRIPTORS}/${this.#folder(path, this.#open)}`;
-    const place = path === "" ? this.root : (this.at(path) as string);
-    if (!fs.lstatSync(place).isDirectory()) throw noFolder(path);
-    return place;
   }
 
   #folder(folder: string, open: Map<string, number>): number {

@@ -93,6 +93,8 @@ class Pusher {
   readonly #reported = new Set<string>();
   /** Files that changed while they were read, and how often in a row. */
   readonly #changing = new Map<string, number>();
+  /** What is to be deleted when nothing more goes. */
+  readonly #resting = new Set<string>();
   #foundByWalk: ReadonlySet<string> = new Set();
   readonly #unmovable = new Set<string>();
   #news: Deferred = deferred();
@@ -233,18 +235,33 @@ class Pusher {
     }
     for (const key of TOTALS) this.#total[key] += round[key];
     this.#reportProblems(walked !== undefined, round);
+    if (round.resting.size > 0) this.#rest(folder, round);
     this.#waitForRest(folder, walked !== undefined, round);
     if (walked !== undefined && this.#hasNews(round)) this.#lookEverywhere(folder, "until two walks agree");
     else if (this.#failures.size > 0) this.#tryAgain(folder, round.done > 0);
     else this.#failing = 0;
     this.#confirm(walked !== undefined, round);
-    if (this.#dirty.empty) this.#tellSynced();
+    if (this.#dirty.empty && this.#resting.size === 0) this.#tellSynced();
+  }
+
+  /** What is gone is looked at again before it is deleted; together with what goes meanwhile. */
+  #rest(folder: string, { resting, restMs }: Round): void {
+    const waits = this.#resting.size > 0;
+    for (const path of resting) this.#resting.add(path);
+    if (waits) return;
+    this.#after(Math.ceil(restMs), () => {
+      const now = performance.now();
+      for (const path of this.#resting) this.#dirty.add({ folder, path, reason: "before it is deleted" }, now);
+      this.#resting.clear();
+      this.#wake();
+    });
   }
 
   /** Tells those who asked for what this round has looked at, if it stands at the destination now. */
   #confirm(walked: boolean, round: Round): void {
     for (const [ask, path] of this.#asks) {
       if (!(walked || round.covers(path)) || this.#dirty.waitsWithin(path)) continue;
+      if ([...this.#resting].some((going) => isWithin(going, path))) continue;
       if ([...this.#failures.keys()].some((failing) => isWithin(failing, path))) continue;
       this.#asks.delete(ask);
       this.#report({ type: "confirmed", path, ask });

@@ -7,6 +7,7 @@ import type { Entry, Kind } from "./entry.js";
 import { compareFiles, DIFFERS } from "./entry.js";
 import { type Failure, SyncError } from "./errors.js";
 import type { PushEvent, Step } from "./events.js";
+import { folded } from "./exact-names.js";
 import type { Ignore } from "./ignore.js";
 import type { IndexFile } from "./index-file.js";
 import { CHANGES_BEFORE_COPY, MAX_INLINE_BYTES } from "./limits.js";
@@ -57,6 +58,9 @@ export class Round {
   readonly skipped: Failure[] = [];
   /** Nothing was done, because only a look at everything can tell whether so much may be deleted. */
   unsure = false;
+  /** What is not deleted yet, and for how long. */
+  readonly resting: Set<string> = new Set<string>();
+  restMs = 0;
 
   /** Files and folders renamed at the destination. */
   moved = 0;
@@ -94,8 +98,9 @@ export class Round {
     this.#takeProblems(problems);
     this.#options.linked?.look(this.#roots, local);
     adopt(local, this.#remote);
-    const { operations, blocked } = this.#plan(local, remote, problems);
-    if (!this.#mayDelete(work, operations, local, folderId)) return;
+    const { operations: planned, blocked } = this.#plan(local, remote, problems);
+    if (!this.#mayDelete(work, planned, local, folderId)) return;
+    const operations = this.restMs > 0 ? this.#withoutDeletes(planned, local) : planned;
     this.failures.push(...blocked);
     const summary = summarize(operations);
     this.#stepsTotal = operations.length;
@@ -108,6 +113,7 @@ export class Round {
     this.#tellQueued();
     try {
       await this.#carryOut(work.folder, prepared);
+      this.#takeFreed(prepared);
     } finally {
       for (const operation of prepared) if (operation.do === "put") operation.copy?.close();
     }
@@ -138,7 +144,18 @@ export class Round {
       throw new SyncError("ERR_FOLDER", `nothing of ${folder} is deleted at the destination: ${reason}`);
     }
     this.unsure = judgement.verdict === "look";
+    if (judgement.verdict === "rest") this.restMs = judgement.restMs;
     return !this.unsure;
+  }
+
+  /** What stands where something else is to be goes all the same. */
+  #withoutDeletes(operations: readonly Operation[], local: ReadonlyMap<string, Entry>): Operation[] {
+    const gives = (path: string): boolean => (local.get(path)?.kind ?? "directory") !== "directory";
+    return operations.filter(({ do: what, entry: { path } }) => {
+      if (what !== "remove" || local.has(path) || ancestorsOf(path).some(gives)) return true;
+      this.resting.add(path);
+      return false;
+    });
   }
 
   async #look({ folder, everything, paths }: Work) {
@@ -215,6 +232,19 @@ export class Round {
       const operation = this.#queue[this.#told++] as Operation;
       this.#queued.add(operation.entry.path);
       this.#report({ type: "queued", path: operation.entry.path, size: sizeOf(operation) });
+    }
+  }
+
+  /** What another spelling of the name was in the way of, which has gone meanwhile, is looked at again. */
+  #takeFreed(operations: readonly Operation[]): void {
+    const taken = this.failures.filter(({ code }) => code === "ERR_NAME_TAKEN");
+    if (taken.length === 0) return;
+    const gone = operations.filter(({ do: what, entry }) => what === "remove" && this.donePaths.has(entry.path));
+    const freed = new Set(gone.map(({ entry }) => folded(entry.path)));
+    for (const failure of taken) {
+      if (!freed.has(folded(failure.path))) continue;
+      this.failures.splice(this.failures.indexOf(failure), 1);
+      this.changed.add(failure.path);
     }
   }
 

@@ -11,9 +11,10 @@ import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 import { ChunkLists } from "./chunk-lists.js";
-import { canFlushFileSystem, setsExactTimes, setTime, setTimeAt, setTimeOf } from "./disk.js";
+import { canFlushFileSystem, setTime, setTimeAt, setTimeOf } from "./disk.js";
 import type { Kind } from "./entry.js";
 import { SyncError, systemCode } from "./errors.js";
+import { ExactNames } from "./exact-names.js";
 import { close, flushAround, flushFile, flushFolder, flushNow, type StagedFile } from "./flush.js";
 import { FolderTimes } from "./folder-times.js";
 import { Hashes } from "./hashes.js";
@@ -22,6 +23,7 @@ import { nameToBytes, systemPath } from "./names.js";
 import { Slots } from "./order.js";
 import { parentOf } from "./path.js";
 import { Places } from "./places.js";
+import { type Keeps, probe } from "./probe.js";
 import type { FileIdentity, SmallFile } from "./wire.js";
 
 const fsync = promisify(fs.fsync);
@@ -32,6 +34,8 @@ const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } = fs.constants;
 const O_NOFOLLOW = fs.constants.O_NOFOLLOW ?? 0;
 /** A pipe that somebody has put there is not waited for. */
 const O_NONBLOCK = fs.constants.O_NONBLOCK ?? 0;
+/** How systems say that they make no links, or none for us. */
+const NO_LINKS: ReadonlySet<string> = new Set(["ENOSYS", "EPERM", "EOPNOTSUPP", "ENOTSUP"]);
 const PARTIAL = /^[0-9a-f]{32}-[0-9a-f]{32}\.partial$/;
 
 /** A large file on its way in. */
@@ -62,6 +66,8 @@ export interface StorageOptions {
   readonly hashes?: string;
   /** Is given what is about to go. Default: it is gone. */
   readonly archive?: Archive;
+  /** Keeps names apart that the file system takes for one. */
+  readonly names?: ExactNames;
 }
 
 export class Storage {
@@ -70,6 +76,7 @@ export class Storage {
   readonly chunks: ChunkLists;
   readonly hashes: Hashes;
   readonly #archive: Archive | undefined;
+  readonly #names: ExactNames;
   readonly #places: Places;
   readonly #folderTimes: FolderTimes;
   /** The names of staged files: ours, and none that an earlier session has left. */
@@ -79,12 +86,13 @@ export class Storage {
   #ready = false;
 
   /** `root` is the mirror's folder, `staging` one on the same file system outside of it. Both are made when needed. */
-  constructor(root: string, staging: string, { chunks, hashes, archive }: StorageOptions = {}) {
+  constructor(root: string, staging: string, { chunks, hashes, archive, names }: StorageOptions = {}) {
     this.root = root;
     this.staging = staging;
     this.chunks = new ChunkLists(chunks);
     this.#archive = archive;
-    this.#places = new Places(root);
+    this.#names = names ?? new ExactNames();
+    this.#places = new Places(root, this.#names);
     this.hashes = new Hashes(this.#places, hashes);
     this.#folderTimes = new FolderTimes(this.#places);
   }
@@ -97,6 +105,7 @@ export class Storage {
       fs.mkdirSync(this.root);
       flushNow(dirname(this.root));
     }
+    this.#names.learn(this.staging, this.#stamp);
     this.#ready = true;
   }
 
@@ -253,8 +262,9 @@ export class Storage {
         // Renaming one name of a file over another one of the same file does nothing.
         if (stats.nlink > 1n) fs.rmSync(source, { force: true });
       };
-      if (held === undefined) this.#change(file.path, (place) => this.#change(from, (source) => rename(place, source)));
-      else this.#change(file.path, (place) => rename(place, held));
+      if (held !== undefined) this.#change(file.path, (place) => rename(place, held));
+      else if (this.#names.areOne(from, file.path)) this.#respell(from, file.path);
+      else this.#moveAway(from, (source) => this.#change(file.path, (place) => rename(place, source)));
     } finally {
       fs.closeSync(fd);
     }
@@ -285,6 +295,10 @@ export class Storage {
 
   /** Gives a folder with all it holds another name, where nothing may be. */
   renameFolder(from: string, to: string): void {
+    if (this.#names.areOne(from, to)) {
+      this.#respell(from, to);
+      return;
+    }
     this.#places.at(to);
     const source = fs.lstatSync(this.#places.at(from), { bigint: true });
     if (!source.isDirectory()) throw new SyncError("ERR_NOT_A_FOLDER", `${from} is not a folder`);
@@ -294,7 +308,25 @@ export class Storage {
     }
     // What is kept of folders is kept by their paths.
     this.#folderTimes.restore();
-    this.#change(to, (place) => this.#change(from, (old) => fs.renameSync(old, place)));
+    this.#moveAway(from, (old) => this.#change(to, (place) => fs.renameSync(old, place)));
+  }
+
+  /** Where one name has two spellings, it is taken away between them. */
+  #respell(from: string, to: string): void {
+    this.#folderTimes.restore();
+    const staged = this.#newStaged();
+    this.#moveAway(from, (old) => fs.renameSync(old, staged));
+    try {
+      this.#change(to, (place) => fs.renameSync(staged, place));
+    } catch (error) {
+      fs.renameSync(staged, this.#places.at(from));
+      throw error;
+    }
+  }
+
+  #moveAway(path: string, rename: (place: string | Buffer) => void): void {
+    this.#change(path, rename);
+    this.#names.removed(path);
   }
 
   /** Removes what was staged and will not be placed. */
@@ -305,7 +337,12 @@ export class Storage {
   makeLink({ path, target, mtimeNs }: { path: string; target: string; mtimeNs: bigint }): void {
     if (target === "" || target.includes("\0")) throw new SyncError("ERR_UNSAFE_PATH", "no link can point there");
     const staged = this.#newStaged();
-    fs.symlinkSync(systemPath(target), staged);
+    try {
+      fs.symlinkSync(systemPath(target), staged);
+    } catch (error) {
+      const code = systemCode(error) ?? "";
+      throw NO_LINKS.has(code) ? new SyncError(code, `the destination can hold no symbolic links (${code})`) : error;
+    }
     try {
       setTimeAt(staged, mtimeNs);
       this.place(staged, path);
@@ -327,7 +364,7 @@ export class Storage {
 
   /** Removes one entry; a folder only when it is empty. What is not there is fine. */
   remove(path: string, kind: Kind): void {
-    this.#change(path, (place) => {
+    this.#moveAway(path, (place) => {
       try {
         if (kind === "directory") fs.rmdirSync(place);
         else {
@@ -379,9 +416,10 @@ export class Storage {
     try {
       change(place);
     } catch (error) {
-      if (!this.#folderTimes.unlock(parentOf(path), error)) throw error;
+      if (!this.#folderTimes.unlock(parentOf(path), error)) throw this.#names.explained(error, path);
       change(this.#places.at(path));
     }
+    this.#names.added(path);
   }
 
   #retire(place: string | Buffer, path: string, why: "replaced" | "deleted"): void {
@@ -390,37 +428,10 @@ export class Storage {
     if (stats !== undefined && !stats.isDirectory()) this.#archive.retire(place, path, why);
   }
 
-  /** What the mirror's file system keeps, found out by trying. */
-  probe(): { executable: boolean; folderTimes: boolean; linkTimes: boolean; mtimeToleranceNs: bigint } {
-    const executable = process.platform !== "win32";
-    const wanted = 1_700_000_001_123_456_789n;
-    const file = this.#newStaged();
-    try {
-      fs.mkdirSync(this.staging, { recursive: true });
-      const fd = fs.openSync(file, O_CREAT | O_EXCL | O_WRONLY, 0o600);
-      setTime(fd, wanted);
-      const found = fs.fstatSync(fd, { bigint: true }).mtimeNs;
-      fs.closeSync(fd);
-      const off = found > wanted ? found - wanted : wanted - found;
-      const mtimeToleranceNs =
-        off === 0n && setsExactTimes() ? 0n : off < 1000n ? 1000n : off < 1_000_000_000n ? off * 2n : 2_000_000_000n;
-      return { executable, folderTimes: executable, linkTimes: this.#keepsLinkTimes(wanted), mtimeToleranceNs };
-    } finally {
-      fs.rmSync(file, { force: true });
-    }
-  }
-
-  #keepsLinkTimes(wanted: bigint): boolean {
-    const link = this.#newStaged();
-    try {
-      fs.symlinkSync("x", link);
-      setTimeAt(link, wanted);
-      return fs.lstatSync(link, { bigint: true }).mtimeNs / 1000n === wanted / 1000n;
-    } catch {
-      return false;
-    } finally {
-      fs.rmSync(link, { force: true });
-    }
+  /** What the mirror's file system keeps. */
+  probe(): Keeps {
+    fs.mkdirSync(this.staging, { recursive: true });
+    return probe(this.#newStaged());
   }
 }
 

@@ -1,5 +1,5 @@
 /** The built command-line program in child processes, folders of their own, and an end to both with each test. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
@@ -158,7 +158,7 @@ export class Rig {
 
   async end(): Promise<void> {
     await Promise.all(this.#programs.map((program) => program.ended || program.kill("SIGKILL").catch(() => {})));
-    for (const folder of this.#folders) fs.rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+    for (const folder of this.#folders) remove(folder);
   }
 }
 
@@ -171,6 +171,17 @@ export const test = base.extend<{ rig: Rig }>({
     await rig.end();
   },
 });
+
+/** Also what its owner may not write to. */
+function remove(folder: string): void {
+  try {
+    fs.rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EACCES") throw error;
+    execFileSync("chmod", ["-R", "u+rwX", folder]);
+    fs.rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+  }
+}
 
 /** The program's server log or a folder may take a moment: resolves when `condition` holds. Errors count as "not yet". */
 export async function until(condition: () => boolean, everyMs = 20): Promise<void> {

@@ -27,6 +27,8 @@ const STATUS: Readonly<Record<string, number>> = {
   ERR_INVALID: 400,
   ERR_TIME: 400,
   ERR_UNSAFE_PATH: 400,
+  ERR_NAME: 400,
+  ERR_NAME_TAKEN: 409,
   ERR_MIRROR_NAME: 400,
   ERR_CODE: 400,
   ERR_CHECKSUM: 400,

@@ -82,11 +82,35 @@ describe("deletes", () => {
       async (m) => {
         m.write({ ...many("d", 150), ...many("e", 20) });
         const following = await m.follow();
-        fs.rmSync(m.at("d"), { recursive: true });
+        for (let i = 0; i < 150; i++) {
+          fs.rmSync(m.at(`d/${i}`));
+          if (i % 10 === 0) await sleep(10);
+        }
         const { code, stderr } = await following.program.exited;
         expect(code).toBe(1);
-        expect(stderr).toMatch(/ERR_MASS_DELETE/);
-        expect(m.names().length).toBeGreaterThan(100);
+        expect(stderr).toMatch(/of its 170 files.*ERR_MASS_DELETE/);
+        expect(m.names().length).toBe(172);
+      },
+    ],
+    [
+      "a folder that is emptied while following, however few its files: nothing is deleted, and the reason is said",
+      async (m) => {
+        m.write({ a: "1", "d/b": "2", "d/c": "3" });
+        const following = await m.follow();
+        for (const name of ["a", "d"]) fs.rmSync(m.at(name), { recursive: true });
+        const { code, stderr } = await following.program.exited;
+        expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/--allow-mass-delete/) });
+        expect(m.names()).toEqual(["a", "d", "d/b", "d/c"]);
+      },
+    ],
+    [
+      "the last file is deleted while following",
+      async (m) => {
+        m.write({ a: "1" });
+        const following = await m.follow();
+        fs.rmSync(m.at("a"));
+        await m.equal();
+        await following.leave();
       },
     ],
     [
