@@ -28,6 +28,7 @@ import type { Database } from "./database/types.js";
 import { Gate } from "./gate.js";
 import { MirrorHome, type MirrorHomeOptions } from "./home.js";
 import type { HttpServing } from "./http/index.js";
+import { lockHome } from "./lock.js";
 import { HomeMirrors } from "./mirrors.js";
 import { HomeState } from "./state.js";
 import { Keeper } from "./versions/keeper.js";
@@ -97,7 +98,7 @@ const FIRST_CODE_MS = 24 * 60 * 60 * 1000;
 /**
  * Listens for mirrors. What is missing under `dir/.confundo` is made. Rejects with what the stream layer reports (`EADDRINUSE`,
  * …), the system (`EACCES` for the directory), a {@link SecureError} (ERR_STATE for keys that are damaged or another user's,
- * ERR_INSECURE) or a `DatabaseError`.
+ * ERR_INSECURE), a `DatabaseError`, or a {@link SyncError} ERR_HOME_BUSY where another server keeps its mirrors in `dir`.
  */
 export async function serve(options: ServeOptions): Promise<Serving> {
   const { host = "127.0.0.1", port = 5000, insecure = false } = options;
@@ -124,6 +125,8 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
   mkdirSync(options.dir, { recursive: true });
   const state = new HomeState(realpathSync(resolve(options.dir)));
   state.prepare();
+  const unlock = lockHome(state);
+  undo.push(unlock);
   const settings = { ...state.settings(), ...(options.database === undefined ? {} : { database: options.database }) };
   const identity = insecure ? null : state.identity();
   const database = await openDatabase(
@@ -188,6 +191,7 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
       await Promise.all([http?.close(), home.close(), portClosed]);
       await keeper.close();
       await database.close();
+      unlock();
     },
   };
 }

@@ -15,6 +15,7 @@ export type SyncErrorCode =
   | "ERR_MIRROR_NAME"
   | "ERR_MIRROR_BUSY"
   | "ERR_MIRROR_ROOT"
+  | "ERR_HOME_BUSY"
   | "ERR_REPLACED"
   | "ERR_DIVERGED"
   | "ERR_FOLDER"

@@ -509,14 +509,27 @@ describe.concurrent("what goes wrong", () => {
     const { home, port } = await setUp(rig);
     write(home, { file: "" });
     const [used, file, host] = await Promise.all([
-      rig.run(["serve", home, "--port", port]),
+      rig.run(["serve", rig.folder(), "--port", port]),
       rig.run(["serve", path.join(home, "file"), "--port", "0"]),
-      rig.run(["serve", home, "--port", "0", "--host", "no-such-host.invalid"]),
+      rig.run(["serve", rig.folder(), "--port", "0", "--host", "no-such-host.invalid"]),
     ]);
     for (const exit of [used, file, host]) expect(exit).toMatchObject({ code: 1, stdout: "" });
     expect(used.stderr).toMatch(/^ERROR: The UDP address 127\.0\.0\.1:\d+ is already in use\. .*\n$/);
     expect(file.stderr).toMatch(/^ERROR: .*file is not a folder, and one was expected\. \(\w+\)\n$/);
     expect(host.stderr).toMatch(/^ERROR: The host name "no-such-host\.invalid" could not be found.*\n$/);
+  });
+
+  test("a second serve on one DIR is told so; after kill -9 of the first it starts at once", async ({ rig }) => {
+    const { home, port, server } = await setUp(rig);
+    const second = await rig.run(["serve", home, "--port", "0"]);
+    expect(second).toMatchObject({ code: 1, stdout: "" });
+    expect(second.stderr).toMatch(
+      /^ERROR: Another confundo serve .*, last seen at 127\.0\.0\.1:\d+\. .*\(ERR_HOME_BUSY\)\n$/,
+    );
+    await server.kill("SIGKILL");
+    const { server: third } = await rig.serve(home, port);
+    expect(await third.interrupt()).toMatchObject({ code: 0, stderr: "" });
+    await rig.serve(home, port);
   });
 
   test("serve listens on the loopback address, unless told otherwise", async ({ rig }) => {
