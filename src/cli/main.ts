@@ -1,6 +1,7 @@
 import { createRequire } from "node:module";
 import { Command } from "commander";
 import { addAdministration } from "./administration.js";
+import { countBuffersWithHeap } from "./collector.js";
 import {
   DEFAULT_PORT,
   editionOption,
@@ -16,6 +17,7 @@ import { exitCode, printError } from "./report.js";
 
 /** Runs the command line and ends the process with an exit code: 0 done, 1 failed, 2 wrong usage. */
 export async function main(argv: string[]): Promise<void> {
+  countBuffersWithHeap();
   // A reader that goes away (`| head`) ends us quietly, like any filter.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
   try {
