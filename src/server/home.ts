@@ -14,6 +14,7 @@ import {
 } from "../sync/index.js";
 import type { Access } from "./database/types.js";
 import { mirrorNameProblem } from "./name.js";
+import { Reuses } from "./reuses.js";
 import type { Keeper, Keeping } from "./versions/keeper.js";
 
 /** What a home reports: what its sessions do, and for whom. Plain data. */
@@ -89,6 +90,7 @@ export class MirrorHome {
   readonly #options: MirrorHomeOptions;
   readonly #tenants = new Map<string, Tenant>();
   readonly #sessions = new Map<ReceiveSession, HomeSession>();
+  readonly #reuses = new Reuses(() => this.openSessions.some(({ state }) => state === "syncing"));
   #nextId = 1;
   /** For each mirror, the last of those that want in: they are looked at one after the other. */
   readonly #doors = new Map<string, Promise<unknown>>();
@@ -152,12 +154,18 @@ export class MirrorHome {
     return ending.length;
   }
 
+  /** Resolves when it is written down what the files consist of that have come: then their chunks are found in others. */
+  idle(): Promise<void> {
+    return this.#reuses.idle();
+  }
+
   /** Ends all sessions, telling the clients to come back later, and waits until nothing is being written. */
   async close(): Promise<void> {
     this.#closing = true;
     const sessions = [...this.#sessions.keys()];
     for (const session of sessions) session.end(closing());
     await Promise.all(sessions.map(({ closed }) => closed));
+    await this.#reuses.close();
   }
 
   #follow(session: ReceiveSession, event: ReceiveEvent): void {
@@ -202,11 +210,12 @@ export class MirrorHome {
       const keeping = await keeper?.open(name, device);
       if (keeping !== undefined) onKept(keeping);
       const storage = new Storage(root, `${staging}/${name}`, {
-        chunks: `${this.dir}/.confundo/chunks/${name}`,
+        reuse: this.#reuses.of(key, { root, dir: `${this.dir}/.confundo`, name, archive: keeping?.archive }),
         hashes: `${this.dir}/.confundo/hashes/${name}`,
         ...(keeping === undefined ? {} : { archive: keeping.archive }),
       });
       const release = (): void => {
+        this.#reuses.leave(key);
         keeping?.end();
         leave();
       };

@@ -12,11 +12,15 @@ import { MAX_CHUNK_LISTS, MAX_DELTA_BYTES, MIN_DELTA_BYTES } from "./limits.js";
 const read = promisify(fs.read);
 const NAME = /^[0-9a-f]+-[0-9a-f]+-[0-9a-f]+-?[0-9a-f]+$/;
 
+interface Building {
+  readonly list: Promise<ChunkList>;
+  /** Called between pieces of the content, until somebody waits for the list. */
+  pause: (() => Promise<void>) | undefined;
+}
+
 export class ChunkLists {
   readonly #directory: string | undefined;
-  readonly #building = new Map<string, Promise<ChunkList>>();
-  readonly #waiting: (() => number | undefined)[] = [];
-  #working: Promise<void> | undefined;
+  readonly #building = new Map<string, Building>();
   #stopped = false;
 
   /** Without a directory nothing is kept. */
@@ -24,18 +28,28 @@ export class ChunkLists {
     this.#directory = directory;
   }
 
-  /** The list of an open file, known or made; `undefined` for one that is too small, too large, or no file. */
-  async of(fd: number): Promise<ChunkList | undefined> {
+  /**
+   * The list of an open file, known or made; `undefined` for one that is too small, too large, or no file. With `pause` there
+   * is time, and that is waited for now and then.
+   */
+  async of(
+    fd: number,
+    leastBytes: number = MIN_DELTA_BYTES,
+    pause?: () => Promise<void>,
+  ): Promise<ChunkList | undefined> {
     const stats = fs.fstatSync(fd, { bigint: true });
     const size = Number(stats.size);
-    if (!stats.isFile() || size < MIN_DELTA_BYTES || size > MAX_DELTA_BYTES) return undefined;
+    if (!stats.isFile() || size < leastBytes || size > MAX_DELTA_BYTES) return undefined;
     const name = nameOf(stats);
-    const known = this.#building.get(name) ?? this.#load(name, size);
+    const known = this.#load(name, size);
     if (known !== undefined) return known;
-    const building = this.#build(fd, size).finally(() => this.#building.delete(name));
-    this.#building.set(name, building);
-    const list = await building;
-    this.#save(name, list);
+    const building = this.#building.get(name);
+    if (building !== undefined) {
+      if (pause === undefined) building.pause = undefined;
+      return building.list;
+    }
+    const list = await this.#begin(name, fd, size, pause);
+    if (size >= MIN_DELTA_BYTES) this.#save(name, list);
     return list;
   }
 
@@ -50,18 +64,9 @@ export class ChunkLists {
     fs.rmSync(`${this.#directory}/${nameOf(fs.fstatSync(fd, { bigint: true }))}`, { force: true });
   }
 
-  /** Has a list made when there is time: `open` gives the file then, which is closed afterwards. */
-  later(open: () => number | undefined, idle: () => Promise<void>): void {
-    if (this.#directory === undefined || this.#stopped || this.#waiting.length >= MAX_CHUNK_LISTS) return;
-    this.#waiting.push(open);
-    this.#working ??= this.#work(idle).finally(() => (this.#working = undefined));
-  }
-
-  /** Makes no more lists; resolves when nothing is being made. */
-  async stop(): Promise<void> {
+  /** Makes no more lists, and breaks off those that are being made. */
+  stop(): void {
     this.#stopped = true;
-    this.#waiting.length = 0;
-    await this.#working;
   }
 
   /** Removes all but the lists used last. */
@@ -77,21 +82,11 @@ export class ChunkLists {
     for (const { name } of aged.slice(MAX_CHUNK_LISTS)) fs.rmSync(`${directory}/${name}`, { force: true });
   }
 
-  async #work(idle: () => Promise<void>): Promise<void> {
-    for (let open = this.#waiting.shift(); open !== undefined; open = this.#waiting.shift()) {
-      // Never together with what the client waits for.
-      await idle();
-      if (this.#stopped) return;
-      let fd: number | undefined;
-      try {
-        fd = open();
-        if (fd !== undefined) await this.of(fd);
-      } catch {
-        // It is made when it is asked for, or the file is gone.
-      } finally {
-        if (fd !== undefined) fs.closeSync(fd);
-      }
-    }
+  #begin(name: string, fd: number, size: number, pause: Building["pause"]): Promise<ChunkList> {
+    const ask = async (): Promise<void> => this.#building.get(name)?.pause?.();
+    const list = this.#build(fd, size, ask).finally(() => this.#building.delete(name));
+    this.#building.set(name, { list, pause });
+    return list;
   }
 
   #load(name: string, size: number): ChunkList | undefined {
@@ -117,7 +112,7 @@ export class ChunkLists {
     }
   }
 
-  async #build(fd: number, size: number): Promise<ChunkList> {
+  async #build(fd: number, size: number, pause: () => Promise<void>): Promise<ChunkList> {
     const records: Buffer[] = [];
     let offset = 0;
     const fill = async (buffer: Buffer): Promise<void> => {
@@ -129,6 +124,7 @@ export class ChunkLists {
         offset += bytesRead;
       }
       await yieldToOthers();
+      await pause();
     };
     await throughWindow(size, fill, (view) => {
       const length = chunkLength(view);

@@ -55,7 +55,9 @@ export class Examiner {
     if (!this.#desk.settled || this.#looking || began < this.#lookAgainMs) return;
     this.#looking = true;
     try {
-      let { entries, root } = await this.look({ complete: false, anew: false });
+      const looking = this.look({ complete: false, anew: false });
+      this.#desk.storage.reuse?.look(looking.then((look) => look.entries));
+      let { entries, root } = await looking;
       if (scrubBytes > 0) {
         await this.#scrub(entries, scrubBytes);
         ({ root } = await this.look({ complete: true, anew: false }));

@@ -43,6 +43,7 @@ export {
 export { type PushOptions, pushTo } from "./push.js";
 export { receive } from "./receive.js";
 export { type Outcome, openRemote, type Remote, type RemoteOptions, type RemoteSession } from "./remote.js";
+export { Reuse, type ReuseOptions } from "./reuse.js";
 export type { Rule } from "./rules.js";
 export { fromSocket, toSocket, writeTo } from "./rx-stream.js";
 export {

@@ -16,7 +16,9 @@ export const FEATURE_DELTAS = 2;
 export const FEATURE_PACKED = 4;
 /** A MOVE from a path to itself: a comparison by hash. */
 export const FEATURE_CHECKS = 8;
-export const FEATURES: number = FEATURE_MOVES | FEATURE_DELTAS | FEATURE_PACKED | FEATURE_CHECKS;
+/** OFFER and KNOWN: chunks that the mirror has anywhere are not sent. */
+export const FEATURE_OFFERS = 16;
+export const FEATURES: number = FEATURE_MOVES | FEATURE_DELTAS | FEATURE_PACKED | FEATURE_CHECKS | FEATURE_OFFERS;
 /** In the mode of a file or folder: all of its bits count. Otherwise only whether it is executable. */
 export const MODE_COUNTS = 0x8000;
 /** The permission bits that travel: of files, and of folders besides set-group-ID and sticky. Never set-user-ID. */
@@ -26,6 +28,8 @@ export const FOLDER_MODE = 0o3777;
 export const KEEPS_EXECUTABLE = 1;
 export const KEEPS_FOLDER_TIMES = 2;
 export const KEEPS_LINK_TIMES = 4;
+/** … and that something is known of what the mirror's files consist of. */
+export const KNOWS_CHUNKS = 8;
 /** `CNFS`, the first four bytes of a HELLO's payload. */
 export const HELLO_MAGIC = 0x434e_4653;
 /** Type (1 byte) and payload length (4 bytes). */
@@ -39,6 +43,10 @@ export const MIN_DELTA_BYTES: number = 512 * KIB;
 export const MAX_DELTA_BYTES: number = 64 * 1024 * MIB;
 /** Old chunks in one COPY message: so much work the other end can begin with while the rest is looked for. */
 export const MAX_COPIED_CHUNKS = 64;
+/** Chunks in one OFFER message. */
+export const MAX_OFFER_CHUNKS = 64;
+/** Chunks of one file that the mirror has and that were not copied yet. */
+export const MAX_FOUND_CHUNKS = 1024;
 /** A whole path inside the folder, as UTF-8. */
 export const MAX_PATH_BYTES = 4096;
 /** One part of a path, as UTF-8: what the common file systems hold. */
@@ -79,6 +87,22 @@ export const MAX_LARGE_SENDS = 16;
 export const MAX_KNOWN_FOLDERS = 256;
 /** … of which so many send their content at a time. */
 export const MAX_LARGE_STREAMS = 2;
+/** So much of the start of a new file is offered to see whether the mirror has some of it; of a larger one … */
+export const SAMPLE_BYTES: number = 256 * KIB;
+/** … this part, up to {@link PROBE_BYTES}. */
+export const SAMPLE_SHARE = 8;
+/** Content that was offered and is not sent yet, of one file: how far its sender may be ahead of the answers. */
+export const MAX_OFFERED_BYTES: number = 8 * MIB;
+/** Chunks offered together: enough to be cheap, few enough for the other end to begin early. */
+export const OFFERED_CHUNKS = 16;
+/** After a chunk that the mirror has, so much more is offered. */
+export const OFFER_ON_BYTES: number = 4 * MIB;
+/** Where the mirror has none, so much is sent without asking … */
+export const FIRST_UNASKED_BYTES: number = MIB;
+/** … then twice as much each time, up to this … */
+export const MOST_UNASKED_BYTES: number = 64 * MIB;
+/** … and so much is offered in between. Cuts need two or three chunks to be where they are in another file. */
+export const PROBE_BYTES: number = MIB;
 /** A large file in transfer is checked for changes every so many bytes. */
 export const CHANGE_CHECK_BYTES: number = 16 * MIB;
 /** Frames collected before they are written to the stream as one chunk. */
@@ -127,6 +151,24 @@ export const SCRUB_BYTES: number = 64 * MIB;
 export const LOOKING_SHARE = 0.05;
 /** Chunk lists kept per mirror. */
 export const MAX_CHUNK_LISTS = 4096;
+/** Files larger than this are written down as sources of chunks. Smaller ones travel in one message, without asking. */
+export const LEAST_SOURCE_BYTES: number = MAX_INLINE_BYTES;
+/** … at most so many, per mirror … */
+export const MAX_CHUNK_SOURCES = 65_536;
+/** … with so many characters in their paths. */
+export const MAX_SOURCE_PATH_CHARS: number = 8 * MIB;
+/** Their log is written anew when more than half of it and this many more records are about nothing. */
+export const SPARE_SOURCE_RECORDS = 4096;
+/** Buckets, of 16 chunks and 256 bytes, of a mirror's table of chunks: from 16,384 chunks (1 GiB of content) … */
+export const LEAST_TABLE_BUCKETS = 1024;
+/** … to 4 million (256 GiB of content, and 64 MiB on the disk). */
+export const MOST_TABLE_BUCKETS: number = 256 * 1024;
+/** Files kept open that chunks were found in, per mirror. */
+export const MAX_OPEN_SOURCES = 32;
+/** Files that wait to be written down; others are found by the next look at the mirror. */
+export const MAX_WAITING_SOURCES = 4096;
+/** Between two pieces of content that are cut while somebody is being served. */
+export const BUSY_PAUSE_MS = 40;
 /** Contents held for later moves, per session. */
 export const MAX_HELD = 65_536;
 /** Interrupted large files are kept this long for their client to come back. */

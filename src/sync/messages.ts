@@ -40,6 +40,8 @@ export interface Welcome {
   readonly linkTimes: boolean;
   /** How far apart a time set and the time read back can be at the mirror. */
   readonly mtimeToleranceNs: bigint;
+  /** Whether anything is known of what the mirror's files, or their old versions, consist of. */
+  readonly chunks?: boolean;
   /** What both can do besides; nothing else may be used. Left out: nothing. */
   readonly features?: number;
 }
@@ -111,7 +113,11 @@ export type Message =
   | { readonly type: "data"; readonly id: number; readonly content: Uint8Array }
   /** Records of chunk.ts. */
   | { readonly type: "chunks"; readonly id: number; readonly records: Uint8Array }
-  /** So many chunks of the base come next in the new file. */
+  /** Records of chunk.ts: what comes next in the new file, perhaps. Answered by KNOWN, each in its turn. */
+  | { readonly type: "offer"; readonly id: number; readonly records: Uint8Array }
+  /** A bit for each chunk of an OFFER (offered.ts): whether the mirror has it. */
+  | { readonly type: "known"; readonly id: number; readonly bits: Uint8Array }
+  /** So many chunks of the base, or of those that were offered, come next in the new file. */
   | { readonly type: "copy"; readonly id: number; readonly first: number; readonly count: number }
   | { readonly type: "end"; readonly id: number; readonly sha256: Uint8Array }
   | { readonly type: "abort"; readonly id: number }

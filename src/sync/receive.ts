@@ -8,7 +8,14 @@ import type { Entry } from "./entry.js";
 import { SyncError, toSyncError } from "./errors.js";
 import { Examiner } from "./examiner.js";
 import type { Admission, Arriving, ReceiveEvent, ReceiveOptions, ReceiveSession } from "./hosting.js";
-import { FEATURE_PACKED, FEATURES, HANDSHAKE_MS, MAX_LISTING_BYTES, PROTOCOL_VERSION } from "./limits.js";
+import {
+  FEATURE_OFFERS,
+  FEATURE_PACKED,
+  FEATURES,
+  HANDSHAKE_MS,
+  MAX_LISTING_BYTES,
+  PROTOCOL_VERSION,
+} from "./limits.js";
 import { isStep, unexpected } from "./steps.js";
 import { Uploads } from "./uploads.js";
 import { entryBytes, type Hello, type Message } from "./wire.js";
@@ -81,6 +88,7 @@ class Receiver implements ReceiveSession {
     else if (message.type === "data") uploads.data(message.id, message.content);
     else if (message.type === "end") uploads.end(message.id, message.sha256);
     else if (message.type === "abort") uploads.abort(message.id);
+    else if (message.type === "offer") uploads.offer(message.id, message.records);
     else if (message.type === "copy") uploads.copy(message.id, message.first, message.count);
     else if (message.type === "put" || message.type === "delta") uploads.announce(message);
     else throw unexpected(message);
@@ -110,10 +118,11 @@ class Receiver implements ReceiveSession {
       storage.checkRoot();
       storage.clean(false);
       storage.chunks.clean();
-      const features = (hello.features ?? 0) & FEATURES;
+      const features = (hello.features ?? 0) & (storage.reuse === undefined ? FEATURES & ~FEATURE_OFFERS : FEATURES);
+      const chunks = storage.reuse?.any ?? false;
       const keeps = storage.probe();
       examiner.comparison = keeps;
-      this.#channel.send({ type: "welcome", version: PROTOCOL_VERSION, features, ...keeps });
+      this.#channel.send({ type: "welcome", version: PROTOCOL_VERSION, features, ...keeps, chunks });
       if ((features & FEATURE_PACKED) !== 0) this.#channel.compress();
       this.#emit({ type: "opened", name: hello.name, label: hello.label });
       this.#channel.release();
@@ -158,6 +167,7 @@ class Receiver implements ReceiveSession {
       desk.storage.prepare();
       applier.letGo();
       desk.settled = true;
+      desk.storage.reuse?.settled();
       this.#emit({ type: "settled", name: this.#name, entries });
       examiner.settled();
     } catch (error) {
@@ -176,7 +186,6 @@ class Receiver implements ReceiveSession {
   async #closeDown({ admission, desk, uploads, examiner }: Open): Promise<void> {
     examiner.close();
     await desk.whenIdle();
-    await desk.storage.chunks.stop();
     await uploads.close();
     desk.storage.hashes.close();
     try {

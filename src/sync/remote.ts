@@ -9,10 +9,12 @@ import {
   FEATURE_CHECKS,
   FEATURE_DELTAS,
   FEATURE_MOVES,
+  FEATURE_OFFERS,
   FEATURE_PACKED,
   FEATURES,
   GOODBYE_MS,
   HANDSHAKE_MS,
+  LEAST_SOURCE_BYTES,
   LOOKING_SHARE,
   MAX_DELTA_BYTES,
   MAX_LISTED_ENTRIES,
@@ -131,6 +133,9 @@ class WireRemote implements RemoteSession {
   comparison: Comparison = {};
   moves = false;
   #deltas = false;
+  #offers = false;
+  /** Whether there are files to take chunks from. */
+  #sources = false;
   readonly #perms: boolean;
   readonly #options: RemoteOptions;
   #expected: Promise<Map<string, Entry> | undefined> | undefined;
@@ -200,6 +205,7 @@ class WireRemote implements RemoteSession {
         baseOf: (entry) => this.#baseOf(entry),
         suspect: this.#suspect,
         entries: this.entries,
+        offers: () => this.#hasSources(),
         report: (outcome) => {
           if (outcome.type === "done") this.#record(outcome.operation, outcome.sha256);
           subscriber.next(outcome);
@@ -237,6 +243,17 @@ class WireRemote implements RemoteSession {
     const there = this.entries.get(path);
     const older = this.#deltas && there?.kind === "file" && there.size >= MIN_DELTA_BYTES && size >= MIN_DELTA_BYTES;
     return older && there.size <= MAX_DELTA_BYTES ? path : undefined;
+  }
+
+  /** Whether the mirror has, or had, files whose chunks may be in others. */
+  #hasSources(): boolean {
+    if (!this.#offers || this.#sources) return this.#offers;
+    for (const entry of this.entries.values()) {
+      if (entry.kind !== "file" || entry.size <= LEAST_SOURCE_BYTES) continue;
+      this.#sources = true;
+      break;
+    }
+    return this.#sources;
   }
 
   #computeRoot(): Buffer | undefined {
@@ -291,6 +308,8 @@ class WireRemote implements RemoteSession {
       this.#answer(type, message.id, (sender) => sender.fail(message.id, error));
     } else if (type === "chunks") {
       this.#answer(type, message.id, (sender) => sender.chunks(message.id, message.records));
+    } else if (type === "known") {
+      this.#answer(type, message.id, (sender) => sender.known(message.id, message.bits));
     } else if (type === "have") {
       this.#answer(type, message.id, (sender) => sender.have(message.id, message.offset));
     } else throw unexpected(type);
@@ -307,6 +326,8 @@ class WireRemote implements RemoteSession {
     this.moves = ((message.features ?? 0) & FEATURE_MOVES) !== 0;
     if (((message.features ?? 0) & FEATURE_PACKED) !== 0) this.#channel.compress();
     this.#deltas = ((message.features ?? 0) & FEATURE_DELTAS) !== 0;
+    this.#offers = ((message.features ?? 0) & FEATURE_OFFERS) !== 0;
+    this.#sources = message.chunks ?? false;
     const checks = ((message.features ?? 0) & FEATURE_CHECKS) !== 0;
     const { mtimeToleranceNs } = message;
     const times = { mtimeToleranceNs, folderTimes, linkTimes };

@@ -1,5 +1,6 @@
 /** Carries out a list of operations at the other end: pipelined, several files at a time, within bounds. */
 import { setImmediate as yieldToOthers } from "node:timers/promises";
+import { Asking } from "./asking.js";
 import type { Channel } from "./channel.js";
 import { CHUNK_RECORD_BYTES, ChunkList, LEAST_CHUNK_BYTES, Matcher, throughWindow } from "./chunk.js";
 import { Copies } from "./copies.js";
@@ -35,6 +36,8 @@ export interface SenderOptions {
   readonly suspect: Set<string>;
   /** What the other end holds. */
   readonly entries: ReadonlyMap<string, Entry>;
+  /** Whether it is worth asking which chunks of a new file the other end has. */
+  readonly offers: () => boolean;
   readonly report: (outcome: Outcome) => void;
 }
 
@@ -51,6 +54,8 @@ interface Asked {
   readonly answered?: Deferred;
   /** For a file that is built from an older version: what that consists of. */
   readonly chunks?: Buffer[];
+  /** For a large file that is new: what the other end has of it is asked for. */
+  readonly asking?: Asking;
   /** Whether the other end is asked to copy what it has. */
   readonly clone?: boolean;
   failed: boolean;
@@ -71,6 +76,7 @@ export class Sender {
   readonly #stopping = new AbortController();
   readonly #finished = deferred();
   #left = 0;
+  #offers = false;
   #copies = new Copies(new Map(), []);
   /** Files and moves begun and without an outcome yet, and who waits until there are none. */
   #filling = 0;
@@ -87,6 +93,7 @@ export class Sender {
     this.#copies = new Copies(this.#options.entries, operations);
     if (this.#options.channel.closed) this.lost(new SyncError("ERR_CONNECTION_LOST", "the session is closed"));
     if (operations.length === 0) return;
+    this.#offers = operations.some(isLarge) && this.#options.offers();
     let taken = 0;
     // Large files wait for their turn in a line of their own and hold nobody up.
     for (const operation of operations) {
@@ -118,8 +125,9 @@ export class Sender {
   lost(error: SyncError): void {
     if (this.#stopping.signal.aborted) return;
     this.#stopping.abort(error);
-    for (const { offset, answered } of this.#asked.values()) {
+    for (const { offset, answered, asking } of this.#asked.values()) {
       offset?.reject(error);
+      asking?.close();
       answered?.resolve();
     }
     this.#asked.clear();
@@ -147,8 +155,9 @@ export class Sender {
     asked.failed = true;
     asked.offset?.reject(error);
     asked.answered?.resolve();
+    asked.asking?.close();
     const { operation } = asked;
-    const built = asked.chunks !== undefined || asked.clone === true;
+    const built = asked.chunks !== undefined || asked.asking !== undefined || asked.clone === true;
     if (error.code === "ERR_CHECKSUM" && built) this.#options.suspect.add(operation.entry.path);
     this.#conclude(
       error.code === "ERR_CHECKSUM" ? { type: "changed", operation } : { type: "failed", operation, error },
@@ -162,6 +171,12 @@ export class Sender {
     const most = (MAX_DELTA_BYTES / LEAST_CHUNK_BYTES) * CHUNK_RECORD_BYTES;
     const bytes = asked?.chunks?.reduce((sum, { length }) => sum + length, 0) ?? 0;
     if (bytes > most) throw new SyncError("ERR_PROTOCOL", "the server sent a chunk list that is too long");
+    return asked !== undefined;
+  }
+
+  known(id: number, bits: Uint8Array): boolean {
+    const asked = this.#asked.get(id);
+    if (asked !== undefined && !asked.asking?.known(bits)) throw new SyncError("ERR_PROTOCOL", "nothing was offered");
     return asked !== undefined;
   }
 
@@ -265,11 +280,22 @@ export class Sender {
       const answered = deferred();
       offset.promise.catch(() => {});
       const { path } = operation.entry;
-      const base = this.#options.suspect.delete(path) ? undefined : this.#options.baseOf(operation.entry);
+      const whole = this.#options.suspect.delete(path);
+      const base = whole ? undefined : this.#options.baseOf(operation.entry);
       const chunks: Buffer[] = [];
-      id = this.#ask(operation, { offset, answered, ...(base === undefined ? {} : { chunks }) });
+      id = this.#options.nextId();
+      const asking = whole || base !== undefined || !this.#offers ? undefined : this.#asking(reader, id, operation);
+      this.#asked.set(id, {
+        operation,
+        failed: false,
+        offset,
+        answered,
+        ...(base === undefined ? {} : { chunks }),
+        ...(asking === undefined ? {} : { asking }),
+      });
       if (base === undefined) channel.send({ type: "put", id, ...this.#identity(operation.entry) });
       else channel.send({ type: "delta", id, base, ...this.#identity(operation.entry) });
+      await asking?.sample();
       const start = await offset.promise;
       if (start > operation.entry.size) throw new SyncError("ERR_PROTOCOL", "the server has more than the file holds");
       if (start > 0) this.#options.report({ type: "resumed", operation, offset: start });
@@ -287,21 +313,54 @@ export class Sender {
   }
 
   async #stream(reader: VersionReader, id: number, start: number, operation: Put): Promise<void> {
-    const { channel, report } = this.#options;
     const asked = this.#asked.get(id);
-    await reader.skipTo(start, this.#stopping.signal);
-    while (reader.offset < operation.entry.size) {
-      const { frame, content } = dataFrame(id, Math.min(MAX_DATA_BYTES, operation.entry.size - reader.offset));
+    if (asked?.asking === undefined) {
+      await reader.skipTo(start, this.#stopping.signal);
+      await this.#pass(reader, id, operation.entry.size, operation);
+    } else await asked.asking.run(start);
+    const sha256 = reader.finish();
+    if (asked !== undefined) asked.sha256 = sha256;
+    this.#options.channel.send({ type: "end", id, sha256 });
+  }
+
+  /** Sends what comes next, up to an offset. */
+  async #pass(reader: VersionReader, id: number, to: number, operation: Put): Promise<void> {
+    const { channel, report } = this.#options;
+    while (reader.offset < to) {
+      const { frame, content } = dataFrame(id, Math.min(MAX_DATA_BYTES, to - reader.offset));
       await reader.fill(content);
-      this.#stopping.signal.throwIfAborted();
-      if (asked?.failed) throw new SyncError("ERR_CHECKSUM", "the server refused the file");
+      this.#check(id);
       channel.sendFrame(frame);
       report({ type: "sent", operation, bytes: content.length });
       await channel.drained();
     }
-    const sha256 = reader.finish();
-    if (asked !== undefined) asked.sha256 = sha256;
-    channel.send({ type: "end", id, sha256 });
+  }
+
+  #check(id: number): void {
+    this.#stopping.signal.throwIfAborted();
+    // A file that failed is answered.
+    if (!this.#asked.has(id)) throw new SyncError("ERR_CHECKSUM", "the server refused the file");
+  }
+
+  #asking(reader: VersionReader, id: number, operation: Put): Asking {
+    const { channel, report } = this.#options;
+    return new Asking({
+      size: operation.entry.size,
+      fill: (buffer) => reader.fill(buffer),
+      skip: (offset) => reader.skipTo(offset, this.#stopping.signal),
+      pass: (offset) => this.#pass(reader, id, offset, operation),
+      check: () => this.#check(id),
+      offer: (records) => void channel.send({ type: "offer", id, records }),
+      copy: (first, count, bytes) => {
+        channel.send({ type: "copy", id, first, count });
+        report({ type: "reused", operation, bytes });
+      },
+      send: (content) => {
+        channel.send({ type: "data", id, content });
+        report({ type: "sent", operation, bytes: content.length });
+        return channel.drained();
+      },
+    });
   }
 
   /** As {@link #stream}, but what the older version has is only named. */
@@ -372,6 +431,10 @@ export class Sender {
     this.#options.report(outcome);
     if (--this.#left === 0) this.#finished.resolve();
   }
+}
+
+function isLarge(operation: Operation): boolean {
+  return operation.do === "put" && operation.entry.size > MAX_INLINE_BYTES;
 }
 
 function isFilling({ do: what }: Operation): boolean {

@@ -24,6 +24,7 @@ import { Slots } from "./order.js";
 import { parentOf } from "./path.js";
 import { Places } from "./places.js";
 import { type Keeps, probe } from "./probe.js";
+import type { Reuse } from "./reuse.js";
 import type { FileIdentity, SmallFile } from "./wire.js";
 
 const fsync = promisify(fs.fsync);
@@ -55,13 +56,15 @@ export interface Archive {
    * What it throws fails that step, and the entry stays.
    */
   retire(absolutePath: string | Buffer, path: string, why: "replaced" | "deleted"): void;
+  /** Where content that was retired is kept, by its sha256 in hex; `undefined` where it is not. */
+  find?(sha256: string): string | undefined;
   /** Makes what was retired durable; the client is told that its step is done after that. */
   flush?(): Promise<void>;
 }
 
 export interface StorageOptions {
-  /** The folder of the chunk lists; made when needed. Default: none are kept. */
-  readonly chunks?: string;
+  /** Finds chunks in what the mirror has, and keeps the lists of them. Default: nothing is kept. */
+  readonly reuse?: Reuse;
   /** The file in which the hashes of what is stored are kept. Default: none are. */
   readonly hashes?: string;
   /** Is given what is about to go. Default: it is gone. */
@@ -75,6 +78,8 @@ export class Storage {
   readonly staging: string;
   readonly chunks: ChunkLists;
   readonly hashes: Hashes;
+  /** Where chunks of what the mirror has are found, if they are. */
+  readonly reuse: Reuse | undefined;
   readonly #archive: Archive | undefined;
   readonly #names: ExactNames;
   readonly #places: Places;
@@ -86,10 +91,11 @@ export class Storage {
   #ready = false;
 
   /** `root` is the mirror's folder, `staging` one on the same file system outside of it. Both are made when needed. */
-  constructor(root: string, staging: string, { chunks, hashes, archive, names }: StorageOptions = {}) {
+  constructor(root: string, staging: string, { reuse, hashes, archive, names }: StorageOptions = {}) {
     this.root = root;
     this.staging = staging;
-    this.chunks = new ChunkLists(chunks);
+    this.reuse = reuse;
+    this.chunks = reuse?.lists ?? new ChunkLists(undefined);
     this.#archive = archive;
     this.#names = names ?? new ExactNames();
     this.#places = new Places(root, this.#names);
@@ -265,6 +271,7 @@ export class Storage {
       if (held !== undefined) this.#change(file.path, (place) => rename(place, held));
       else if (this.#names.areOne(from, file.path)) this.#respell(from, file.path);
       else this.#moveAway(from, (source) => this.#change(file.path, (place) => rename(place, source)));
+      if (held === undefined) this.reuse?.moved(from, file.path);
     } finally {
       fs.closeSync(fd);
     }
@@ -309,6 +316,7 @@ export class Storage {
     // What is kept of folders is kept by their paths.
     this.#folderTimes.restore();
     this.#moveAway(from, (old) => this.#change(to, (place) => fs.renameSync(old, place)));
+    this.reuse?.moved(from, to);
   }
 
   /** Where one name has two spellings, it is taken away between them. */
@@ -423,6 +431,7 @@ export class Storage {
   }
 
   #retire(place: string | Buffer, path: string, why: "replaced" | "deleted"): void {
+    this.reuse?.leaving(path, place);
     if (this.#archive === undefined) return;
     const stats = fs.lstatSync(place, { throwIfNoEntry: false });
     if (stats !== undefined && !stats.isDirectory()) this.#archive.retire(place, path, why);

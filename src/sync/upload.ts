@@ -5,6 +5,7 @@ import { promisify } from "node:util";
 import { ChunkList, chunkHash, chunkRecord } from "./chunk.js";
 import { SyncError } from "./errors.js";
 import { FLUSH_EVERY_BYTES, MAX_DATA_BYTES } from "./limits.js";
+import { Offered, stretches } from "./offered.js";
 import type { Incoming, Storage } from "./storage.js";
 import type { FileIdentity } from "./wire.js";
 
@@ -39,6 +40,8 @@ export class Upload {
   #endsInHole = false;
   #base: Base | undefined;
   #offsets: Float64Array | undefined;
+  #offered: Offered | undefined;
+  #blocks: [Buffer, Buffer] | undefined;
   /** The chunks that have come, while all of the file came in chunks. */
   #chunks: Buffer[] | undefined;
 
@@ -68,8 +71,19 @@ export class Upload {
     if (this.have === 0) this.#chunks = [];
   }
 
-  /** Resolves when so many chunks of the base are written. */
+  /** Looks for chunks in what the mirror has, see {@link Offered}. */
+  async offer(records: Uint8Array): Promise<Buffer> {
+    const { reuse } = this.#storage;
+    if (reuse === undefined) throw new SyncError("ERR_PROTOCOL", "an offer that was not agreed on");
+    this.#offered ??= new Offered(reuse, this.#base?.list.count ?? 0);
+    return this.#offered.offer(records);
+  }
+
+  /** Resolves when so many chunks of the base, or of those that were offered, are written. */
   copy(first: number, count: number): Promise<void> {
+    if (this.#offered !== undefined && first >= (this.#base?.list.count ?? 0)) {
+      return this.#copyOffered(this.#offered, first, count);
+    }
     const { fd, list } = this.#base ?? {};
     const [start, end] = [this.#offsets?.[first] ?? 0, this.#offsets?.[first + count] ?? -1];
     this.#announced += end - start;
@@ -82,11 +96,27 @@ export class Upload {
     });
   }
 
+  #copyOffered(offered: Offered, first: number, count: number): Promise<void> {
+    return this.#then(async () => {
+      const chunks = offered.take(first, count);
+      try {
+        for (const { fd, start, end } of stretches(chunks)) {
+          this.#announced += end - start;
+          if (this.#announced > this.file.size) throw tooMuch();
+          await this.#copyBytes(fd, start, end);
+        }
+        for (const { length, hash } of chunks) this.#chunks?.push(chunkRecord(length, hash));
+      } finally {
+        for (const chunk of chunks) offered.release(chunk);
+      }
+    });
+  }
+
   /** Resolves when `content` is written. */
   write(content: Uint8Array): Promise<void> {
     this.#announced += content.length;
     if (this.#announced > this.file.size) {
-      return this.#then(() => Promise.reject(new SyncError("ERR_CHECKSUM", "more arrived than was announced")));
+      return this.#then(() => Promise.reject(tooMuch()));
     }
     return this.#then(async () => {
       await this.#append(content);
@@ -136,7 +166,8 @@ export class Upload {
 
   /** While one block is being hashed and written, the next one is read. */
   async #copyBytes(fd: number, start: number, end: number): Promise<void> {
-    let [block, other] = [Buffer.allocUnsafe(COPY_BYTES), Buffer.allocUnsafe(COPY_BYTES)];
+    this.#blocks ??= [Buffer.allocUnsafe(COPY_BYTES), Buffer.allocUnsafe(COPY_BYTES)];
+    let [block, other] = this.#blocks;
     const fill = async (into: Buffer, at: number): Promise<Buffer> => {
       const bytes = Math.min(COPY_BYTES, end - at);
       const { bytesRead } = bytes > 0 ? await read(fd, into, 0, bytes, at) : { bytesRead: 0 };
@@ -194,10 +225,15 @@ export class Upload {
   }
 
   #close(): void {
+    this.#offered?.close();
     if (this.#open) fs.closeSync(this.#incoming.fd);
     if (this.#open && this.#base !== undefined) fs.closeSync(this.#base.fd);
     this.#open = false;
   }
+}
+
+function tooMuch(): SyncError {
+  return new SyncError("ERR_CHECKSUM", "more arrived than was announced");
 }
 
 const ZEROS = Buffer.alloc(COPY_BYTES);

@@ -5,6 +5,7 @@ import type { Desk } from "./desk.js";
 import { SyncError } from "./errors.js";
 import { type Arriving, storedFile } from "./hosting.js";
 import { MAX_CHUNKS, MAX_OPEN_FILES, MAX_UNANSWERED } from "./limits.js";
+import { areChunks } from "./offered.js";
 import { parentOf, unsafePath } from "./path.js";
 import { type Announced, unexpected } from "./steps.js";
 import { Upload } from "./upload.js";
@@ -63,6 +64,16 @@ export class Uploads {
     this.#continue(id, 0, (upload) => upload.copy(first, count));
   }
 
+  /** Answered by KNOWN. */
+  offer(id: number, records: Uint8Array): void {
+    const { channel, storage } = this.#desk;
+    if (storage.reuse === undefined || !areChunks(records)) throw unexpected({ type: "offer" });
+    this.#continue(id, 0, async (upload) => {
+      const bits = await upload.offer(records);
+      channel.send({ type: "known", id, bits });
+    });
+  }
+
   /** Answered by DONE, or FAIL. */
   end(id: number, sha256: Uint8Array): void {
     const desk = this.#desk;
@@ -85,10 +96,7 @@ export class Uploads {
       this.#uploads.delete(id);
       const event = { type: "stored", path, bytes, entry: storedFile(upload.file, sha256) } as const;
       desk.place({ id, folders: [parentOf(path)], event });
-      storage.chunks.later(
-        () => storage.openFile(path),
-        () => desk.whenIdle(),
-      );
+      storage.reuse?.later(path, Buffer.from(sha256).toString("hex"));
     };
     void finish()
       .catch((error) => this.#drop(id, upload, error).then(() => this.#refused.delete(id)))

@@ -8,6 +8,7 @@ import {
   KEEPS_EXECUTABLE,
   KEEPS_FOLDER_TIMES,
   KEEPS_LINK_TIMES,
+  KNOWS_CHUNKS,
   MAX_ID_BYTES,
   MAX_MESSAGE_BYTES,
   MAX_NAME_BYTES,
@@ -91,6 +92,7 @@ function readWelcome(reader: Reader): Message {
     executable: (kept & KEEPS_EXECUTABLE) !== 0,
     folderTimes: (kept & KEEPS_FOLDER_TIMES) !== 0,
     linkTimes: (kept & KEEPS_LINK_TIMES) !== 0,
+    ...((kept & KNOWS_CHUNKS) === 0 ? {} : { chunks: true }),
     mtimeToleranceNs: reader.i64(),
     ...readFeatures(reader),
   };
@@ -120,7 +122,10 @@ function readStep(reader: Reader, type: Extract<Message, { id: number }>["type"]
       return { type, id, first, count: reader.u32() };
     }
     case "chunks":
+    case "offer":
       return { type, id, records: reader.rest() };
+    case "known":
+      return { type, id, bits: reader.rest() };
     case "move": {
       const file = readIdentity(reader);
       const sha256 = reader.raw(SHA256_BYTES);

@@ -14,6 +14,7 @@ import {
   KEEPS_EXECUTABLE,
   KEEPS_FOLDER_TIMES,
   KEEPS_LINK_TIMES,
+  KNOWS_CHUNKS,
   MAX_CHUNKS,
   MAX_DATA_BYTES,
   MAX_DONE_IDS,
@@ -22,6 +23,7 @@ import {
   MAX_LISTING_BYTES,
   MAX_MESSAGE_BYTES,
   MAX_NAME_BYTES,
+  MAX_OFFER_CHUNKS,
   MAX_PACKED_BYTES,
   MAX_PATH_BYTES,
   MAX_TARGET_BYTES,
@@ -58,6 +60,8 @@ const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } =
   copy: [30, 12],
   clone: [31, 2 * MAX_PATH_BYTES + 66],
   chunks: [34, MAX_CHUNKS * CHUNK_RECORD_BYTES + 4],
+  offer: [35, MAX_OFFER_CHUNKS * CHUNK_RECORD_BYTES + 4],
+  known: [36, Math.ceil(MAX_OFFER_CHUNKS / 8) + 4],
   done: [32, 4 * MAX_DONE_IDS + 2],
   fail: [33, MAX_MESSAGE_BYTES + MAX_ID_BYTES + 8],
   settled: [40, 40],
@@ -170,7 +174,10 @@ function writeStep(writer: Writer, message: Extract<Message, { id: number }>): W
     case "copy":
       return writer.u32(message.first).u32(message.count);
     case "chunks":
+    case "offer":
       return writer.raw(message.records);
+    case "known":
+      return writer.raw(message.bits);
     case "move":
       return writeIdentity(writer, message).raw(message.sha256).u32(message.held).name(message.from, MAX_PATH_BYTES);
     case "clone":
@@ -228,9 +235,9 @@ function modeBits({ mode, executable }: { mode?: number; executable: boolean }):
   return mode === undefined ? (executable ? OWNER_EXECUTES : 0) : MODE_COUNTS | mode;
 }
 
-function keeps({ executable, folderTimes, linkTimes }: Message & { type: "welcome" }): number {
+function keeps({ executable, folderTimes, linkTimes, chunks }: Message & { type: "welcome" }): number {
   const times = (folderTimes ? KEEPS_FOLDER_TIMES : 0) | (linkTimes ? KEEPS_LINK_TIMES : 0);
-  return (executable ? KEEPS_EXECUTABLE : 0) | times;
+  return (executable ? KEEPS_EXECUTABLE : 0) | times | (chunks ? KNOWS_CHUNKS : 0);
 }
 
 /** Turns any sequence of chunks into messages. Holds at most one frame and the chunk in hand. */

@@ -4,6 +4,7 @@ import fs from "node:fs";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
+import type { Duplex } from "node:stream";
 import { firstValueFrom, lastValueFrom, type Observable, ReplaySubject, toArray } from "rxjs";
 import { filter } from "rxjs/operators";
 import { onTestFinished } from "vitest";
@@ -93,6 +94,24 @@ export async function tcpHome(options: Partial<MirrorHomeOptions> = {}) {
   onTestFinished(() => new Promise<void>((resolve) => void server.close(() => resolve())));
   const { port } = server.address() as net.AddressInfo;
   return { ...rig, port, dial: () => net.connect({ port, host: "127.0.0.1", allowHalfOpen: true, noDelay: true }) };
+}
+
+/** Counts what a client writes. */
+export function counting(connect: () => Duplex) {
+  const count = { sent: 0, received: 0 };
+  return {
+    count,
+    connect: (): Duplex => {
+      const duplex = connect();
+      const write = duplex.write.bind(duplex) as (chunk: Buffer) => boolean;
+      duplex.write = ((chunk: Buffer): boolean => {
+        count.sent += chunk.length;
+        return write(chunk);
+      }) as Duplex["write"];
+      duplex.on("data", (chunk: Buffer) => (count.received += chunk.length));
+      return duplex;
+    },
+  };
 }
 
 /** Mirrors once; all that was reported. */

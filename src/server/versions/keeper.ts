@@ -145,6 +145,7 @@ export class Keeper {
         quota.retired(path, retired.size);
       },
       flush: () => this.content.flush(),
+      find: (sha256) => this.content.find(sha256),
     };
     return {
       archive,

@@ -1,51 +1,13 @@
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
-import type { Duplex } from "node:stream";
 import fc from "fast-check";
-import { describe, expect, onTestFinished, test } from "vitest";
-import { MAX_INLINE_BYTES, MAX_OPEN_FILES, PROTOCOL_VERSION } from "../../../src/sync/limits.js";
-import { Decoder, encode, type Message } from "../../../src/sync/wire.js";
+import { describe, expect, test } from "vitest";
+import { MAX_INLINE_BYTES, MAX_OPEN_FILES } from "../../../src/sync/limits.js";
+import type { Message } from "../../../src/sync/wire.js";
+import { hello, rawClient } from "../../support/raw-client.js";
 import { contents, make, tempFolder, testHome, until } from "../../support/sync-rig.js";
 
-/** A client that says whatever it likes. */
-function rawClient(duplex: Duplex) {
-  const decoder = new Decoder();
-  const heard: Message[] = [];
-  duplex.on("error", () => {});
-  duplex.on("data", (chunk) => {
-    decoder.push(chunk);
-    for (let next = decoder.next(); next !== undefined; next = decoder.next()) heard.push(next);
-  });
-  onTestFinished(() => void duplex.destroy());
-  const say = (...messages: Message[]): void => void duplex.write(Buffer.concat(messages.map(encode)));
-  const hear = async <T extends Message["type"]>(type: T, id?: number): Promise<Message & { type: T }> => {
-    const find = () =>
-      heard.find((one) => one.type === type && (id === undefined || ("id" in one && one.id === id))) as
-        | (Message & { type: T })
-        | undefined;
-    await until(() => find() !== undefined || duplex.destroyed);
-    const found = find();
-    if (found === undefined) throw new Error(`closed without ${type}: ${JSON.stringify(heard)}`);
-    return found;
-  };
-  return {
-    say,
-    hear,
-    heard,
-    done: (id: number) => until(() => heard.some((m) => m.type === "done" && m.ids.includes(id))),
-  };
-}
-
-const hello = (more: Partial<Message & { type: "hello" }> = {}): Message => ({
-  type: "hello",
-  version: PROTOCOL_VERSION,
-  name: "m",
-  clientId: "c",
-  instanceId: "i",
-  label: "",
-  ...more,
-});
 const hash = (content: string | Buffer): Buffer => createHash("sha256").update(content).digest();
 function small(id: number, name: string, text: string): Message {
   const content = Buffer.from(text);

@@ -2,11 +2,11 @@
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
-import type { Duplex } from "node:stream";
 import { describe, expect, test } from "vitest";
 import { Random } from "../../support/random.js";
 import {
   contents,
+  counting,
   event,
   follow,
   make,
@@ -16,24 +16,6 @@ import {
   testHome,
   until,
 } from "../../support/sync-rig.js";
-
-/** Counts what a client writes. */
-function counting(connect: () => Duplex) {
-  const count = { sent: 0, received: 0 };
-  return {
-    count,
-    connect: (): Duplex => {
-      const duplex = connect();
-      const write = duplex.write.bind(duplex) as (chunk: Buffer) => boolean;
-      duplex.write = ((chunk: Buffer): boolean => {
-        count.sent += chunk.length;
-        return write(chunk);
-      }) as Duplex["write"];
-      duplex.on("data", (chunk: Buffer) => (count.received += chunk.length));
-      return duplex;
-    },
-  };
-}
 
 async function following(tree: Parameters<typeof make>[1]) {
   const folder = tempFolder();

@@ -60,6 +60,8 @@ const message: fc.Arbitrary<Message> = fc.oneof(
   permitted(fc.record({ type: as("delta"), id, ...identity, base: name })),
   fc.record({ type: as("copy"), id, first: id, count: id }),
   fc.record({ type: as("chunks"), id, records: bytes }),
+  fc.record({ type: as("offer"), id, records: fc.uint8Array({ maxLength: 576 }).map((all) => Buffer.from(all)) }),
+  fc.record({ type: as("known"), id, bits: fc.uint8Array({ maxLength: 8 }).map((all) => Buffer.from(all)) }),
   permitted(fc.record({ type: as("clone"), id, ...identity, sha256, from: name })),
   permitted(fc.record({ type: as("move"), id, ...identity, sha256, held: id, from: name })),
   fc.record({ type: as("error"), code: text, message: text }),

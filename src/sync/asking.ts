@@ -1,0 +1,222 @@
+/**
+ * Sends a large new file such that what the mirror has anywhere is only named. Its chunks are offered, some way ahead of
+ * what is sent, so that answers come while others are under way; content waits in memory for its answer and is read once.
+ *
+ * Cutting costs time, so that a file is asked about only where that is likely to pay: the start is, while the other end
+ * prepares for the file; where the mirror has nothing, ever longer stretches are sent as they are.
+ */
+import { chunkHash, chunkLength, chunkRecord, MOST_CHUNK_BYTES } from "./chunk.js";
+import { type Deferred, deferred } from "./deferred.js";
+import {
+  FIRST_UNASKED_BYTES,
+  MAX_COPIED_CHUNKS,
+  MAX_DATA_BYTES,
+  MAX_OFFERED_BYTES,
+  MOST_UNASKED_BYTES,
+  OFFER_ON_BYTES,
+  OFFERED_CHUNKS,
+  PROBE_BYTES,
+  SAMPLE_BYTES,
+  SAMPLE_SHARE,
+} from "./limits.js";
+import { isKnown } from "./offered.js";
+
+export interface AskingOptions {
+  /** Bytes of the file. */
+  readonly size: number;
+  /** Fills the buffer with what comes next of it. */
+  readonly fill: (buffer: Buffer) => Promise<void>;
+  /** Offers chunks; the answers are given to {@link Asking.known} in the same order. */
+  readonly offer: (records: Buffer) => void;
+  /** Of the chunks that were offered, from 0, so many come next. */
+  readonly copy: (first: number, count: number, bytes: number) => void;
+  /** This comes next. Resolves when there is room for more. */
+  readonly send: (content: Buffer) => Promise<void>;
+  /** Nothing up to there is needed. */
+  readonly skip: (offset: number) => Promise<void>;
+  /** All up to there comes next, read and sent without asking. */
+  readonly pass: (offset: number) => Promise<void>;
+  /** Throws when there is no use in going on. */
+  readonly check: () => void;
+}
+
+interface Chunk {
+  readonly number: number;
+  readonly content: Buffer;
+  /** Whether the mirror has it; `undefined` until it has answered. */
+  known: boolean | undefined;
+}
+
+const NOTHING = Buffer.alloc(0);
+const BLOCK_BYTES: number = 4 * MOST_CHUNK_BYTES;
+
+export class Asking {
+  readonly #options: AskingOptions;
+  /** Cut and not sent, in order. */
+  readonly #queue: Chunk[] = [];
+  #queuedBytes = 0;
+  /** Offered and not answered, in order, in groups as they were offered. */
+  readonly #asked: Chunk[][] = [];
+  #batch: Chunk[] = [];
+  #next = 0;
+  /** Read and not cut. */
+  #view: Buffer = NOTHING;
+  /** Up to where the file was read. */
+  #offset = 0;
+  /** Up to where it is worth asking. */
+  #until: number;
+  #unasked = FIRST_UNASKED_BYTES;
+  #answer: Deferred | undefined;
+  #closed = false;
+
+  constructor(options: AskingOptions) {
+    this.#options = options;
+    this.#until = Math.min(PROBE_BYTES, Math.max(SAMPLE_BYTES, options.size / SAMPLE_SHARE));
+  }
+
+  /** Offers what the file begins with, before it is known from where on it is needed. */
+  async sample(): Promise<void> {
+    while (this.#cutOffset < Math.min(this.#until, this.#options.size)) await this.#cut();
+    this.#offerBatch();
+  }
+
+  /** What was offered first of all that is not answered. Returns false where nothing was. */
+  known(bits: Uint8Array): boolean {
+    const chunks = this.#asked.shift();
+    if (chunks === undefined || bits.length !== Math.ceil(chunks.length / 8)) return false;
+    for (const [i, chunk] of chunks.entries()) chunk.known = isKnown(bits, i);
+    const hit = chunks.findLast(({ known }) => known);
+    if (hit !== undefined) {
+      this.#until = Math.max(this.#until, this.#cutOffset + OFFER_ON_BYTES);
+      this.#unasked = FIRST_UNASKED_BYTES;
+    }
+    this.#answer?.resolve();
+    this.#answer = undefined;
+    return true;
+  }
+
+  /** There will be no more answers. */
+  close(): void {
+    this.#closed = true;
+    this.#answer?.resolve();
+  }
+
+  /** Sends the file from `start` on. Resolves when all of it is sent. */
+  async run(start: number): Promise<void> {
+    const { size, pass } = this.#options;
+    if (start > 0) await this.#skipTo(start);
+    for (;;) {
+      await this.#ask();
+      if (this.#cutOffset >= size) return;
+      await this.#sendView();
+      const to = Math.min(size, this.#offset + this.#unasked);
+      await pass(to);
+      this.#offset = to;
+      if (to >= size) return;
+      this.#unasked = Math.min(this.#unasked * 2, MOST_UNASKED_BYTES);
+      this.#until = to + PROBE_BYTES;
+    }
+  }
+
+  get #cutOffset(): number {
+    return this.#offset - this.#view.length;
+  }
+
+  /** Asks and sends, until there is nothing more to read, or asking does not pay. */
+  async #ask(): Promise<void> {
+    const { size, check } = this.#options;
+    for (;;) {
+      check();
+      const more = this.#cutOffset < Math.min(this.#until, size);
+      if (more && this.#queuedBytes < MAX_OFFERED_BYTES) await this.#cut();
+      else {
+        this.#offerBatch();
+        if (this.#queue[0] === undefined) return;
+        if (this.#queue[0].known === undefined) await this.#answered();
+      }
+      await this.#sendReady();
+    }
+  }
+
+  /** Cuts one chunk off. */
+  async #cut(): Promise<void> {
+    if (this.#view.length < MOST_CHUNK_BYTES && this.#offset < this.#options.size) await this.#read();
+    const length = chunkLength(this.#view);
+    const content = this.#view.subarray(0, length);
+    this.#view = this.#view.subarray(length);
+    const chunk: Chunk = { number: this.#next++, content, known: undefined };
+    this.#queue.push(chunk);
+    this.#queuedBytes += length;
+    this.#batch.push(chunk);
+    if (this.#batch.length >= OFFERED_CHUNKS) this.#offerBatch();
+  }
+
+  /** Into a new block: chunks of the one before may be waiting. */
+  async #read(): Promise<void> {
+    const left = this.#view.length;
+    const bytes = Math.min(
+      BLOCK_BYTES - left,
+      Math.max(this.#until - this.#offset, MOST_CHUNK_BYTES),
+      this.#options.size - this.#offset,
+    );
+    const block = Buffer.allocUnsafeSlow(left + bytes);
+    this.#view.copy(block);
+    await this.#options.fill(block.subarray(left));
+    this.#view = block;
+    this.#offset += bytes;
+  }
+
+  #offerBatch(): void {
+    const batch = this.#batch;
+    if (batch.length === 0) return;
+    this.#batch = [];
+    this.#asked.push(batch);
+    this.#options.offer(Buffer.concat(batch.map(({ content }) => chunkRecord(content.length, chunkHash(content)))));
+  }
+
+  async #answered(): Promise<void> {
+    if (this.#closed) return;
+    this.#answer ??= deferred();
+    await this.#answer.promise;
+  }
+
+  /** Sends what was answered, in order. */
+  async #sendReady(): Promise<void> {
+    const { copy, send } = this.#options;
+    let run = { first: 0, count: 0, bytes: 0 };
+    const flush = (): void => {
+      if (run.count > 0) copy(run.first, run.count, run.bytes);
+      run = { first: 0, count: 0, bytes: 0 };
+    };
+    let taken = 0;
+    for (const { number, content, known } of this.#queue) {
+      if (known === undefined) break;
+      taken++;
+      this.#queuedBytes -= content.length;
+      if (!known || run.count >= MAX_COPIED_CHUNKS) flush();
+      if (known) run = { first: number - run.count, count: run.count + 1, bytes: run.bytes + content.length };
+      else await send(content);
+    }
+    this.#queue.splice(0, taken);
+    flush();
+  }
+
+  /** What was read to find the end of a chunk, and is not asked about. */
+  async #sendView(): Promise<void> {
+    const view = this.#view;
+    this.#view = NOTHING;
+    for (let at = 0; at < view.length; at += MAX_DATA_BYTES)
+      await this.#options.send(view.subarray(at, at + MAX_DATA_BYTES));
+  }
+
+  /** The other end has the file up to there: of what was read, nothing is needed but what is behind. */
+  async #skipTo(start: number): Promise<void> {
+    const uncut = Buffer.concat([...this.#queue.map(({ content }) => content), this.#view]);
+    this.#view = uncut.subarray(Math.min(uncut.length, uncut.length - (this.#offset - start)));
+    this.#queue.length = 0;
+    this.#queuedBytes = 0;
+    await this.#options.skip(Math.max(start, this.#offset));
+    this.#offset = Math.max(start, this.#offset);
+    this.#until = Math.max(this.#until, start + PROBE_BYTES);
+  }
+}
