@@ -4,7 +4,7 @@
  */
 import type { Desk } from "./desk.js";
 import type { Comparison, Entry } from "./entry.js";
-import { LOOKING_SHARE, MAX_HASHED_BYTES, SCRUB_BYTES, SCRUB_MS } from "./limits.js";
+import { LOOK_EVERY_MS, LOOKING_SHARE, MAX_HASHED_BYTES, SCRUB_BYTES, SCRUB_MS } from "./limits.js";
 import { rootOf } from "./roots.js";
 import { scanFolder } from "./scan.js";
 
@@ -14,20 +14,30 @@ export interface Look {
   readonly root: Buffer | undefined;
 }
 
+/** Of all mirrors of this process. */
+let idleAgainMs = 0;
+
 export class Examiner {
   /** What the mirror's file system keeps, and what the client wants kept. */
   comparison: Comparison = {};
   readonly #desk: Desk;
+  readonly #scrubMs: number;
   readonly #timer: NodeJS.Timeout;
+  /** For a look that comes too soon after the last one. */
+  #later: NodeJS.Timeout | undefined;
   #closed = false;
   #looking = false;
+  #wanted = false;
   #lookAgainMs = 0;
+  #scrubAgainMs: number;
   /** The path that was read again last. */
   #scrubbed = "";
 
   constructor(desk: Desk, scrubMs: number = SCRUB_MS) {
     this.#desk = desk;
-    this.#timer = setInterval(() => void this.#tell(SCRUB_BYTES), scrubMs).unref();
+    this.#scrubMs = scrubMs;
+    this.#scrubAgainMs = performance.now() + scrubMs;
+    this.#timer = setInterval(() => void this.#nowAndThen(), Math.min(scrubMs, LOOK_EVERY_MS)).unref();
   }
 
   /** With `complete`, what is not known of the files is read, up to a bound; with `anew`, all of it. */
@@ -39,14 +49,35 @@ export class Examiner {
     return { entries, root: rootOf(entries.values(), this.comparison) };
   }
 
-  /** The client has found nothing more to do. */
+  /** The client has found nothing more to do: the mirror is looked at now, or as soon as that may be. */
   settled(): void {
-    void this.#tell(0);
+    this.#wanted = true;
+    if (this.#looking) return;
+    const waitMs = this.#lookAgainMs - performance.now();
+    if (waitMs <= 0) void this.#tell(0);
+    else this.#later ??= setTimeout(() => this.#lookNow(), waitMs).unref();
   }
 
   close(): void {
     this.#closed = true;
     clearInterval(this.#timer);
+    clearTimeout(this.#later);
+  }
+
+  #lookNow(): void {
+    this.#later = undefined;
+    if (this.#wanted && !this.#closed) this.settled();
+  }
+
+  /** Idle mirrors share the time that looking at them may take. */
+  async #nowAndThen(): Promise<void> {
+    const began = performance.now();
+    if (began < idleAgainMs) return;
+    const scrubs = began >= this.#scrubAgainMs;
+    if (scrubs) this.#scrubAgainMs = began + this.#scrubMs;
+    await this.#tell(scrubs ? SCRUB_BYTES : 0);
+    const now = performance.now();
+    idleAgainMs = Math.max(idleAgainMs, now + (now - began) / LOOKING_SHARE);
   }
 
   /** Tells the client the root, if nothing is under way, after reading so much again. */
@@ -54,8 +85,10 @@ export class Examiner {
     const began = performance.now();
     if (!this.#desk.settled || this.#looking || began < this.#lookAgainMs) return;
     this.#looking = true;
+    this.#wanted = false;
     try {
-      const looking = this.look({ complete: false, anew: false });
+      // What was changed behind our back is not known: to say what it is now takes reading it.
+      const looking = this.look({ complete: true, anew: false });
       this.#desk.storage.reuse?.look(looking.then((look) => look.entries));
       let { entries, root } = await looking;
       if (scrubBytes > 0) {
@@ -69,6 +102,7 @@ export class Examiner {
       this.#looking = false;
       const now = performance.now();
       this.#lookAgainMs = now + (now - began) / LOOKING_SHARE;
+      this.#lookNow();
     }
   }
 

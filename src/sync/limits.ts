@@ -145,6 +145,8 @@ export const FLUSH_EVERY_BYTES: number = 32 * MIB;
 export const MAX_HASHED_BYTES: number = 64 * MIB;
 /** While a client follows, the mirror is looked at so often … */
 export const SCRUB_MS = 60_000;
+/** … and looked at this often. */
+export const LOOK_EVERY_MS = 10_000;
 /** … and so much of its content is read again each time. */
 export const SCRUB_BYTES: number = 64 * MIB;
 /** Looking at the whole mirror may take this part of a session's time. */
@@ -215,8 +217,11 @@ export const RECHECK_MS = 1000;
 export const MAX_LINKED_WATCHES = 2048;
 /** The folder is watched anew when its ignore rules rest for this long after a change. */
 export const RULES_REST_MS = 100;
-/** The folder is walked this often in any case. */
+/** The folder is walked this often in any case, a small one more often: a walk takes about a hundredth of the time. */
 export const WALK_EVERY_MS = 60_000;
+export const WALK_EVERY_LEAST_MS = 5000;
+/** What an entry adds to the time between two walks. */
+export const WALK_EVERY_MS_AN_ENTRY = 1;
 /** … and this often when the system has no watches left. */
 export const WALK_EVERY_UNWATCHED_MS = 5000;
 
@@ -249,7 +254,8 @@ export const LOSS_REST_MS = 10_000;
 /** … and for at most this long. */
 export const LOSS_WINDOW_MS = 60_000;
 
-/** What the mirror holds is compared anew at most this often because it is not what it should be. */
+/** What the mirror holds is compared anew because it is not what it should be: so many times, and then this often. */
+export const DIVERGED_AT_ONCE = 5;
 export const DIVERGED_EVERY_MS = 300_000;
 
 /** The first pause before connecting again; each later one is twice as long. */

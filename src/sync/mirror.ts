@@ -12,12 +12,12 @@ import {
   filter,
   finalize,
   from,
-  interval,
   map,
   merge,
   mergeMap,
   Observable,
   of,
+  repeat,
   type SchedulerLike,
   Subject,
   share,
@@ -26,6 +26,7 @@ import {
   switchMap,
   take,
   tap,
+  timer,
 } from "rxjs";
 import { Caution } from "./careful.js";
 import { type Clocks, disruptions } from "./disruption.js";
@@ -35,12 +36,15 @@ import { expectedEntries } from "./expected.js";
 import { CONFUNDOIGNORE, GITIGNORE, type Ignore, IgnoreRules } from "./ignore.js";
 import { IndexFile } from "./index-file.js";
 import {
+  DIVERGED_AT_ONCE,
   DIVERGED_EVERY_MS,
   MAX_ID_BYTES,
   RECHECK_HINTS,
   RECHECK_MS,
   RULES_REST_MS,
+  WALK_EVERY_LEAST_MS,
   WALK_EVERY_MS,
+  WALK_EVERY_MS_AN_ENTRY,
   WALK_EVERY_UNWATCHED_MS,
 } from "./limits.js";
 import { LinkedFiles } from "./linked-files.js";
@@ -79,7 +83,7 @@ export interface MirrorOptions {
   readonly settleMs?: number;
   /** What changed is looked at once more after the changes rest for this long. Milliseconds, default 1000. */
   readonly recheckMs?: number;
-  /** The whole folder is walked this often in any case. Milliseconds, default 60,000. */
+  /** The whole folder is walked this often in any case. Milliseconds, default 5000 to 60,000 by the number of its entries. */
   readonly walkEveryMs?: number;
   /** Failing paths are tried again after this long, then twice as long, … Milliseconds, default 5000. */
   readonly retryMs?: number;
@@ -131,12 +135,18 @@ export function mirror(folder: string, options: MirrorOptions): Observable<Mirro
     const index = indexOf(identity.clientId, options);
     const comparing = compared(source, ignore, index.index, options);
     const linked = new LinkedFiles(source);
+    const pace = new WalkingPace();
     const memory = { caution, ...index, ...(follows(options) ? { linked } : {}) };
     const mirrored = session({ ...identity, ...comparing }, throttled(options), (remote) =>
-      hints(source, changes, linked, options).pipe(pushTo(remote, { ...pushOptions(options, ignore), ...memory })),
+      hints(source, changes, linked, pace, options).pipe(
+        pushTo(remote, { ...pushOptions(options, ignore), ...memory }),
+      ),
     );
     return mirrored.pipe(
-      tap(({ type }) => type === "connected" && onConnected()),
+      tap((event) => {
+        if (event.type === "connected") onConnected();
+        else if (event.type === "scanned") pace.take(event);
+      }),
       finalize(() => {
         index.index?.close();
         linked.close();
@@ -199,13 +209,17 @@ function hints(
   folder: string,
   { live, lasting }: Watching,
   linked: LinkedFiles,
+  pace: WalkingPace,
   options: MirrorOptions,
 ): Observable<Hint> {
   const start = of(everything(folder, "comparing with the destination"));
   if (!follows(options)) return start;
-  const { recheckMs = RECHECK_MS, walkEveryMs = WALK_EVERY_MS, scheduler } = options;
-  const walkEvery = (ms: number): Observable<Hint> =>
-    interval(ms, scheduler).pipe(map(() => everything(folder, "a walk now and then")));
+  const { recheckMs = RECHECK_MS, scheduler } = options;
+  const walkEvery = (delayMs: () => number): Observable<Hint> =>
+    defer(() => timer(delayMs(), scheduler)).pipe(
+      repeat(),
+      map(() => everything(folder, "a walk now and then")),
+    );
   const again = live.pipe(
     buffer(live.pipe(debounceTime(recheckMs, scheduler))),
     mergeMap((seen) => from(lookAgain(folder, seen))),
@@ -213,7 +227,7 @@ function hints(
   const unwatched = lasting.pipe(
     filter(({ code }) => code !== undefined && BLIND.has(code)),
     take(1),
-    switchMap(() => walkEvery(WALK_EVERY_UNWATCHED_MS)),
+    switchMap(() => walkEvery(() => WALK_EVERY_UNWATCHED_MS)),
   );
   const disrupted = disruptions(options.clocks, scheduler).pipe(map((reason) => everything(folder, reason)));
   return merge(
@@ -222,11 +236,21 @@ function hints(
     lasting,
     linked.hints,
     again,
-    walkEvery(walkEveryMs),
+    walkEvery(() => options.walkEveryMs ?? pace.everyMs),
     unwatched,
     disrupted,
     options.hints ?? EMPTY,
   );
+}
+
+/** How often the whole folder is walked: what is walked quickly, often. */
+class WalkingPace {
+  everyMs: number = WALK_EVERY_LEAST_MS;
+
+  take({ files, directories, links }: { files: number; directories: number; links: number }): void {
+    const ms = (files + directories + links) * WALK_EVERY_MS_AN_ENTRY;
+    this.everyMs = Math.min(Math.max(ms, WALK_EVERY_LEAST_MS), WALK_EVERY_MS);
+  }
 }
 
 /** Codes of hints after which changes may come without an event. */
@@ -279,7 +303,9 @@ function compared(
   { verify = false }: MirrorOptions,
 ): Pick<Identity, "expected" | "verify" | "mayDiverge"> {
   let verified = !verify;
-  let divergedMs = Number.NEGATIVE_INFINITY;
+  /** How often it may happen at once; grows back with time. */
+  let left = DIVERGED_AT_ONCE;
+  let countedMs = performance.now();
   const ignores = ignore instanceof IgnoreRules ? ignore.ignores : ignore;
   return {
     ...(index === undefined ? {} : { expected: () => expectedEntries(folder, ignores, index) }),
@@ -290,8 +316,10 @@ function compared(
     },
     mayDiverge: () => {
       const now = performance.now();
-      if (now - divergedMs < DIVERGED_EVERY_MS) return false;
-      divergedMs = now;
+      left = Math.min(DIVERGED_AT_ONCE, left + (now - countedMs) / DIVERGED_EVERY_MS);
+      countedMs = now;
+      if (left < 1) return false;
+      left--;
       return true;
     },
   };

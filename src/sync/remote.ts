@@ -267,8 +267,10 @@ class WireRemote implements RemoteSession {
 
   /** What the mirror holds now. It is told when nobody has asked for anything since all was equal. */
   #compareRoot(root: Uint8Array): void {
+    if (this.#senders.size > 0 || NO_ROOT.equals(root)) return;
+    this.root ??= this.#computeRoot()?.toString("hex");
     const ours = this.root;
-    if (ours === undefined || this.#senders.size > 0 || NO_ROOT.equals(root)) return;
+    if (ours === undefined) return;
     if (Buffer.from(root).toString("hex") === ours || !(this.#options.mayDiverge?.() ?? false)) return;
     this.#channel.destroy(new SyncError("ERR_DIVERGED", "the destination is not what it should be; comparing anew"));
   }

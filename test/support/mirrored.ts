@@ -23,6 +23,10 @@ export interface Shared {
 const EQUAL_MS = 40_000;
 const LOOK_EVERY_MS = 50;
 
+/** Even root obeys permissions without these capabilities. */
+const ROOT_S = "--bounding-set=-dac_override,-dac_read_search,-fowner";
+export const OBEDIENT: readonly string[] = process.getuid?.() === 0 ? ["setpriv", ROOT_S] : [];
+
 let names = 0;
 
 export class Mirrored {

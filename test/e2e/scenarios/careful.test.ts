@@ -3,7 +3,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, vi } from "vitest";
-import { type Mirrored, tell } from "../../support/mirrored.js";
+import { type Mirrored, OBEDIENT, tell } from "../../support/mirrored.js";
 import { random, STATE, until } from "../../support/program.js";
 
 vi.setConfig({ testTimeout: 60_000 });
@@ -247,9 +247,6 @@ describe("ignore rules", () => {
     ],
   ]);
 });
-
-/** Even root obeys permissions without these capabilities. */
-const OBEDIENT = process.getuid?.() === 0 ? ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] : [];
 
 describe("what cannot be read", () => {
   tell([
