@@ -13,6 +13,7 @@ if (have[0] < wanted[0] || (have[0] === wanted[0] && have[1] < wanted[1])) {
   );
   process.exit(1);
 }
+keepCompiled();
 import("../dist/cli/main.js").then(
   (cli) => cli.main(process.argv.slice(2)),
   (error) => {
@@ -21,3 +22,11 @@ import("../dist/cli/main.js").then(
     process.exit(1);
   },
 );
+
+// What Node compiles is kept for the next start, where only this user can write: a shared folder would let others run code here.
+function keepCompiled() {
+  var env = process.env;
+  var windows = process.platform === "win32";
+  var home = windows ? env.LOCALAPPDATA : env.XDG_CACHE_HOME || (env.HOME && env.HOME + "/.cache");
+  if (home) process.getBuiltinModule("node:module").enableCompileCache(home + "/confundo/compiled");
+}

@@ -1,5 +1,5 @@
 import { parsePairingCode, type SecureError } from "../secure/index.js";
-import { mirrorNameProblem } from "../server/index.js";
+import { mirrorNameProblem } from "../server/name.js";
 import { DEFAULT_PORT } from "./options.js";
 import { UsageError } from "./report.js";
 
