@@ -173,7 +173,8 @@ export class MirrorHome {
     if (known === undefined) return;
     if (event.type === "opened") this.#sessions.set(session, { ...known, label: event.label });
     else if (event.type === "settled") this.#sessions.set(session, { ...known, state: "settled" });
-    else if (known.state === "settled") this.#sessions.set(session, { ...known, state: "syncing" });
+    else if (known.state === "settled" && event.type !== "agreed")
+      this.#sessions.set(session, { ...known, state: "syncing" });
   }
 
   async #admit(

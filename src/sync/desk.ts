@@ -19,6 +19,8 @@ export class Desk {
   readonly storage: Storage;
   /** Whether the client has found nothing more to do since its last step. */
   settled = false;
+  /** How many steps have come. */
+  steps = 0;
   readonly #options: DeskOptions;
   readonly #order = new PathOrder();
   readonly #commits: Commits;
@@ -42,6 +44,7 @@ export class Desk {
   /** Takes a place in the line for `paths`. To be followed by {@link leave} with as many bytes. */
   enter(paths: readonly string[], bytes = 0): Turn {
     this.settled = false;
+    this.steps++;
     this.begin(bytes);
     return this.#order.enter(...paths);
   }

@@ -43,6 +43,25 @@ export interface SymlinkEntry {
 export type Entry = FileEntry | DirectoryEntry | SymlinkEntry;
 export type Kind = Entry["kind"];
 
+/** The same file, of which it is known what it holds. */
+export function withHash(file: FileEntry, sha256: string): FileEntry {
+  const { kind, path, size, mtimeNs, executable, mode, version, linked } = file;
+  // Written out, so that all of them are objects of one shape and no larger than need be.
+  if (mode !== undefined && version !== undefined && linked === undefined)
+    return { kind, path, size, mtimeNs, executable, mode, version, sha256 };
+  return { ...file, sha256 };
+}
+
+/** Whether two entries say the same of what stands at a path, but for hashes, which are not known of what was just found. */
+export function sameEntry(found: Entry, known: Entry): boolean {
+  if (found.kind !== known.kind || found.mtimeNs !== known.mtimeNs) return false;
+  if (found.kind === "symlink") return found.target === (known as SymlinkEntry).target;
+  if (found.mode !== (known as FileEntry | DirectoryEntry).mode) return false;
+  if (found.kind === "directory") return true;
+  const { size, executable, version, linked } = known as FileEntry;
+  return found.version === version && found.size === size && found.executable === executable && found.linked === linked;
+}
+
 /** How two sides are compared, given what their file systems can keep. */
 export interface Comparison {
   /** Modification times this close are the same. Default 1000: Node sets times as float seconds, about 240 ns. */

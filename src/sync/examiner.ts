@@ -3,15 +3,21 @@
  * some of the content is read again too. What is not as it was stored shows in the root hash, which the client is told.
  */
 import type { Desk } from "./desk.js";
-import type { Comparison, Entry } from "./entry.js";
+import { type Comparison, type Entry, withHash } from "./entry.js";
 import { LOOK_EVERY_MS, LOOKING_SHARE, MAX_HASHED_BYTES, SCRUB_BYTES, SCRUB_MS } from "./limits.js";
 import { rootOf } from "./roots.js";
 import { scanFolder } from "./scan.js";
 
 export interface Look {
-  readonly entries: Map<string, Entry>;
+  readonly entries: ReadonlyMap<string, Entry>;
   /** Where all hashes are known. */
   readonly root: Buffer | undefined;
+}
+
+export interface ExaminerOptions {
+  readonly scrubMs?: number | undefined;
+  /** Is told the root hash, in hex, when both ends have found the same. */
+  readonly onAgreed: (root: string) => void;
 }
 
 /** Of all mirrors of this process. */
@@ -21,36 +27,60 @@ export class Examiner {
   /** What the mirror's file system keeps, and what the client wants kept. */
   comparison: Comparison = {};
   readonly #desk: Desk;
+  readonly #onAgreed: (root: string) => void;
   readonly #scrubMs: number;
   readonly #timer: NodeJS.Timeout;
   /** For a look that comes too soon after the last one. */
   #later: NodeJS.Timeout | undefined;
+  /** What is found before the client asks. */
+  #ahead: Promise<Map<string, Entry> | undefined> | undefined;
+  /** The root hash at so many steps. */
+  #known: { readonly root: Buffer; readonly steps: number } | undefined;
+  /** What the client has said last that it should be. */
+  #claimed: Uint8Array | undefined;
   #closed = false;
   #looking = false;
   #wanted = false;
   #lookAgainMs = 0;
   #scrubAgainMs: number;
-  /** The path that was read again last. */
-  #scrubbed = "";
+  /** How many files were read again in this round through all of them. */
+  #scrubbed = 0;
 
-  constructor(desk: Desk, scrubMs: number = SCRUB_MS) {
+  constructor(desk: Desk, { scrubMs = SCRUB_MS, onAgreed }: ExaminerOptions) {
     this.#desk = desk;
+    this.#onAgreed = onAgreed;
     this.#scrubMs = scrubMs;
     this.#scrubAgainMs = performance.now() + scrubMs;
     this.#timer = setInterval(() => void this.#nowAndThen(), Math.min(scrubMs, LOOK_EVERY_MS)).unref();
   }
 
-  /** With `complete`, what is not known of the files is read, up to a bound; with `anew`, all of it. */
-  async look({ complete, anew }: { complete: boolean; anew: boolean }): Promise<Look> {
-    const { storage } = this.#desk;
-    const found = storage.checkRoot() ? (await scanFolder(storage.root)).entries : new Map<string, Entry>();
-    const isOver = (): boolean => this.#closed || this.#desk.channel.closed;
-    const entries = await storage.hashes.complete(found, complete ? MAX_HASHED_BYTES : 0, anew, isOver);
-    return { entries, root: rootOf(entries.values(), this.comparison) };
+  /** Looks while the client looks at its own folder: it is about to ask. */
+  lookAhead(): void {
+    this.#desk.begin();
+    const ahead = this.#look(MAX_HASHED_BYTES, false).catch(() => undefined);
+    this.#ahead = ahead.finally(() => this.#desk.leave());
   }
 
-  /** The client has found nothing more to do: the mirror is looked at now, or as soon as that may be. */
-  settled(): void {
+  /** What there is, for a client that asks. What is not known of the files is read, up to a bound; with `anew`, all of it. */
+  async look(anew: boolean): Promise<Look> {
+    const { steps } = this.#desk;
+    const ahead = anew || steps > 0 ? undefined : await this.#ahead;
+    this.#ahead = undefined;
+    const entries = ahead ?? (await this.#look(MAX_HASHED_BYTES, anew));
+    return { entries, root: await this.#rootOf(entries, steps) };
+  }
+
+  /**
+   * The client has found nothing more to do, and says what the root hash is by that: the mirror is looked at now, or as
+   * soon as that may be, unless nothing has come since it was.
+   */
+  settled(root: Uint8Array): void {
+    this.#claimed = root;
+    if (this.#known?.steps === this.#desk.steps) this.#compare(this.#known.root);
+    else this.#lookSoon();
+  }
+
+  #lookSoon(): void {
     this.#wanted = true;
     if (this.#looking) return;
     const waitMs = this.#lookAgainMs - performance.now();
@@ -66,7 +96,7 @@ export class Examiner {
 
   #lookNow(): void {
     this.#later = undefined;
-    if (this.#wanted && !this.#closed) this.settled();
+    if (this.#wanted && !this.#closed) this.#lookSoon();
   }
 
   /** Idle mirrors share the time that looking at them may take. */
@@ -80,6 +110,27 @@ export class Examiner {
     idleAgainMs = Math.max(idleAgainMs, now + (now - began) / LOOKING_SHARE);
   }
 
+  async #look(readBytes: number, anew: boolean): Promise<Map<string, Entry>> {
+    const { storage } = this.#desk;
+    if (!storage.checkRoot()) return new Map();
+    const keep = anew ? {} : { keep: await storage.hashes.recall() };
+    const { entries } = await scanFolder(storage.root, keep);
+    await storage.hashes.complete(entries, readBytes, anew, () => this.#closed || this.#desk.channel.closed);
+    return entries;
+  }
+
+  async #rootOf(entries: ReadonlyMap<string, Entry>, steps: number): Promise<Buffer | undefined> {
+    const root = await rootOf(entries.values(), this.comparison);
+    this.#known = root === undefined ? undefined : { root, steps };
+    return root;
+  }
+
+  #compare(root: Buffer): boolean {
+    const agreed = this.#claimed !== undefined && root.equals(this.#claimed);
+    if (agreed) this.#onAgreed(root.toString("hex"));
+    return agreed;
+  }
+
   /** Tells the client the root, if nothing is under way, after reading so much again. */
   async #tell(scrubBytes: number): Promise<void> {
     const began = performance.now();
@@ -87,15 +138,16 @@ export class Examiner {
     this.#looking = true;
     this.#wanted = false;
     try {
+      const { steps } = this.#desk;
       // What was changed behind our back is not known: to say what it is now takes reading it.
-      const looking = this.look({ complete: true, anew: false });
-      this.#desk.storage.reuse?.look(looking.then((look) => look.entries));
-      let { entries, root } = await looking;
-      if (scrubBytes > 0) {
-        await this.#scrub(entries, scrubBytes);
-        ({ root } = await this.look({ complete: true, anew: false }));
-      }
-      if (root !== undefined && this.#desk.settled && !this.#closed) this.#desk.channel.send({ type: "root", root });
+      const looking = this.#look(MAX_HASHED_BYTES, false);
+      this.#desk.storage.reuse?.look(looking);
+      const entries = await looking;
+      if (scrubBytes > 0) await this.#scrub(entries, scrubBytes);
+      const root = await this.#rootOf(entries, steps);
+      if (root === undefined || !this.#desk.settled || this.#closed) return;
+      this.#compare(root);
+      this.#desk.channel.send({ type: "root", root });
     } catch {
       // The next look shows whether the mirror can be read.
     } finally {
@@ -106,18 +158,20 @@ export class Examiner {
     }
   }
 
-  /** Reads some files again, in the order of their paths, one round after the other. */
-  async #scrub(entries: ReadonlyMap<string, Entry>, bytes: number): Promise<void> {
-    const files = [...entries.values()].filter((entry) => entry.kind === "file");
-    files.sort((a, b) => (a.path < b.path ? -1 : 1));
-    const next = files.findIndex(({ path }) => path > this.#scrubbed);
+  /** Reads some files again, in the order in which they are found, one round after the other. */
+  async #scrub(entries: Map<string, Entry>, bytes: number): Promise<void> {
     let left = bytes;
-    for (const entry of next < 0 ? files : files.slice(next)) {
+    let number = 0;
+    for (const entry of entries.values()) {
+      if (entry.kind !== "file" || number++ < this.#scrubbed) continue;
       if (left <= 0 || this.#closed || !this.#desk.settled) return;
       left -= entry.size;
-      this.#scrubbed = entry.path;
-      await this.#desk.storage.hashes.hashOf(entry);
+      this.#scrubbed = number;
+      const sha256 = await this.#desk.storage.hashes.hashOf(entry);
+      // One that cannot be read is not known from now on.
+      const { sha256: _, ...unknown } = entry;
+      entries.set(entry.path, sha256 === undefined ? unknown : withHash(entry, sha256));
     }
-    this.#scrubbed = "";
+    this.#scrubbed = 0;
   }
 }

@@ -5,11 +5,12 @@
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { promisify } from "node:util";
-import type { Entry, FileEntry } from "./entry.js";
+import { type Entry, type FileEntry, withHash } from "./entry.js";
 import { IndexFile } from "./index-file.js";
 import { MAX_DATA_BYTES } from "./limits.js";
 import type { Places } from "./places.js";
 import { fileEntry } from "./scan.js";
+import { Turns } from "./turns.js";
 
 const read = promisify(fs.read);
 const { O_RDONLY } = fs.constants;
@@ -39,29 +40,32 @@ export class Hashes {
     }
   }
 
-  /**
-   * The entries with the hashes of their files, as far as they are known. Of the others so many bytes are read; with
-   * `anew`, of all.
-   */
+  /** What is known of the files by now: gives an entry its hash, where that is known. */
+  async recall(): Promise<(found: Entry) => Entry> {
+    const recorded = await this.#index?.open();
+    return (found) => {
+      const sha256 = found.kind === "file" ? recorded?.hashOf(found, keyOf(found)) : undefined;
+      return sha256 === undefined ? found : withHash(found as FileEntry, sha256);
+    };
+  }
+
+  /** Gives the other files their hashes by reading so many bytes of them; with `anew`, reads all files. */
   async complete(
-    entries: ReadonlyMap<string, Entry>,
+    entries: Map<string, Entry>,
     budgetBytes: number,
     anew: boolean,
-    isOver: () => boolean = () => false,
-  ): Promise<Map<string, Entry>> {
-    const files = [...entries.values()].filter((entry) => entry.kind === "file");
-    const known = anew ? new Map<string, string>() : ((await this.#index?.hashes(files.map(keyed))) ?? new Map());
-    const completed = new Map(entries);
+    isOver: () => boolean,
+  ): Promise<void> {
     let left = budgetBytes;
-    for (const entry of files) {
-      let sha256 = known.get(keyed(entry).path);
-      if (sha256 === undefined && (anew || entry.size <= left) && !isOver()) {
-        left -= entry.size;
-        sha256 = await this.hashOf(entry);
-      }
-      if (sha256 !== undefined) completed.set(entry.path, { ...entry, sha256 });
+    const turns = new Turns();
+    for (const entry of entries.values()) {
+      if (turns.isOver()) await turns.next();
+      if (isOver()) return;
+      if (entry.kind !== "file" || (!anew && (entry.sha256 !== undefined || entry.size > left))) continue;
+      left -= entry.size;
+      const sha256 = await this.hashOf(entry);
+      if (sha256 !== undefined) entries.set(entry.path, withHash(entry, sha256));
     }
-    return completed;
   }
 
   /** Reads a file and remembers what it holds; `undefined` where it is not this version, or cannot be read. */
@@ -94,13 +98,13 @@ export class Hashes {
   }
 
   #record(entry: FileEntry, sha256: string): void {
-    this.#index?.record(keyed(entry), Buffer.from(sha256, "hex"));
+    this.#index?.record({ ...entry, path: keyOf(entry) }, Buffer.from(sha256, "hex"));
   }
 }
 
 /** By its inode, which it keeps when it, or a folder above it, is renamed. */
-function keyed(entry: FileEntry): FileEntry {
-  return { ...entry, path: entry.version?.slice(0, entry.version.indexOf(".")) ?? "" };
+function keyOf({ version }: FileEntry): string {
+  return version?.slice(0, version.indexOf(".")) ?? "";
 }
 
 function closeTo(a: bigint, b: bigint): boolean {

@@ -43,6 +43,8 @@ export type ReceiveEvent =
   | (StepEvent & { readonly name: string })
   | { readonly type: "failed"; readonly name: string; readonly path: string; readonly code: SyncErrorCode }
   | { readonly type: "settled"; readonly name: string; readonly entries: number }
+  /** Both ends have found the same root hash (in hex) over all that the mirror holds. */
+  | { readonly type: "agreed"; readonly name: string; readonly root: string }
   /** Without a code the client took its leave. `name` is empty when it never said one. */
   | { readonly type: "closed"; readonly name: string; readonly code?: SyncErrorCode; readonly message?: string };
 

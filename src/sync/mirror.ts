@@ -50,6 +50,7 @@ import {
 import { LinkedFiles } from "./linked-files.js";
 import { type PushOptions, pushTo } from "./push.js";
 import { RunFile } from "./run-file.js";
+import type { Snapshot } from "./scan.js";
 import { type Backoff, type Identity, reconnecting, session } from "./session.js";
 import { throttle } from "./throttle.js";
 import { everything, type Hint, watchFolder } from "./watch.js";
@@ -133,11 +134,11 @@ export function mirror(folder: string, options: MirrorOptions): Observable<Mirro
     const caution = new Caution(options.allowMassDelete);
     const { identity, onConnected } = identify(source, options);
     const index = indexOf(identity.clientId, options);
-    const comparing = compared(source, ignore, index.index, options);
+    const { walked, connecting, ...comparing } = compared(source, ignore, index.index, options);
     const linked = new LinkedFiles(source);
     const pace = new WalkingPace();
-    const memory = { caution, ...index, ...(follows(options) ? { linked } : {}) };
-    const mirrored = session({ ...identity, ...comparing }, throttled(options), (remote) =>
+    const memory = { caution, ...index, ...(follows(options) ? { linked } : { walked }) };
+    const mirrored = session({ ...identity, ...comparing }, throttled(options, connecting), (remote) =>
       hints(source, changes, linked, pace, options).pipe(
         pushTo(remote, { ...pushOptions(options, ignore), ...memory }),
       ),
@@ -295,20 +296,44 @@ function indexOf(clientId: string, { name, index }: MirrorOptions): { index?: In
   return { index: new IndexFile(index, `${clientId}\0${name}`, warn) };
 }
 
+interface Connecting {
+  /** To be called before each attempt to connect. */
+  readonly connecting: () => void;
+}
+
 /** How a session finds out what the mirror holds: by one hash where that is enough, and thoroughly where asked to. */
 function compared(
   folder: string,
   ignore: Ignore | IgnoreRules,
   index: IndexFile | undefined,
   { verify = false }: MirrorOptions,
-): Pick<Identity, "expected" | "verify" | "mayDiverge"> {
+): Pick<Identity, "expected" | "verify" | "mayDiverge"> & Required<Pick<PushOptions, "walked">> & Connecting {
   let verified = !verify;
   /** How often it may happen at once; grows back with time. */
   let left = DIVERGED_AT_ONCE;
   let countedMs = performance.now();
   const ignores = ignore instanceof IgnoreRules ? ignore.ignores : ignore;
+  const look = async () => (index === undefined ? undefined : expectedEntries(folder, ignores, index));
+  // While the first connection is made; later ones may be made long after.
+  let early: ReturnType<typeof look> | undefined;
+  let walked: Snapshot | undefined;
+  let attempts = 0;
   return {
-    ...(index === undefined ? {} : { expected: () => expectedEntries(folder, ignores, index) }),
+    connecting: () => {
+      early = attempts++ === 0 ? look() : undefined;
+      early?.catch(() => {});
+    },
+    expected: async () => {
+      const found = await (early ?? look());
+      walked = early === undefined ? undefined : found;
+      early = undefined;
+      return found?.confirmed ? found.entries : undefined;
+    },
+    walked: () => {
+      const taken = walked;
+      walked = undefined;
+      return taken;
+    },
     verify: () => {
       const first = !verified;
       verified = true;
@@ -325,9 +350,13 @@ function compared(
   };
 }
 
-function throttled(options: MirrorOptions): MirrorOptions {
-  const { bandwidth, connect } = options;
-  if (bandwidth === undefined) return options;
+function throttled(options: MirrorOptions, connecting: () => void): MirrorOptions {
+  const { bandwidth } = options;
+  const connect: MirrorOptions["connect"] = (signal) => {
+    connecting();
+    return options.connect(signal);
+  };
+  if (bandwidth === undefined) return { ...options, connect };
   return { ...options, connect: async (signal) => throttle(await connect(signal), bandwidth) };
 }
 

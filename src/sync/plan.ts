@@ -95,7 +95,13 @@ export function plan(local: Entries, remote: Entries, options: PlanOptions = {})
   return { operations, blocked };
 }
 
-function bring(local: Entry, remote: Entry | undefined, options: PlanOptions): Operation | undefined {
+/** Whether there is anything to do about what stands at one path on both sides. */
+export function differs(local: Entry, remote: Entry, comparison: Comparison): boolean {
+  if (bring(local, remote, comparison) !== undefined) return true;
+  return local.kind === "directory" && remote.kind === "directory" && !sameFolder(local, remote, comparison);
+}
+
+function bring(local: Entry, remote: Entry | undefined, options: Comparison): Operation | undefined {
   switch (local.kind) {
     case "directory":
       return remote?.kind === "directory" ? undefined : { do: "mkdir", entry: local };

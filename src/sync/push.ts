@@ -12,6 +12,7 @@ import type { LinkedFiles } from "./linked-files.js";
 import { isWithin } from "./path.js";
 import type { Remote } from "./remote.js";
 import { Round } from "./round.js";
+import type { Snapshot } from "./scan.js";
 import { everything, type Hint } from "./watch.js";
 
 export interface PushOptions {
@@ -27,6 +28,8 @@ export interface PushOptions {
   readonly caution?: Caution;
   /** What is known to be equal at the remote from earlier runs; added to. */
   readonly index?: IndexFile;
+  /** What is in the folder, where it was walked just now: then the first round need not walk it again. */
+  readonly walked?: () => Snapshot | undefined;
   /** Is told of the files that have several names. */
   readonly linked?: LinkedFiles;
   /**
@@ -101,6 +104,8 @@ class Pusher {
   readonly #caution: Caution;
   readonly #ignore: Ignore;
   readonly #rules: IgnoreRules | undefined;
+  #first = true;
+  #rulesChanged = false;
   #ended = false;
   #failing = 0;
   #total = { ...NOTHING };
@@ -151,7 +156,7 @@ class Pusher {
       const work = this.#withRules(this.#dirty.take(performance.now()));
       const round = await this.#attempt(work);
       if (this.#stopped || this.#options.dryRun) return;
-      if (round !== undefined) this.#evaluate(work, round);
+      if (round !== undefined) await this.#evaluate(work, round);
     }
   }
 
@@ -198,7 +203,15 @@ class Pusher {
   #withRules(work: Work): Work {
     const looksEverywhere = work.everything !== undefined;
     const changed = this.#rules?.refresh(looksEverywhere ? undefined : work.paths) ?? false;
+    if (changed) this.#rulesChanged = true;
     return changed && !looksEverywhere ? { ...work, everything: "the ignore rules may have changed" } : work;
+  }
+
+  /** What was walked before the first round, which then need not walk; by other rules it does not count. */
+  #takeWalked({ everything: walks }: Work): Snapshot | undefined {
+    const walked = this.#first ? this.#options.walked?.() : undefined;
+    this.#first = false;
+    return walks === undefined || this.#rulesChanged ? undefined : walked;
   }
 
   /** One round. A folder that is missing is fatal at the start and at the end; in between it may come back. */
@@ -210,6 +223,7 @@ class Pusher {
       dryRun: this.#options.dryRun ?? false,
       unmovable: this.#unmovable,
       caution: this.#caution,
+      walked: this.#takeWalked(work),
       index: this.#options.index,
       linked: this.#options.linked,
       changing: this.#changing,
@@ -228,7 +242,7 @@ class Pusher {
     }
   }
 
-  #evaluate({ folder, everything: walked }: Work, round: Round): void {
+  async #evaluate({ folder, everything: walked }: Work, round: Round): Promise<void> {
     if (round.unsure) {
       this.#lookEverywhere(folder, "before so much is deleted");
       return;
@@ -241,7 +255,7 @@ class Pusher {
     else if (this.#failures.size > 0) this.#tryAgain(folder, round.done > 0);
     else this.#failing = 0;
     this.#confirm(walked !== undefined, round);
-    if (this.#dirty.empty && this.#resting.size === 0) this.#tellSynced();
+    if (this.#dirty.empty && this.#resting.size === 0) await this.#tellSynced();
   }
 
   /** What is gone is looked at again before it is deleted; together with what goes meanwhile. */
@@ -338,11 +352,11 @@ class Pusher {
     return new SyncError("ERR_INCOMPLETE", `could not be mirrored: ${what}`, { failures });
   }
 
-  #tellSynced(): void {
+  async #tellSynced(): Promise<void> {
     const news = TOTALS.some((key) => this.#total[key] > 0) || !this.#toldSynced;
     if (!news) return;
     this.#options.index?.flush();
-    if (this.#failures.size === 0) this.#remote.settled();
+    if (this.#failures.size === 0) await this.#remote.settled();
     this.#toldSynced = true;
     const seconds = Math.round(performance.now() - this.#since) / 1000;
     const entries = this.#remote.entries.size;

@@ -83,7 +83,7 @@ class Receiver implements ReceiveSession {
   #receiveOther(message: Message, open: Open): void {
     const { desk, uploads } = open;
     if (message.type === "list") void this.#list(open, message);
-    else if (message.type === "settled") this.#settle(open, message.entries);
+    else if (message.type === "settled") this.#settle(open, message);
     else if (message.type === "bye") void desk.whenIdle().then(() => this.#channel.goodbye());
     else if (message.type === "data") uploads.data(message.id, message.content);
     else if (message.type === "end") uploads.end(message.id, message.sha256);
@@ -111,7 +111,8 @@ class Receiver implements ReceiveSession {
         onStep: (event) => this.#emit({ ...event, name: this.#name }),
         onFailed: (path, code) => this.#emit({ type: "failed", name: this.#name, path, code }),
       });
-      const examiner = new Examiner(desk, this.#options.scrubMs);
+      const onAgreed = (root: string): void => this.#emit({ type: "agreed", name: this.#name, root });
+      const examiner = new Examiner(desk, { scrubMs: this.#options.scrubMs, onAgreed });
       this.#open = { admission, desk, applier: new Applier(desk), uploads: new Uploads(desk), examiner };
       if (this.#channel.closed) return admission.release();
       const { storage } = admission;
@@ -122,6 +123,7 @@ class Receiver implements ReceiveSession {
       const chunks = storage.reuse?.any ?? false;
       const keeps = storage.probe();
       examiner.comparison = keeps;
+      examiner.lookAhead();
       this.#channel.send({ type: "welcome", version: PROTOCOL_VERSION, features, ...keeps, chunks });
       if ((features & FEATURE_PACKED) !== 0) this.#channel.compress();
       this.#emit({ type: "opened", name: hello.name, label: hello.label });
@@ -136,7 +138,7 @@ class Receiver implements ReceiveSession {
     desk.begin();
     try {
       examiner.comparison = { ...examiner.comparison, perms };
-      const { entries, root: ours } = await examiner.look({ complete: true, anew: verify });
+      const { entries, root: ours } = await examiner.look(verify);
       if (ours?.equals(root)) {
         this.#channel.send({ type: "same", count: entries.size });
         return;
@@ -162,14 +164,14 @@ class Receiver implements ReceiveSession {
     }
   }
 
-  #settle({ desk, applier, examiner }: Open, entries: number): void {
+  #settle({ desk, applier, examiner }: Open, { entries, root }: Message & { type: "settled" }): void {
     try {
       desk.storage.prepare();
       applier.letGo();
       desk.settled = true;
       desk.storage.reuse?.settled();
       this.#emit({ type: "settled", name: this.#name, entries });
-      examiner.settled();
+      examiner.settled(root);
     } catch (error) {
       this.end(toSyncError(error));
     }

@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import { Observable } from "rxjs";
 import { Channel } from "./channel.js";
 import { type Deferred, deferred } from "./deferred.js";
-import type { Comparison, Entry, FileEntry } from "./entry.js";
+import { type Comparison, type Entry, type FileEntry, withHash } from "./entry.js";
 import { SyncError } from "./errors.js";
 import {
   FEATURE_CHECKS,
@@ -24,7 +24,7 @@ import {
 import { relocated } from "./moves.js";
 import { isWithin } from "./path.js";
 import type { Operation } from "./plan.js";
-import { NO_ROOT, rootOf } from "./roots.js";
+import { NO_ROOT, Roots } from "./roots.js";
 import { Sender } from "./send.js";
 import { encode, type Message } from "./wire.js";
 
@@ -57,8 +57,8 @@ export interface Remote {
    * `changed` for each. Errors only when the mirror is lost altogether; unsubscribing stops it.
    */
   apply(folder: string, operations: readonly Operation[]): Observable<Outcome>;
-  /** Tells the mirror that everything is equal now. */
-  settled(): void;
+  /** Tells the mirror that everything is equal now. Nothing may be applied until it has resolved, where it is a promise. */
+  settled(): void | Promise<void>;
   /** The root hash of all that was equal then, in hex, where it is known. */
   readonly root?: string | undefined;
 }
@@ -75,8 +75,8 @@ export interface RemoteOptions {
   /** The instance id of an earlier run of this client that has certainly ended: its session is over at once. */
   readonly replaces?: string;
   /**
-   * What the mirror should hold, with the hashes of all files: where it does, nothing is listed. Called when the server is
-   * being greeted.
+   * What the mirror should hold, with the hashes of all files: where it does, nothing is listed, and the map becomes that of
+   * the remote's {@link Remote.entries}. Called when the server is being greeted.
    */
   readonly expected?: () => Promise<Map<string, Entry> | undefined>;
   /** Whether the mirror is to read all of its content before it says what it holds. */
@@ -129,8 +129,11 @@ function greet(duplex: Duplex, options: RemoteOptions): WireRemote {
 }
 
 class WireRemote implements RemoteSession {
-  readonly entries = new Map<string, Entry>();
+  entries = new Map<string, Entry>();
   comparison: Comparison = {};
+  #roots = new Roots({});
+  /** How often something in them was changed. */
+  #changes = 0;
   moves = false;
   #deltas = false;
   #offers = false;
@@ -223,10 +226,10 @@ class WireRemote implements RemoteSession {
     });
   }
 
-  settled(): void {
-    this.root = this.#computeRoot()?.toString("hex");
-    const root = this.root === undefined ? NO_ROOT : Buffer.from(this.root, "hex");
-    this.#channel.send({ type: "settled", entries: this.entries.size, root });
+  async settled(): Promise<void> {
+    const root = await this.#computeRoot();
+    this.root = root?.toString("hex");
+    this.#channel.send({ type: "settled", entries: this.entries.size, root: root ?? NO_ROOT });
   }
 
   async close(graceMs: number = GOODBYE_MS): Promise<void> {
@@ -256,37 +259,47 @@ class WireRemote implements RemoteSession {
     return this.#sources;
   }
 
-  #computeRoot(): Buffer | undefined {
+  async #computeRoot(): Promise<Buffer | undefined> {
     const began = performance.now();
     if (began < this.#rootAgainMs) return undefined;
-    const root = rootOf(this.entries.values(), this.comparison);
+    const before = this.#changes;
+    const root = await this.#roots.compute(this.entries.values());
     const now = performance.now();
     this.#rootAgainMs = now + (now - began) / LOOKING_SHARE;
-    return root;
+    if (this.#changes === before) return root;
+    // Of some of it from before a change, and of some from after it.
+    this.#roots = new Roots(this.comparison);
+    return undefined;
   }
 
   /** What the mirror holds now. It is told when nobody has asked for anything since all was equal. */
-  #compareRoot(root: Uint8Array): void {
+  async #compareRoot(root: Uint8Array): Promise<void> {
     if (this.#senders.size > 0 || NO_ROOT.equals(root)) return;
-    this.root ??= this.#computeRoot()?.toString("hex");
+    this.root ??= (await this.#computeRoot())?.toString("hex");
     const ours = this.root;
-    if (ours === undefined) return;
+    if (ours === undefined || this.#senders.size > 0) return;
     if (Buffer.from(root).toString("hex") === ours || !(this.#options.mayDiverge?.() ?? false)) return;
     this.#channel.destroy(new SyncError("ERR_DIVERGED", "the destination is not what it should be; comparing anew"));
   }
 
   #record(operation: Operation, sha256: Uint8Array | undefined): void {
-    const entry = withHash(operation.entry, sha256, this.entries.get(operation.entry.path));
+    const entry = withContent(operation.entry, sha256, this.entries.get(operation.entry.path));
     this.root = undefined;
+    this.#changes++;
+    this.#roots.touch(entry.path);
     if (operation.do === "remove") this.entries.delete(entry.path);
     else if (operation.do === "rename") this.#relocate(operation.from, entry.path);
     // Its attributes are set by a step of their own.
     else if (operation.do === "mkdir") this.entries.set(entry.path, { kind: "directory", path: entry.path });
     else if (operation.do !== "hold") this.entries.set(entry.path, entry);
-    if (operation.do === "move" && !operation.held) this.entries.delete(operation.from);
+    if (operation.do !== "move" || operation.held) return;
+    this.#roots.touch(operation.from);
+    this.entries.delete(operation.from);
   }
 
   #relocate(from: string, to: string): void {
+    this.#roots.touchTree(from);
+    this.#roots.touchTree(to);
     for (const [path, entry] of [...this.entries]) {
       if (!isWithin(path, from)) continue;
       this.entries.delete(path);
@@ -303,7 +316,7 @@ class WireRemote implements RemoteSession {
     else if (type === "entries") this.#list(message.entries);
     else if (type === "listed") this.#listed(message.count);
     else if (type === "same") this.#same(message.count);
-    else if (type === "root") this.#compareRoot(message.root);
+    else if (type === "root") void this.#compareRoot(message.root);
     else if (type === "done") for (const id of message.ids) this.#answer(type, id, (sender) => sender.done(id));
     else if (type === "fail") {
       const error = new SyncError(message.code, message.message);
@@ -334,6 +347,7 @@ class WireRemote implements RemoteSession {
     const { mtimeToleranceNs } = message;
     const times = { mtimeToleranceNs, folderTimes, linkTimes };
     this.comparison = { executable, checks, hashes: true, perms: this.#perms, ...times };
+    this.#roots = new Roots(this.comparison);
     this.#state = "listing";
     void this.#ask();
   }
@@ -341,14 +355,14 @@ class WireRemote implements RemoteSession {
   async #ask(): Promise<void> {
     this.#expecting = await this.#expected;
     this.#expected = undefined;
-    const root = this.#expecting === undefined ? undefined : rootOf(this.#expecting.values(), this.comparison);
+    const root = this.#expecting === undefined ? undefined : await this.#roots.compute(this.#expecting.values());
     const verify = this.#options.verify?.() ?? false;
     this.#channel.send({ type: "list", root: root ?? NO_ROOT, verify, perms: this.#perms });
   }
 
   #same(count: number): void {
     if (this.#state !== "listing" || this.#expecting?.size !== count) throw unexpected("same");
-    for (const [path, entry] of this.#expecting) this.entries.set(path, entry);
+    this.entries = this.#expecting;
     this.#listed(count);
   }
 
@@ -361,6 +375,7 @@ class WireRemote implements RemoteSession {
   #listed(count: number): void {
     if (this.#state !== "listing" || count !== this.entries.size) throw unexpected("listed");
     this.#state = "open";
+    if (this.#expecting !== this.entries) this.#roots = new Roots(this.comparison);
     this.#expecting = undefined;
     this.#listing.resolve();
   }
@@ -381,11 +396,11 @@ class WireRemote implements RemoteSession {
 }
 
 /** What a file holds is known from what was sent; other attributes leave it as it is. */
-function withHash(entry: Entry, sha256: Uint8Array | undefined, before: Entry | undefined): Entry {
+function withContent(entry: Entry, sha256: Uint8Array | undefined, before: Entry | undefined): Entry {
   if (entry.kind !== "file") return entry;
-  if (sha256 !== undefined) return { ...entry, sha256: Buffer.from(sha256).toString("hex") };
+  if (sha256 !== undefined) return withHash(entry, Buffer.from(sha256).toString("hex"));
   const same = before?.kind === "file" && before.sha256 !== undefined && before.size === entry.size;
-  return same ? { ...entry, sha256: before.sha256 } : entry;
+  return same ? withHash(entry, before.sha256) : entry;
 }
 
 function unexpected(type: string): SyncError {

@@ -1,11 +1,13 @@
 /**
  * One hash for all that a mirror holds (docs/sync-protocol.md, "Root hash"), as both ends compute it: a Merkle tree over
- * its folders. Pure.
+ * its folders. Others get their turn while a large one is computed, and after a change only what it concerns is computed again.
  */
-import { hash } from "node:crypto";
+import { createHash, type Hash, hash } from "node:crypto";
 import type { Comparison, Entry } from "./entry.js";
-import { nameToBytes } from "./names.js";
-import { parentOf } from "./path.js";
+import { MAX_SEGMENT_BYTES } from "./limits.js";
+import { hasEscapes, nameToBytes } from "./names.js";
+import { isWithin, parentOf } from "./path.js";
+import { Turns } from "./turns.js";
 
 export const ROOT_BYTES = 32;
 /** Of a root that is not known. */
@@ -14,29 +16,125 @@ export const NO_ROOT: Buffer = Buffer.alloc(ROOT_BYTES);
 const KINDS = { file: 0, directory: 1, symlink: 2 };
 /** Kind, mode, size, modification time, length of the name; name; hash. */
 const HEAD_BYTES = 1 + 2 + 8 + 8 + 2;
+const MAX_RECORD_BYTES = HEAD_BYTES + 4 * MAX_SEGMENT_BYTES + ROOT_BYTES;
+/** Records that are hashed in one go. */
+const SCRATCH_BYTES = 32 * 1024;
 const NOT_ASCII = /[^\0-\x7f]/;
 
 /** The root hash of entries in any order; `undefined` where the hash of a file is not known, or times are too coarse. */
-export function rootOf(entries: Iterable<Entry>, comparison: Comparison): Buffer | undefined {
-  const unit = unitOf(comparison.mtimeToleranceNs ?? 1000n);
-  if (unit === undefined) return undefined;
-  const children = new Map<string, Entry[]>([["", []]]);
-  for (const entry of entries) {
-    if (entry.kind === "file" && entry.sha256?.length !== 2 * ROOT_BYTES) return undefined;
-    if (entry.kind === "directory") childrenOf(children, entry.path);
-    childrenOf(children, parentOf(entry.path)).push(entry);
-  }
-  // What is below has the longer path, so it comes first.
-  const folders = [...children.keys()].sort((a, b) => b.length - a.length);
-  const hashes = new Map<string, Buffer>();
-  for (const folder of folders) {
-    const records = inOrder(children.get(folder) ?? []).map(([name, entry]) =>
-      recordOf(name, entry, hashes.get(entry.path), comparison, unit),
-    );
-    hashes.set(folder, hash("sha256", Buffer.concat(records), "buffer"));
-  }
-  return hashes.get("");
+export function rootOf(entries: Iterable<Entry>, comparison: Comparison): Promise<Buffer | undefined> {
+  return new Roots(comparison).compute(entries);
 }
+
+/** The hashes of a tree's folders, kept for the next time. */
+export class Roots {
+  readonly #comparison: Comparison;
+  readonly #unit: bigint | undefined;
+  /** By folder, `""` for the root; those that have to be computed again are missing. */
+  readonly #hashes = new Map<string, Buffer>();
+
+  constructor(comparison: Comparison) {
+    this.#comparison = comparison;
+    this.#unit = unitOf(comparison.mtimeToleranceNs ?? 1000n);
+  }
+
+  /** What stands at `path` is another one now. */
+  touch(path: string): void {
+    this.#hashes.delete(path);
+    for (let folder = parentOf(path); ; folder = parentOf(folder)) {
+      this.#hashes.delete(folder);
+      if (folder === "") return;
+    }
+  }
+
+  /** … and so is all that is below it. */
+  touchTree(path: string): void {
+    this.touch(path);
+    for (const folder of this.#hashes.keys()) if (isWithin(folder, path)) this.#hashes.delete(folder);
+  }
+
+  /** A folder's hash, as it was computed last. */
+  hashOf(folder: string): Buffer | undefined {
+    return this.#hashes.get(folder);
+  }
+
+  /**
+   * The root hash of `entries`, which must not change meanwhile and differ from those of the last time only where
+   * {@link touch} was told; `undefined` as for {@link rootOf}.
+   */
+  async compute(entries: Iterable<Entry>): Promise<Buffer | undefined> {
+    if (this.#unit === undefined) return undefined;
+    const known = this.#hashes.get("");
+    if (known !== undefined) return known;
+    const turns = new Turns();
+    const children = await this.#childrenOfUnknown(entries, turns);
+    if (children === undefined) return undefined;
+    // What is below has the longer path, so it comes first.
+    const folders = [...children.keys()].sort((a, b) => b.length - a.length);
+    for (const folder of folders) {
+      this.#hashes.set(folder, await this.#hashFolder(children.get(folder) ?? [], turns));
+    }
+    return this.#hashes.get("");
+  }
+
+  /** What is in the folders whose hash has to be computed; `undefined` where a file's hash is not known. */
+  async #childrenOfUnknown(entries: Iterable<Entry>, turns: Turns): Promise<Map<string, Entry[]> | undefined> {
+    const children = new Map<string, Entry[]>([["", []]]);
+    let parent = "";
+    let siblings = children.get("");
+    for (const entry of entries) {
+      if (turns.isOver()) await turns.next();
+      const { path, kind } = entry;
+      if (kind === "file" && entry.sha256?.length !== 2 * ROOT_BYTES) return undefined;
+      if (kind === "directory" && !this.#hashes.has(path)) childrenOf(children, path);
+      // What was found by walking comes folder by folder.
+      if (!isIn(path, parent)) {
+        parent = parentOf(path);
+        siblings = this.#hashes.has(parent) ? undefined : childrenOf(children, parent);
+      }
+      siblings?.push(entry);
+    }
+    return children;
+  }
+
+  async #hashFolder(entries: readonly Entry[], turns: Turns): Promise<Buffer> {
+    let hashing: Hash | undefined;
+    let length = 0;
+    for (const entry of inOrder(entries)) {
+      if (length > SCRATCH_BYTES || turns.isOver()) {
+        hashing = (hashing ?? createHash("sha256")).update(scratch.subarray(0, length));
+        length = 0;
+        if (turns.isOver()) await turns.next();
+      }
+      length = this.#write(entry, length);
+    }
+    const records = scratch.subarray(0, length);
+    return hashing === undefined ? hash("sha256", records, "buffer") : hashing.update(records).digest();
+  }
+
+  /** Writes the entry's record at `at`, and returns its end. */
+  #write(entry: Entry, at: number): number {
+    scratch[at] = KINDS[entry.kind];
+    view.setUint16(at + 1, modeOf(entry, this.#comparison));
+    const size = entry.kind === "file" ? entry.size : 0;
+    view.setUint32(at + 3, Math.floor(size / 2 ** 32));
+    view.setUint32(at + 7, size >>> 0);
+    view.setBigInt64(at + 11, timeOf(entry, this.#comparison, this.#unit ?? 1n));
+    const name = entry.path.slice(entry.path.lastIndexOf("/") + 1);
+    const nameAt = at + HEAD_BYTES;
+    const length = hasEscapes(name) ? nameToBytes(name).copy(scratch, nameAt) : scratch.write(name, nameAt);
+    view.setUint16(at + 19, length);
+    const hashAt = nameAt + length;
+    if (entry.kind === "file") scratch.write(entry.sha256 ?? "", hashAt, "hex");
+    else if (entry.kind === "symlink") hash("sha256", nameToBytes(entry.target), "buffer").copy(scratch, hashAt);
+    else (this.#hashes.get(entry.path) ?? NO_ROOT).copy(scratch, hashAt);
+    return hashAt + ROOT_BYTES;
+  }
+}
+
+/** Used from one turn of the event loop to the next only. */
+const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES + 2 * MAX_RECORD_BYTES);
+const view = new DataView(scratch.buffer, scratch.byteOffset, scratch.length);
 
 /** Times are compared to the nanosecond or microsecond. */
 function unitOf(toleranceNs: bigint): bigint | undefined {
@@ -52,29 +150,21 @@ function childrenOf(children: Map<string, Entry[]>, folder: string): Entry[] {
   return list;
 }
 
+function isIn(path: string, folder: string): boolean {
+  const slash = path.lastIndexOf("/");
+  return folder === "" ? slash < 0 : slash === folder.length && path.startsWith(folder);
+}
+
 /** By the bytes of their names. */
-function inOrder(entries: readonly Entry[]): [Buffer, Entry][] {
-  const named = entries.map((entry): [Buffer, Entry] => [
+function inOrder(entries: readonly Entry[]): readonly Entry[] {
+  const ordered = [...entries].sort((a, b) => (a.path < b.path ? -1 : 1));
+  // Else the order of the bytes is that of the characters.
+  if (!entries.some(({ path }) => NOT_ASCII.test(path))) return ordered;
+  const named = ordered.map((entry): [Buffer, Entry] => [
     nameToBytes(entry.path.slice(entry.path.lastIndexOf("/") + 1)),
     entry,
   ]);
-  if (entries.some(({ path }) => NOT_ASCII.test(path))) return named.sort(([a], [b]) => Buffer.compare(a, b));
-  return named.sort(([, a], [, b]) => (a.path < b.path ? -1 : 1));
-}
-
-function recordOf(name: Buffer, entry: Entry, below: Buffer | undefined, how: Comparison, unit: bigint): Buffer {
-  const record = Buffer.alloc(HEAD_BYTES + name.length + ROOT_BYTES);
-  record.writeUInt8(KINDS[entry.kind], 0);
-  record.writeUInt16BE(modeOf(entry, how), 1);
-  record.writeBigUInt64BE(BigInt(entry.kind === "file" ? entry.size : 0), 3);
-  record.writeBigInt64BE(timeOf(entry, how, unit), 11);
-  record.writeUInt16BE(name.length, 19);
-  name.copy(record, HEAD_BYTES);
-  const at = HEAD_BYTES + name.length;
-  if (entry.kind === "file") record.write(entry.sha256 ?? "", at, "hex");
-  else if (entry.kind === "symlink") hash("sha256", nameToBytes(entry.target), "buffer").copy(record, at);
-  else below?.copy(record, at);
-  return record;
+  return named.sort(([a], [b]) => Buffer.compare(a, b)).map(([, entry]) => entry);
 }
 
 function modeOf(entry: Entry, { executable = true, perms = false }: Comparison): number {
@@ -87,5 +177,5 @@ function modeOf(entry: Entry, { executable = true, perms = false }: Comparison):
 function timeOf(entry: Entry, { folderTimes = false, linkTimes = false }: Comparison, unit: bigint): bigint {
   const counts = entry.kind === "file" || (entry.kind === "directory" ? folderTimes : linkTimes);
   const time = counts ? (entry.mtimeNs ?? 0n) : 0n;
-  return (time - (((time % unit) + unit) % unit)) / unit;
+  return unit === 1n ? time : (time - (((time % unit) + unit) % unit)) / unit;
 }

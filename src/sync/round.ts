@@ -1,10 +1,11 @@
 /** One round of a push: look, plan, carry out. */
 import { setImmediate as yieldToOthers } from "node:timers/promises";
 import { type Caution, massDelete } from "./careful.js";
+import { adopt, differences, samePart, sharing } from "./compare.js";
 import { copyFile } from "./copy.js";
 import type { Work } from "./dirty.js";
 import type { Entry, Kind } from "./entry.js";
-import { compareFiles, DIFFERS } from "./entry.js";
+import { DIFFERS } from "./entry.js";
 import { type Failure, SyncError } from "./errors.js";
 import type { PushEvent, Step } from "./events.js";
 import { folded } from "./exact-names.js";
@@ -16,7 +17,7 @@ import { planWithMoves, soughtSources } from "./moves.js";
 import { ancestorsOf, isWithin } from "./path.js";
 import { type Operation, type Plan, plan, summarize } from "./plan.js";
 import type { Outcome, Remote } from "./remote.js";
-import { type PartialSnapshot, type Problem, scanFolder, scanPaths } from "./scan.js";
+import { type PartialSnapshot, type Problem, type Snapshot, scanFolder, scanPaths } from "./scan.js";
 
 export interface RoundOptions {
   readonly ignore: Ignore;
@@ -26,6 +27,8 @@ export interface RoundOptions {
   /** Remote paths from where a move has failed; added to. */
   readonly unmovable: Set<string>;
   readonly caution: Caution;
+  /** What is in the folder, where it was walked just now. */
+  readonly walked: Snapshot | undefined;
   readonly index: IndexFile | undefined;
   readonly linked: LinkedFiles | undefined;
   /** Paths hinted at meanwhile, which this round is to look at too. */
@@ -97,8 +100,10 @@ export class Round {
     const { local, remote, problems, folderId } = await this.#look(work);
     this.#takeProblems(problems);
     this.#options.linked?.look(this.#roots, local);
-    adopt(local, this.#remote);
-    const { operations: planned, blocked } = this.#plan(local, remote, problems);
+    const { comparison } = this.#remote;
+    await adopt(local, this.#remote.entries, comparison);
+    const differing = await differences(local, remote, comparison);
+    const { operations: planned, blocked } = this.#plan(differing.local, differing.remote, problems);
     if (!this.#mayDelete(work, planned, local, folderId)) return;
     const operations = this.restMs > 0 ? this.#withoutDeletes(planned, local) : planned;
     this.failures.push(...blocked);
@@ -159,21 +164,22 @@ export class Round {
   }
 
   async #look({ folder, everything, paths }: Work) {
-    const options = { ignore: this.#options.ignore, signal: this.#signal };
+    const keep = sharing(this.#remote.entries);
+    const options = { ignore: this.#options.ignore, signal: this.#signal, keep };
     if (everything === undefined) {
       let part = await scanPaths(folder, paths, options);
-      const sought = [...(await this.#whereItWent(part)), ...this.#seek(part)];
+      const sought = [...(await this.#whereItWent(part)), ...(await this.#seek(part))];
       if (sought.length > 0) part = await scanPaths(folder, [...paths, ...sought], options);
       this.#roots = part.roots;
       return {
         local: part.entries,
-        remote: samePart(this.#remote.entries, part),
+        remote: await samePart(this.#remote.entries, part),
         problems: part.problems,
         folderId: part.folderId,
       };
     }
     this.#report({ type: "walking", reason: everything });
-    const { entries, problems, folderId } = await scanFolder(folder, options);
+    const { entries, problems, folderId } = this.#options.walked ?? (await scanFolder(folder, options));
     this.#report({ type: "scanned", ...count(entries.values()) });
     return { local: entries, remote: this.#remote.entries, problems, folderId };
   }
@@ -187,9 +193,9 @@ export class Round {
   }
 
   /** Where else to look, to tell whether what is new here was moved. */
-  #seek(part: PartialSnapshot): string[] {
+  async #seek(part: PartialSnapshot): Promise<string[]> {
     if (!this.#remote.moves) return [];
-    return soughtSources(part.entries, samePart(this.#remote.entries, part), this.#remote.entries);
+    return soughtSources(part.entries, await samePart(this.#remote.entries, part), this.#remote.entries);
   }
 
   #takeProblems(problems: readonly Problem[]): void {
@@ -369,36 +375,6 @@ export class Round {
     const bytesTotal = Math.max(this.#bytesTotal, this.bytesSent);
     const bytes = { bytes: this.bytesSent, bytesTotal, bytesSaved: this.bytesReused + this.bytesMoved };
     this.#report({ type: "progress", steps: this.done, stepsTotal: this.#stepsTotal, ...bytes });
-  }
-}
-
-/** What the remote holds at and below the roots of a partial snapshot, and of the folders above them. */
-function samePart(remote: ReadonlyMap<string, Entry>, part: PartialSnapshot): ReadonlyMap<string, Entry> {
-  const same = new Map<string, Entry>();
-  const folders = new Set<string>();
-  for (const path of [...part.entries.keys(), ...part.roots]) {
-    const entry = remote.get(path);
-    if (entry !== undefined) same.set(path, entry);
-  }
-  for (const root of part.roots) if (remote.get(root)?.kind === "directory") folders.add(root);
-  if (folders.size === 0) return same;
-  for (const entry of remote.values()) {
-    if (ancestorsOf(entry.path).some((ancestor) => folders.has(ancestor))) same.set(entry.path, entry);
-  }
-  return same;
-}
-
-/**
- * Files found equal are remembered as they are here: from now on a rewrite is noticed even when its size and time are
- * the old ones. It also leaves one entry in memory instead of two.
- */
-function adopt(local: ReadonlyMap<string, Entry>, remote: Remote): void {
-  for (const entry of local.values()) {
-    if (entry.kind !== "file") continue;
-    const known = remote.entries.get(entry.path);
-    if (known?.kind !== "file" || known.version !== undefined) continue;
-    if (compareFiles(entry, known, remote.comparison) !== "nothing") continue;
-    remote.entries.set(entry.path, known.sha256 === undefined ? entry : { ...entry, sha256: known.sha256 });
   }
 }
 

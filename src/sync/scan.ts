@@ -1,13 +1,13 @@
 /** What is in a folder: walked as a whole, or looked at path by path. Symbolic links are never followed. */
 import { type BigIntStats, lstatSync, readlinkSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
-import { setImmediate as yieldToOthers } from "node:timers/promises";
 import type { Entry } from "./entry.js";
 import { type Failure, SyncError, toSyncError } from "./errors.js";
 import { type Ignore, ignoreNothing } from "./ignore.js";
 import { FILE_MODE, FOLDER_MODE } from "./limits.js";
 import { nameFromBytes, systemPath } from "./names.js";
 import { ancestorsOf, isWithin, unsafePath } from "./path.js";
+import { Turns } from "./turns.js";
 
 /** Something in the folder that cannot be mirrored. */
 export interface Problem extends Failure {
@@ -32,6 +32,11 @@ export interface PartialSnapshot extends Snapshot {
 export interface ScanOptions {
   readonly ignore?: Ignore;
   readonly signal?: AbortSignal;
+  /**
+   * Is shown each entry that was found, and says what to keep of it: one that is known already and equal, so that there are
+   * not two of them, or one that knows more.
+   */
+  readonly keep?: (found: Entry) => Entry;
 }
 
 /** System calls made in one go before others get their turn. */
@@ -91,14 +96,14 @@ async function requireFolder(folder: string): Promise<string> {
 
 async function walk(folder: string, start: string, into: Snapshot, options: ScanOptions): Promise<void> {
   const pending = [start];
-  let calls = 0;
+  const turns = new Turns(SLICE);
   for (let directory = pending.pop(); directory !== undefined; directory = pending.pop()) {
     for (const child of await list(folder, directory, into)) {
       const path = directory === "" ? child.name : `${directory}/${child.name}`;
       const entry = lookAt(folder, path, into, options, child);
       if (entry?.kind === "directory") pending.push(path);
-      if (++calls % SLICE === 0) {
-        await yieldToOthers();
+      if (turns.isOver()) {
+        await turns.next();
         options.signal?.throwIfAborted();
       }
     }
@@ -134,11 +139,12 @@ function lookAt(folder: string, path: string, into: Snapshot, options: ScanOptio
   try {
     const directory = known?.isDirectory() ?? false;
     if (ignore(path, directory)) return undefined;
-    const entry = readEntry(folder, path);
-    if (entry === undefined || (entry.kind === "directory" && !directory && ignore(path, true))) return undefined;
+    const found = readEntry(folder, path);
+    if (found.kind === "directory" && !directory && ignore(path, true)) return undefined;
     const unsafe = unsafePath(path);
     if (unsafe !== undefined) throw new SyncError("ERR_UNSAFE_PATH", unsafe);
-    into.entries.set(path, entry);
+    const entry = options.keep?.(found) ?? found;
+    into.entries.set(entry.path, entry);
     return entry;
   } catch (error) {
     addProblem(into, path, error);

@@ -58,6 +58,7 @@ type Item =
   | { readonly change: FileChange }
   | { readonly event: Omit<LoggedEvent, "id" | "at"> }
   | { readonly transfer: Omit<Transfer, "id"> }
+  | { readonly agreed: { readonly folder: string; readonly root: string; readonly at: number } }
   | { readonly clean: string }
   | { readonly done: () => void };
 
@@ -331,6 +332,7 @@ export class Keeper {
     const change = toChange(event, folder, at);
     if (change !== undefined) this.#add({ change });
     const logged = toEvent(event, folder, who);
+    if (event.type === "agreed") this.#add({ agreed: { folder, root: event.root, at } });
     if (logged !== undefined) this.#add({ event: logged });
     if (event.type === "failed" || (event.type === "stored" && event.entry.kind === "file")) {
       const bytes = event.type === "stored" ? event.bytes : 0;
@@ -381,7 +383,7 @@ export class Keeper {
   }
 
   async #write(batch: readonly Item[]): Promise<void> {
-    const { files, events, transfers } = this.database;
+    const { files, events, folders, transfers } = this.database;
     const changes: FileChange[] = [];
     const kept: { retired: Retired; sha256: string | null }[] = [];
     for (const item of batch) {
@@ -397,6 +399,7 @@ export class Keeper {
       files.apply(changes, Date.now()),
       transfers.add(batch.flatMap((item) => ("transfer" in item ? [item.transfer] : []))),
       events.append(batch.flatMap((item) => ("event" in item ? [item.event] : []))),
+      ...batch.map((item) => "agreed" in item && folders.settled(item.agreed.folder, item.agreed.root, item.agreed.at)),
     ]);
     for (const { retired, sha256 } of kept) {
       // It may have been pruned away in the moment before the database knew of it.

@@ -35,6 +35,8 @@ export function toEvent(event: ReceiveEvent, folder: string, who: Actor): Omit<L
       return log("file.failed", { path: event.path, code: event.code });
     case "settled":
       return log("folder.settled", { entries: event.entries });
+    case "agreed":
+      return log("folder.agreed", { rootHash: event.root });
     case "opened":
       return log("session.opened", { label: event.label });
     case "closed":
