@@ -34,8 +34,8 @@ export class Examiner {
   #later: NodeJS.Timeout | undefined;
   /** What is found before the client asks. */
   #ahead: Promise<Map<string, Entry> | undefined> | undefined;
-  /** The root hash at so many steps. */
-  #known: { readonly root: Buffer; readonly steps: number } | undefined;
+  /** What was found at so many steps, and the root hash of that. */
+  #known: (Look & { readonly steps: number }) | undefined;
   /** What the client has said last that it should be. */
   #claimed: Uint8Array | undefined;
   #closed = false;
@@ -67,7 +67,9 @@ export class Examiner {
     const ahead = anew || steps > 0 ? undefined : await this.#ahead;
     this.#ahead = undefined;
     const entries = ahead ?? (await this.#look(MAX_HASHED_BYTES, anew));
-    return { entries, root: await this.#rootOf(entries, steps) };
+    const root = await rootOf(entries.values(), this.comparison);
+    this.#known = { entries, root, steps };
+    return this.#known;
   }
 
   /**
@@ -76,8 +78,11 @@ export class Examiner {
    */
   settled(root: Uint8Array): void {
     this.#claimed = root;
-    if (this.#known?.steps === this.#desk.steps) this.#compare(this.#known.root);
-    else this.#lookSoon();
+    const known = this.#known;
+    this.#known = undefined;
+    if (known?.root === undefined || known.steps !== this.#desk.steps) return this.#lookSoon();
+    this.#desk.storage.reuse?.look(Promise.resolve(known.entries));
+    this.#compare(known.root);
   }
 
   #lookSoon(): void {
@@ -119,16 +124,8 @@ export class Examiner {
     return entries;
   }
 
-  async #rootOf(entries: ReadonlyMap<string, Entry>, steps: number): Promise<Buffer | undefined> {
-    const root = await rootOf(entries.values(), this.comparison);
-    this.#known = root === undefined ? undefined : { root, steps };
-    return root;
-  }
-
-  #compare(root: Buffer): boolean {
-    const agreed = this.#claimed !== undefined && root.equals(this.#claimed);
-    if (agreed) this.#onAgreed(root.toString("hex"));
-    return agreed;
+  #compare(root: Buffer): void {
+    if (this.#claimed !== undefined && root.equals(this.#claimed)) this.#onAgreed(root.toString("hex"));
   }
 
   /** Tells the client the root, if nothing is under way, after reading so much again. */
@@ -138,13 +135,12 @@ export class Examiner {
     this.#looking = true;
     this.#wanted = false;
     try {
-      const { steps } = this.#desk;
       // What was changed behind our back is not known: to say what it is now takes reading it.
       const looking = this.#look(MAX_HASHED_BYTES, false);
       this.#desk.storage.reuse?.look(looking);
       const entries = await looking;
       if (scrubBytes > 0) await this.#scrub(entries, scrubBytes);
-      const root = await this.#rootOf(entries, steps);
+      const root = await rootOf(entries.values(), this.comparison);
       if (root === undefined || !this.#desk.settled || this.#closed) return;
       this.#compare(root);
       this.#desk.channel.send({ type: "root", root });

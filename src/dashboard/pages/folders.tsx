@@ -56,6 +56,7 @@ export function Folders() {
           { title: "Size", numeric: true, of: (folder) => sizeOf(folder) },
           { title: "Kept versions", numeric: true, of: ({ versionBytes }) => bytes(versionBytes) },
           { title: "Last change", of: ({ changedAt }) => <Time at={changedAt} /> },
+          { title: "Agreed root hash", of: ({ rootHash }) => <RootHash of={rootHash} /> },
           {
             title: "Actions",
             hidden: true,
@@ -106,6 +107,11 @@ export function Folders() {
       {invited === undefined ? null : <Invited created={invited} onClose={() => setInvited(undefined)} />}
     </>
   );
+}
+
+/** As much of it as tells two apart. */
+function RootHash({ of: hash }: { readonly of: string | null }) {
+  return hash === null ? null : <code title={hash}>{hash.slice(0, 12)}</code>;
 }
 
 function sizeOf({ bytes: size, quotaBytes }: Folder): string {

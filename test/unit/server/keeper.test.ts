@@ -82,6 +82,27 @@ describe("the books", () => {
     for (const type of ["session.opened", "file.stored", "folder.settled"]) expect(types).toContain(type);
   });
 
+  test("say the root hash that both ends have agreed on last", async () => {
+    const { folder, database, connect, keeper } = await rig();
+    const rootHash = async (): Promise<string | null | undefined> => {
+      await keeper.settled();
+      return (await database.folders.byName("m"))?.rootHash;
+    };
+    make(folder, { f: "1" });
+    const index = path.join(tempFolder(), "index");
+    const { seen, subscription } = follow(folder, connect, { index });
+    while ((await rootHash()) === null) await pause();
+    expect(await rootHash()).toBe(ofType(seen, "synced")[0]?.root);
+    subscription.unsubscribe();
+    make(folder, { f: "2" });
+    await mirrorOnce(folder, connect, { index });
+    // It is found equal at once, and nothing has to be looked at for that.
+    const [again] = ofType(await mirrorOnce(folder, connect, { index }), "synced");
+    expect(await rootHash()).toBe(again?.root);
+    const { events } = await database.events.since(0, 100);
+    expect(events.filter(({ type }) => type === "folder.agreed").at(-1)?.data).toMatchObject({ rootHash: again?.root });
+  });
+
   test("a folder is unclean while it is written to", async () => {
     const { folder, database, connect, keeper } = await rig();
     make(folder, { f: "1" });

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { setTimeAt } from "../../../src/sync/disk.js";
 import { type Entry, Storage } from "../../../src/sync/index.js";
-import { rootOf } from "../../../src/sync/roots.js";
+import { Roots, rootOf } from "../../../src/sync/roots.js";
 import { contents, follow, make, mirrorOnce, ofType, tempFolder, testHome, until } from "../../support/sync-rig.js";
 
 const sha = (text: string | Buffer): Buffer => createHash("sha256").update(text).digest();
@@ -79,6 +79,41 @@ describe("the root hash", () => {
     ]) {
       expect(await rootOf([file("b", change), ...tree.slice(1), ...folders], exact)).not.toEqual(root);
     }
+  });
+});
+
+describe("the root hash after changes", () => {
+  test("is what it is when all of it is computed anew", async () => {
+    const paths = ["a", "b/x", "b/y", "b/c/x", "b/c/d/x", "e/f/x"];
+    const folders = ["b", "b/c", "b/c/d", "e", "e/f"];
+    const change = fc.record({ path: fc.constantFrom(...paths), size: fc.nat(3), gone: fc.boolean() });
+    await fc.assert(
+      fc.asyncProperty(fc.array(change), async (changes) => {
+        const entries = new Map<string, Entry>(folders.map((path) => [path, { kind: "directory", path, mtimeNs: 1n }]));
+        const roots = new Roots(exact);
+        for (const { path, size, gone } of changes) {
+          roots.touch(path);
+          if (gone) entries.delete(path);
+          else entries.set(path, file(path, { size }));
+          expect(await roots.compute(entries.values())).toEqual(await rootOf(entries.values(), exact));
+        }
+      }),
+    );
+  });
+
+  test("computes again only what is above them", async () => {
+    const entries = ["a/x", "b/c/x"].map((name) => file(name));
+    for (const path of ["a", "b", "b/c"]) entries.push({ kind: "directory", path, mtimeNs: 1n });
+    const roots = new Roots(exact);
+    await roots.compute(entries);
+    const [a, c] = [roots.hashOf("a"), roots.hashOf("b/c")];
+    roots.touch("b/new");
+    expect([roots.hashOf(""), roots.hashOf("b")]).toEqual([undefined, undefined]);
+    expect([roots.hashOf("a"), roots.hashOf("b/c")]).toEqual([a, c]);
+    roots.touchTree("b");
+    expect(roots.hashOf("b/c")).toBeUndefined();
+    await roots.compute(entries);
+    expect(roots.hashOf("a")).toBe(a);
   });
 });
 
