@@ -57,8 +57,8 @@ export interface Remote {
    * `changed` for each. Errors only when the mirror is lost altogether; unsubscribing stops it.
    */
   apply(folder: string, operations: readonly Operation[]): Observable<Outcome>;
-  /** Tells the mirror that everything is equal now. Nothing may be applied until it has resolved, where it is a promise. */
-  settled(): void | Promise<void>;
+  /** Tells the mirror that everything is equal now. Where it is a promise, nothing is applied until it has resolved. */
+  settled(): unknown;
   /** The root hash of all that was equal then, in hex, where it is known. */
   readonly root?: string | undefined;
 }
