@@ -80,7 +80,10 @@ export class Examiner {
     this.#claimed = root;
     const known = this.#known;
     this.#known = undefined;
-    if (known?.root === undefined || known.steps !== this.#desk.steps) return this.#lookSoon();
+    if (known?.root === undefined || known.steps !== this.#desk.steps) {
+      this.#lookSoon();
+      return;
+    }
     this.#desk.storage.reuse?.look(Promise.resolve(known.entries));
     this.#compare(known.root);
   }
