@@ -1,5 +1,6 @@
 /** Messages over any Node Duplex: batching, backpressure both ways, signs of life, an end that is known to be one. */
 import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
 import { Packer } from "./compress.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { clip, SyncError, toSyncError } from "./errors.js";
@@ -30,6 +31,10 @@ export class Channel {
   readonly #silenceMs: number;
   #grace: NodeJS.Timeout | undefined;
   #pending: Buffer[] = [];
+  /** Called when what is pending is copied. */
+  #frees: (() => void)[] = [];
+  /** Whether the stream has a copy of what was written when it calls back. Others may hand the memory itself on. */
+  readonly #copies: boolean;
   #pendingBytes = 0;
   #flushScheduled: NodeJS.Immediate | undefined;
   #drained: Deferred | undefined;
@@ -46,6 +51,7 @@ export class Channel {
 
   constructor(duplex: Duplex, options: ChannelOptions) {
     this.#duplex = duplex;
+    this.#copies = duplex instanceof TLSSocket;
     this.#options = options;
     this.#pingMs = options.pingMs ?? PING_MS;
     this.#silenceMs = options.silenceMs ?? SILENCE_MS;
@@ -78,10 +84,11 @@ export class Channel {
     return this.sendFrame(encode(message));
   }
 
-  /** Sends an encoded message, which must not be changed afterwards. */
-  sendFrame(frame: Buffer): boolean {
+  /** Sends an encoded message, which must not be changed before `free` is called. It may never be. */
+  sendFrame(frame: Buffer, free?: () => void): boolean {
     if (this.#closed || this.#goodbye === "said" || this.#goodbye === "both") return true;
     this.#pending.push(frame);
+    if (free !== undefined) this.#frees.push(free);
     this.#pendingBytes += frame.length;
     if (this.#pendingBytes >= COALESCE_BYTES) this.#flush();
     else this.#flushScheduled ??= setImmediate(() => this.#flush());
@@ -93,6 +100,11 @@ export class Channel {
     if (this.#closed || !this.#duplex.writableNeedDrain) return Promise.resolve();
     this.#drained ??= deferred();
     return this.#drained.promise;
+  }
+
+  /** Takes the memory of a message's content back, which nobody looks at any more. */
+  recycle(content: Uint8Array): void {
+    this.#decoder.recycle(content);
   }
 
   get needsDrain(): boolean {
@@ -218,13 +230,20 @@ export class Channel {
     const frames = this.#pending;
     const first = frames[0];
     if (first === undefined || this.#closed || !this.#duplex.writable) return;
+    const frees = this.#frees;
     const chunk = this.#packed(frames.length === 1 ? first : Buffer.concat(frames, this.#pendingBytes));
     this.#pending = [];
+    this.#frees = [];
     this.#pendingBytes = 0;
     this.#lastSent = performance.now();
     if (!this.#duplex.writableNeedDrain) this.#lastDrained = this.#lastSent;
     this.#bytesSent += chunk.length;
-    this.#duplex.write(chunk);
+    const free = (): void => {
+      for (const one of frees) one();
+    };
+    if (chunk !== first) free();
+    if (chunk !== first || !this.#copies || frees.length === 0) this.#duplex.write(chunk);
+    else this.#duplex.write(chunk, (error) => (error ? undefined : free()));
   }
 
   #packed(plain: Buffer): Buffer {

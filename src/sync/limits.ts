@@ -103,6 +103,8 @@ export const FIRST_UNASKED_BYTES: number = MIB;
 export const MOST_UNASKED_BYTES: number = 64 * MIB;
 /** … and so much is offered in between. Cuts need two or three chunks to be where they are in another file. */
 export const PROBE_BYTES: number = MIB;
+/** Memory of DATA messages kept for the next ones. Each stream reads one while another is on its way. */
+export const MAX_SPARE_FRAMES: number = 3 * MAX_LARGE_STREAMS;
 /** A large file in transfer is checked for changes every so many bytes. */
 export const CHANGE_CHECK_BYTES: number = 16 * MIB;
 /** Frames collected before they are written to the stream as one chunk. */
@@ -133,6 +135,8 @@ export const MAX_CHANGED_ROUNDS = 12;
 export const MAX_PENDING_OPERATIONS = 4096;
 /** Content accepted and not yet on disk; then the receiver stops reading. */
 export const MAX_PENDING_BYTES: number = 8 * MIB;
+/** Memory of DATA messages kept for the next ones: a session that is receiving has as much of it written at a time. */
+export const MAX_SPARE_PAYLOADS = 32;
 /** Large files one client may have open at once. */
 export const MAX_OPEN_FILES = 64;
 /** Files and folders flushed one by one, at a time; for more than this, the whole file system is, where it can be. */

@@ -15,6 +15,7 @@ import {
   MAX_LARGE_SENDS,
   MAX_LARGE_STREAMS,
   MAX_SMALL_READS,
+  MAX_SPARE_FRAMES,
   MAX_UNANSWERED,
   READS_IN_A_ROW,
 } from "./limits.js";
@@ -22,7 +23,7 @@ import { Slots } from "./order.js";
 import type { Operation } from "./plan.js";
 import { readAll, VersionReader, WholeReader } from "./read.js";
 import type { Outcome } from "./remote.js";
-import { dataFrame, type FileIdentity } from "./wire.js";
+import { DATA_FRAME_BYTES, dataFrame, type FileIdentity } from "./wire.js";
 
 export interface SenderOptions {
   readonly channel: Channel;
@@ -63,6 +64,13 @@ interface Asked {
   sha256?: Uint8Array;
 }
 
+/** A part of a file, as the frame that it is sent in. */
+interface Piece {
+  readonly memory: Buffer;
+  readonly frame: Buffer;
+  readonly bytes: number;
+}
+
 export class Sender {
   readonly #options: SenderOptions;
   readonly #asked = new Map<number, Asked>();
@@ -73,6 +81,8 @@ export class Sender {
   readonly #largeStreams = new Slots(MAX_LARGE_STREAMS);
   /** Under which id the content of a path was held. */
   readonly #held = new Map<string, number>();
+  /** Memory of DATA frames that are sent. */
+  readonly #frames: Buffer[] = [];
   readonly #stopping = new AbortController();
   readonly #finished = deferred();
   #left = 0;
@@ -323,15 +333,25 @@ export class Sender {
     this.#options.channel.send({ type: "end", id, sha256 });
   }
 
-  /** Sends what comes next, up to an offset. */
+  /** Sends what comes next, up to an offset. While a piece is on its way, the next one is read and hashed. */
   async #pass(reader: VersionReader, id: number, to: number, operation: Put): Promise<void> {
     const { channel, report } = this.#options;
-    while (reader.offset < to) {
-      const { frame, content } = dataFrame(id, Math.min(MAX_DATA_BYTES, to - reader.offset));
+    const read = async (): Promise<Piece | undefined> => {
+      const bytes = Math.min(MAX_DATA_BYTES, to - reader.offset);
+      if (bytes <= 0) return undefined;
+      const memory = this.#frames.pop() ?? Buffer.allocUnsafeSlow(DATA_FRAME_BYTES);
+      const { frame, content } = dataFrame(id, bytes, memory);
       await reader.fill(content);
+      return { memory, frame, bytes };
+    };
+    let reading = read();
+    for (let piece = await reading; piece !== undefined; piece = await reading) {
+      const { memory, frame, bytes } = piece;
       this.#check(id);
-      channel.sendFrame(frame);
-      report({ type: "sent", operation, bytes: content.length });
+      channel.sendFrame(frame, () => this.#frames.length < MAX_SPARE_FRAMES && this.#frames.push(memory));
+      reading = read();
+      reading.catch(() => {});
+      report({ type: "sent", operation, bytes });
       await channel.drained();
     }
   }

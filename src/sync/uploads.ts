@@ -57,7 +57,10 @@ export class Uploads {
   }
 
   data(id: number, content: Uint8Array): void {
-    this.#continue(id, content.length, (upload) => upload.write(content));
+    this.#continue(id, content.length, async (upload) => {
+      await upload.write(content);
+      this.#desk.channel.recycle(content);
+    });
   }
 
   copy(id: number, first: number, count: number): void {

@@ -26,6 +26,7 @@ import {
   MAX_OFFER_CHUNKS,
   MAX_PACKED_BYTES,
   MAX_PATH_BYTES,
+  MAX_SPARE_PAYLOADS,
   MAX_TARGET_BYTES,
   MODE_COUNTS,
 } from "./limits.js";
@@ -72,6 +73,11 @@ const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } =
   packed: [51, MAX_PACKED_BYTES + 4],
 };
 
+/** What a DATA frame has before its content: header and id. */
+const DATA_OVERHEAD_BYTES = FRAME_HEADER_BYTES + 4;
+/** The largest DATA frame. */
+export const DATA_FRAME_BYTES: number = DATA_OVERHEAD_BYTES + MAX_DATA_BYTES;
+
 const BY_NUMBER: ReadonlyMap<number, readonly [Message["type"], number]> = new Map(
   Object.entries(TYPES).map(([type, [number, most]]) => [number, [type as Message["type"], most]]),
 );
@@ -96,20 +102,15 @@ function estimate(message: Message): number {
 }
 
 /**
- * A DATA frame to read content into, without a copy: fill `content`, then send `frame`. Where less than the whole was
- * filled, {@link shrinkDataFrame} gives the frame to send.
+ * A DATA frame to read content into, without a copy: fill `content`, then send `frame`. `memory` has room for
+ * {@link DATA_FRAME_BYTES}.
  */
-export function dataFrame(id: number, bytes: number): { frame: Buffer; content: Buffer } {
-  const frame = Buffer.allocUnsafeSlow(FRAME_HEADER_BYTES + 4 + bytes);
+export function dataFrame(id: number, bytes: number, memory: Buffer): { frame: Buffer; content: Buffer } {
+  const frame = memory.subarray(0, DATA_OVERHEAD_BYTES + bytes);
   frame.writeUInt8(TYPES.data[0], 0);
   frame.writeUInt32BE(4 + bytes, 1);
   frame.writeUInt32BE(id, FRAME_HEADER_BYTES);
-  return { frame, content: frame.subarray(FRAME_HEADER_BYTES + 4) };
-}
-
-export function shrinkDataFrame(frame: Buffer, bytes: number): Buffer {
-  frame.writeUInt32BE(4 + bytes, 1);
-  return frame.subarray(0, FRAME_HEADER_BYTES + 4 + bytes);
+  return { frame, content: frame.subarray(DATA_OVERHEAD_BYTES) };
 }
 
 /** How many bytes an entry takes in a listing, at most. */
@@ -240,12 +241,21 @@ function keeps({ executable, folderTimes, linkTimes, chunks }: Message & { type:
   return (executable ? KEEPS_EXECUTABLE : 0) | times | (chunks ? KNOWS_CHUNKS : 0);
 }
 
+/** The payload of a longer DATA frame is put together where the next one will be. */
+const LEAST_GATHERED_BYTES = MAX_DATA_BYTES / 4;
+
 /** Turns any sequence of chunks into messages. Holds at most one frame and the chunk in hand. */
 export class Decoder {
   #chunks: Buffer[] = [];
   #buffered = 0;
   #type: Message["type"] | undefined;
   #needed = FRAME_HEADER_BYTES;
+  /** The payload of a large DATA frame that comes in pieces: they are put together at once, and let go. */
+  #partial: Buffer | undefined;
+  #filled = 0;
+  /** Memory of payloads that was given back, and which memory may be. */
+  readonly #spare: Buffer[] = [];
+  readonly #lent = new WeakSet<ArrayBufferLike>();
   /** Frames that came compressed and are not yet taken. */
   #inner: Decoder | undefined;
 
@@ -256,8 +266,9 @@ export class Decoder {
 
   push(chunk: Uint8Array): void {
     if (chunk.length === 0) return;
-    this.#chunks.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length));
     this.#buffered += chunk.length;
+    const rest = this.#fill(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length));
+    if (rest.length > 0) this.#chunks.push(rest);
   }
 
   /** The next whole message, or `undefined` until more is pushed. Contents may share memory with the chunks. */
@@ -268,6 +279,13 @@ export class Decoder {
     inner.push(unpack(message.content, message.bytes));
     this.#inner = inner;
     return this.#nextInner(inner);
+  }
+
+  /** Takes the memory of a content back, which nobody looks at any more. What is not ours is left alone. */
+  recycle(content: Uint8Array): void {
+    if (this.#lent.delete(content.buffer) && this.#spare.length < MAX_SPARE_PAYLOADS) {
+      this.#spare.push(Buffer.from(content.buffer));
+    }
   }
 
   #nextInner(inner: Decoder): Message | undefined {
@@ -290,7 +308,11 @@ export class Decoder {
       this.#type = known[0];
       this.#needed = length;
     }
-    if (this.#buffered < this.#needed) return undefined;
+    if (this.#buffered < this.#needed) {
+      const large = this.#type === "data" && this.#needed > LEAST_GATHERED_BYTES;
+      if (large && this.#partial === undefined) this.#gather();
+      return undefined;
+    }
     const type = this.#type;
     const reader = new Reader(this.#take(this.#needed));
     this.#type = undefined;
@@ -300,8 +322,29 @@ export class Decoder {
     return message;
   }
 
+  /** Puts what is there of a payload together. */
+  #gather(): void {
+    const memory = this.#spare.pop() ?? Buffer.allocUnsafeSlow(TYPES.data[1]);
+    this.#lent.add(memory.buffer);
+    this.#partial = memory.subarray(0, this.#needed);
+    this.#filled = 0;
+    for (const chunk of this.#chunks.splice(0)) this.#fill(chunk);
+  }
+
+  /** What of `chunk` is not part of the payload that is being put together. */
+  #fill(chunk: Buffer): Buffer {
+    if (this.#partial === undefined) return chunk;
+    const bytes = Math.min(chunk.length, this.#partial.length - this.#filled);
+    this.#partial.set(bytes === chunk.length ? chunk : chunk.subarray(0, bytes), this.#filled);
+    this.#filled += bytes;
+    return chunk.subarray(bytes);
+  }
+
   #take(bytes: number): Buffer {
     this.#buffered -= bytes;
+    const gathered = this.#partial;
+    this.#partial = undefined;
+    if (gathered !== undefined) return gathered;
     const first = this.#chunks[0];
     if (bytes === 0 || first === undefined) return Buffer.alloc(0);
     if (first.length > bytes) {

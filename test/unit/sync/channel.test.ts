@@ -1,7 +1,9 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { createIdentity, MIRROR_PROTOCOL, secureClient, secureServer } from "../../../src/secure/index.js";
 import { Channel, type ChannelOptions } from "../../../src/sync/channel.js";
 import type { SyncError } from "../../../src/sync/errors.js";
+import { COALESCE_BYTES } from "../../../src/sync/limits.js";
 import { encode, type Message } from "../../../src/sync/wire.js";
 import { linkedPair } from "../../support/duplex-pair.js";
 
@@ -47,6 +49,32 @@ describe("Channel", () => {
     expect(write).toHaveBeenCalledTimes(1);
     one.channel.destroy();
     two.channel.destroy();
+  });
+
+  test("a frame is free when it is copied: together with another at once, alone when TLS has encrypted it, else never", async () => {
+    const plain = linkedPair();
+    const other = end(plain.client);
+    const freed: string[] = [];
+    const frame = encode({ type: "data", id: 1, content: Buffer.alloc(COALESCE_BYTES) });
+    other.channel.send({ type: "mkdir", id: 1, path: "a" });
+    other.channel.sendFrame(frame, () => freed.push("together"));
+    expect(freed).toEqual(["together"]);
+    other.channel.sendFrame(frame, () => freed.push("alone"));
+    await settle();
+
+    const below = linkedPair();
+    const identity = createIdentity({ commonName: "both" });
+    const [client] = await Promise.all([
+      secureClient(below.client, { identity, protocol: MIRROR_PROTOCOL, check: () => {} }),
+      secureServer(below.server, { identity }),
+    ]);
+    const one = end(client.stream);
+    one.channel.sendFrame(frame, () => freed.push("encrypted"));
+    expect(freed).toEqual(["together"]);
+    await settle();
+    expect(freed).toEqual(["together", "encrypted"]);
+    one.channel.destroy();
+    other.channel.destroy();
   });
 
   test("an idle conversation of an hour lives on, with a sign of life every few seconds", async () => {

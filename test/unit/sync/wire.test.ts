@@ -4,7 +4,7 @@ import type { Entry } from "../../../src/sync/entry.js";
 import { SyncError } from "../../../src/sync/errors.js";
 import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_PATH_BYTES } from "../../../src/sync/limits.js";
 import { nameFromBytes } from "../../../src/sync/names.js";
-import { Decoder, dataFrame, encode, type Message, shrinkDataFrame } from "../../../src/sync/wire.js";
+import { DATA_FRAME_BYTES, Decoder, dataFrame, encode, type Message } from "../../../src/sync/wire.js";
 
 const id = fc.integer({ min: 0, max: 0xffff_ffff });
 // A grapheme can be long: what no field may hold is left to a test of its own.
@@ -201,10 +201,39 @@ describe("wire", () => {
     expect(() => encode({ type: "data", id: 1, content: Buffer.alloc(MAX_DATA_BYTES + 1) })).toThrow("too long");
   });
 
-  test("a DATA frame filled in place is the one that encode makes", () => {
+  test("a DATA frame filled in place is the one that encode makes, wherever its memory is", () => {
     const content = Buffer.from("some content");
-    const inPlace = dataFrame(7, 100);
+    const memory = Buffer.alloc(DATA_FRAME_BYTES, 0xff);
+    const inPlace = dataFrame(7, content.length, memory);
     content.copy(inPlace.content);
-    expect(shrinkDataFrame(inPlace.frame, content.length)).toEqual(encode({ type: "data", id: 7, content }));
+    expect(inPlace.frame).toEqual(encode({ type: "data", id: 7, content }));
+    expect(inPlace.frame.buffer).toBe(memory.buffer);
+  });
+
+  test("the memory of content that came in pieces is used again once it is given back, and no other", () => {
+    const decoder = new Decoder();
+    const receive = (fill: number, pieces: number): Buffer => {
+      const frame = encode({ type: "data", id: 1, content: Buffer.alloc(MAX_DATA_BYTES - fill, fill) });
+      const bytes = Math.ceil(frame.length / pieces);
+      let message: Message | undefined;
+      for (let at = 0; at < frame.length; at += bytes) {
+        expect(message).toBeUndefined();
+        decoder.push(frame.subarray(at, at + bytes));
+        message = decoder.next();
+      }
+      if (message?.type !== "data") throw new Error("no DATA came out");
+      expect(message.content).toEqual(frame.subarray(9));
+      return Buffer.from(message.content.buffer, message.content.byteOffset, message.content.length);
+    };
+    const first = receive(1, 7);
+    const second = receive(2, 5);
+    expect(second.buffer).not.toBe(first.buffer);
+    decoder.recycle(first);
+    decoder.recycle(first);
+    const whole = receive(3, 1);
+    decoder.recycle(whole);
+    expect(receive(4, 3).buffer).toBe(first.buffer);
+    expect(receive(5, 3).buffer).not.toBe(first.buffer);
+    expect(second).toEqual(Buffer.alloc(MAX_DATA_BYTES - 2, 2));
   });
 });
