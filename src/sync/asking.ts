@@ -1,13 +1,15 @@
 /**
- * Sends a large new file such that what the mirror has anywhere is only named. Its chunks are offered, some way ahead of
- * what is sent, so that answers come while others are under way; content waits in memory for its answer and is read once.
+ * Sends a large file such that what the mirror has of it is only named: at first in an older version, whose chunks are
+ * known, and then anywhere. Chunks are offered some way ahead of what is sent, so that answers come while others are under
+ * way; content waits in memory for its answer and is read once.
  *
- * Cutting costs time, so that a file is asked about only where that is likely to pay: the start is, while the other end
+ * Cutting costs time, so that a new file is asked about only where that is likely to pay: the start is, while the other end
  * prepares for the file; where the mirror has nothing, ever longer stretches are sent as they are.
  */
-import { chunkHash, chunkLength, chunkRecord, MOST_CHUNK_BYTES } from "./chunk.js";
+import { chunkHash, chunkLength, chunkRecord, type Matcher, MOST_CHUNK_BYTES } from "./chunk.js";
 import { type Deferred, deferred } from "./deferred.js";
 import {
+  EDITED_CHUNKS,
   FIRST_UNASKED_BYTES,
   MAX_COPIED_CHUNKS,
   MAX_DATA_BYTES,
@@ -24,11 +26,17 @@ import { isKnown } from "./offered.js";
 export interface AskingOptions {
   /** Bytes of the file. */
   readonly size: number;
+  /** An older version of which the other end has told what it consists of. Default: there is none. */
+  readonly matcher?: Matcher | undefined;
+  /** Whether the other end knows what an offer is. */
+  readonly offers: boolean;
+  /** The number of the first chunk offered: they go on from those of the older version. */
+  readonly first: number;
   /** Fills the buffer with what comes next of it. */
   readonly fill: (buffer: Buffer) => Promise<void>;
   /** Offers chunks; the answers are given to {@link Asking.known} in the same order. */
   readonly offer: (records: Buffer) => void;
-  /** Of the chunks that were offered, from 0, so many come next. */
+  /** So many chunks of the older version, or of those that were offered, come next. */
   readonly copy: (first: number, count: number, bytes: number) => void;
   /** This comes next. Resolves when there is room for more. */
   readonly send: (content: Buffer) => Promise<void>;
@@ -43,6 +51,7 @@ export interface AskingOptions {
 interface Chunk {
   readonly number: number;
   readonly content: Buffer;
+  readonly hash: number;
   /** Whether the mirror has it; `undefined` until it has answered. */
   known: boolean | undefined;
 }
@@ -58,7 +67,12 @@ export class Asking {
   /** Offered and not answered, in order, in groups as they were offered. */
   readonly #asked: Chunk[][] = [];
   #batch: Chunk[] = [];
-  #next = 0;
+  /** Chunks that come next and are not named yet. */
+  #run = { first: 0, count: 0, bytes: 0 };
+  #next: number;
+  /** How many in a row the older version has not. */
+  #unmatched = 0;
+  #block: Buffer = NOTHING;
   /** Read and not cut. */
   #view: Buffer = NOTHING;
   /** Up to where the file was read. */
@@ -71,7 +85,9 @@ export class Asking {
 
   constructor(options: AskingOptions) {
     this.#options = options;
-    this.#until = Math.min(PROBE_BYTES, Math.max(SAMPLE_BYTES, options.size / SAMPLE_SHARE));
+    this.#next = options.first;
+    const sample = Math.min(PROBE_BYTES, Math.max(SAMPLE_BYTES, Math.floor(options.size / SAMPLE_SHARE)));
+    this.#until = options.matcher === undefined ? sample : Number.POSITIVE_INFINITY;
   }
 
   /** Offers what the file begins with, before it is known from where on it is needed. */
@@ -131,8 +147,11 @@ export class Asking {
       if (more && this.#queuedBytes < MAX_OFFERED_BYTES) await this.#cut();
       else {
         this.#offerBatch();
-        if (this.#queue[0] === undefined) return;
-        if (this.#queue[0].known === undefined) await this.#answered();
+        if (this.#queue[0] === undefined) return this.#name();
+        if (this.#queue[0].known === undefined) {
+          this.#name();
+          await this.#answered();
+        }
       }
       await this.#sendReady();
     }
@@ -141,28 +160,35 @@ export class Asking {
   /** Cuts one chunk off. */
   async #cut(): Promise<void> {
     if (this.#view.length < MOST_CHUNK_BYTES && this.#offset < this.#options.size) await this.#read();
-    const length = chunkLength(this.#view);
+    const { matcher, offers } = this.#options;
+    const { length, hash, index } = matcher?.next(this.#view) ?? cutFrom(this.#view);
     const content = this.#view.subarray(0, length);
     this.#view = this.#view.subarray(length);
-    const chunk: Chunk = { number: this.#next++, content, known: undefined };
+    this.#unmatched = index === undefined ? this.#unmatched + 1 : 0;
+    // What was edited a little is new: only what is more than that may be from somewhere else.
+    const plain = !offers || (matcher !== undefined && this.#unmatched <= EDITED_CHUNKS);
+    const known = index !== undefined ? true : plain ? false : undefined;
+    const chunk: Chunk = { number: index ?? (plain ? -1 : this.#next++), content, hash, known };
     this.#queue.push(chunk);
     this.#queuedBytes += length;
+    if (known !== undefined) return;
     this.#batch.push(chunk);
     if (this.#batch.length >= OFFERED_CHUNKS) this.#offerBatch();
   }
 
-  /** Into a new block: chunks of the one before may be waiting. */
+  /** Into a new block where chunks of the one before are waiting. */
   async #read(): Promise<void> {
+    const { size, fill } = this.#options;
     const left = this.#view.length;
-    const bytes = Math.min(
-      BLOCK_BYTES - left,
-      Math.max(this.#until - this.#offset, MOST_CHUNK_BYTES),
-      this.#options.size - this.#offset,
-    );
-    const block = Buffer.allocUnsafeSlow(left + bytes);
-    this.#view.copy(block);
-    await this.#options.fill(block.subarray(left));
-    this.#view = block;
+    const wanted = Math.max(this.#until - this.#offset, MOST_CHUNK_BYTES);
+    const bytes = Math.min(BLOCK_BYTES - left, wanted, size - this.#offset);
+    if (this.#queue.length > 0 || this.#block.length < left + bytes) {
+      const block = Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, Math.max(left + bytes, size - this.#cutOffset)));
+      this.#view.copy(block);
+      this.#block = block;
+    } else this.#block.set(this.#view);
+    await fill(this.#block.subarray(left, left + bytes));
+    this.#view = this.#block.subarray(0, left + bytes);
     this.#offset += bytes;
   }
 
@@ -171,7 +197,7 @@ export class Asking {
     if (batch.length === 0) return;
     this.#batch = [];
     this.#asked.push(batch);
-    this.#options.offer(Buffer.concat(batch.map(({ content }) => chunkRecord(content.length, chunkHash(content)))));
+    this.#options.offer(Buffer.concat(batch.map(({ content, hash }) => chunkRecord(content.length, hash))));
   }
 
   async #answered(): Promise<void> {
@@ -182,23 +208,25 @@ export class Asking {
 
   /** Sends what was answered, in order. */
   async #sendReady(): Promise<void> {
-    const { copy, send } = this.#options;
-    let run = { first: 0, count: 0, bytes: 0 };
-    const flush = (): void => {
-      if (run.count > 0) copy(run.first, run.count, run.bytes);
-      run = { first: 0, count: 0, bytes: 0 };
-    };
     let taken = 0;
     for (const { number, content, known } of this.#queue) {
       if (known === undefined) break;
       taken++;
       this.#queuedBytes -= content.length;
-      if (!known || run.count >= MAX_COPIED_CHUNKS) flush();
-      if (known) run = { first: number - run.count, count: run.count + 1, bytes: run.bytes + content.length };
-      else await send(content);
+      const { first, count, bytes } = this.#run;
+      const goesOn = known && number === first + count && number !== this.#options.first && count < MAX_COPIED_CHUNKS;
+      if (goesOn) this.#run = { first, count: count + 1, bytes: bytes + content.length };
+      else this.#name();
+      if (known && !goesOn) this.#run = { first: number, count: 1, bytes: content.length };
+      if (!known) await this.#options.send(content);
     }
     this.#queue.splice(0, taken);
-    flush();
+  }
+
+  #name(): void {
+    const { first, count, bytes } = this.#run;
+    if (count > 0) this.#options.copy(first, count, bytes);
+    this.#run = { first: 0, count: 0, bytes: 0 };
   }
 
   /** What was read to find the end of a chunk, and is not asked about. */
@@ -219,4 +247,9 @@ export class Asking {
     this.#offset = Math.max(start, this.#offset);
     this.#until = Math.max(this.#until, start + PROBE_BYTES);
   }
+}
+
+function cutFrom(view: Buffer): ReturnType<Matcher["next"]> {
+  const length = chunkLength(view);
+  return { length, hash: chunkHash(view.subarray(0, length)), index: undefined };
 }

@@ -95,6 +95,8 @@ export const SAMPLE_SHARE = 8;
 export const MAX_OFFERED_BYTES: number = 8 * MIB;
 /** Chunks offered together: enough to be cheap, few enough for the other end to begin early. */
 export const OFFERED_CHUNKS = 16;
+/** Of a file with an older version, so many new chunks in a row are sent without asking: an edit, most likely. */
+export const EDITED_CHUNKS = 3;
 /** After a chunk that the mirror has, so much more is offered. */
 export const OFFER_ON_BYTES: number = 4 * MIB;
 /** Where the mirror has none, so much is sent without asking … */

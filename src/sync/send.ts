@@ -2,13 +2,12 @@
 import { setImmediate as yieldToOthers } from "node:timers/promises";
 import { Asking } from "./asking.js";
 import type { Channel } from "./channel.js";
-import { CHUNK_RECORD_BYTES, ChunkList, LEAST_CHUNK_BYTES, Matcher, throughWindow } from "./chunk.js";
+import { CHUNK_RECORD_BYTES, ChunkList, LEAST_CHUNK_BYTES, Matcher } from "./chunk.js";
 import { Copies } from "./copies.js";
 import { type Deferred, deferred } from "./deferred.js";
 import type { DirectoryEntry, Entry, FileEntry } from "./entry.js";
 import { SyncError, toSyncError } from "./errors.js";
 import {
-  MAX_COPIED_CHUNKS,
   MAX_DATA_BYTES,
   MAX_DELTA_BYTES,
   MAX_INLINE_BYTES,
@@ -55,8 +54,8 @@ interface Asked {
   readonly answered?: Deferred;
   /** For a file that is built from an older version: what that consists of. */
   readonly chunks?: Buffer[];
-  /** For a large file that is new: what the other end has of it is asked for. */
-  readonly asking?: Asking;
+  /** For a large file of which the other end may have something. */
+  asking?: Asking;
   /** Whether the other end is asked to copy what it has. */
   readonly clone?: boolean;
   failed: boolean;
@@ -310,8 +309,9 @@ export class Sender {
       if (start > operation.entry.size) throw new SyncError("ERR_PROTOCOL", "the server has more than the file holds");
       if (start > 0) this.#options.report({ type: "resumed", operation, offset: start });
       const list = new ChunkList(Buffer.concat(chunks));
-      const stream = list.count > 0 ? this.#streamChanges.bind(this, list) : this.#stream.bind(this);
-      await this.#largeStreams.run(() => stream(reader as VersionReader, id as number, start, operation));
+      const asked = this.#asked.get(id);
+      if (asked !== undefined && list.count > 0) asked.asking = this.#asking(reader, id, operation, list);
+      await this.#largeStreams.run(() => this.#stream(reader as VersionReader, id as number, start, operation));
       await answered.promise;
     } catch (error) {
       if (id !== undefined) channel.send({ type: "abort", id });
@@ -362,10 +362,14 @@ export class Sender {
     if (!this.#asked.has(id)) throw new SyncError("ERR_CHECKSUM", "the server refused the file");
   }
 
-  #asking(reader: VersionReader, id: number, operation: Put): Asking {
+  /** With the chunks of an older version, or none. */
+  #asking(reader: VersionReader, id: number, operation: Put, base?: ChunkList): Asking {
     const { channel, report } = this.#options;
     return new Asking({
       size: operation.entry.size,
+      matcher: base && new Matcher(base),
+      offers: this.#offers,
+      first: base?.count ?? 0,
       fill: (buffer) => reader.fill(buffer),
       skip: (offset) => reader.skipTo(offset, this.#stopping.signal),
       pass: (offset) => this.#pass(reader, id, offset, operation),
@@ -381,41 +385,6 @@ export class Sender {
         return channel.drained();
       },
     });
-  }
-
-  /** As {@link #stream}, but what the older version has is only named. */
-  async #streamChanges(list: ChunkList, reader: VersionReader, id: number, start: number, operation: Put) {
-    const { channel, report } = this.#options;
-    const asked = this.#asked.get(id);
-    const matcher = new Matcher(list);
-    let run = { first: 0, count: 0, bytes: 0 };
-    const flush = (): void => {
-      const { first, count, bytes } = run;
-      if (count > 0) channel.send({ type: "copy", id, first, count });
-      if (count > 0) report({ type: "reused", operation, bytes });
-      run = { first: 0, count: 0, bytes: 0 };
-    };
-    await reader.skipTo(start, this.#stopping.signal);
-    const fill = (buffer: Buffer): Promise<void> => reader.fill(buffer);
-    await throughWindow(operation.entry.size - start, fill, async (view) => {
-      this.#stopping.signal.throwIfAborted();
-      if (asked?.failed) throw new SyncError("ERR_CHECKSUM", "the server refused the file");
-      const { length, index } = matcher.next(view);
-      if (index !== run.first + run.count || run.count >= MAX_COPIED_CHUNKS) flush();
-      if (index !== undefined) {
-        run = { first: run.count === 0 ? index : run.first, count: run.count + 1, bytes: run.bytes + length };
-        return length;
-      }
-      flush();
-      channel.send({ type: "data", id, content: view.subarray(0, length) });
-      report({ type: "sent", operation, bytes: length });
-      await channel.drained();
-      return length;
-    });
-    flush();
-    const sha256 = reader.finish();
-    if (asked !== undefined) asked.sha256 = sha256;
-    channel.send({ type: "end", id, sha256 });
   }
 
   #identity(entry: FileEntry | DirectoryEntry): FileIdentity {

@@ -86,6 +86,18 @@ describe("little is sent of a new file", () => {
     expect(await again()).toBeLessThan(most);
   });
 
+  test("in the place of another large one, also with parts of both", async () => {
+    const { again, folder } = await mirrored({ a, b });
+    make(folder, { b: edited(a, 2e6) });
+    expect(await again()).toBeLessThan(800 * KIB);
+    make(folder, { a: Buffer.concat([a.subarray(0, 3e6), b, a.subarray(3e6)]) });
+    expect(await again()).toBeGreaterThan(2 * MIB);
+    make(folder, { c: b });
+    await again();
+    make(folder, { b: Buffer.concat([a.subarray(0, 3e6), b, a.subarray(3e6)]) });
+    expect(await again()).toBeLessThan(800 * KIB);
+  });
+
   test("whose path has had something else, and of a second copy in the same moment", async () => {
     const { again, folder } = await mirrored({ a, b: "small" });
     make(folder, { b: edited(a, 2e6), c: edited(a, 4e6) });
