@@ -5,7 +5,7 @@
  *
  *   npm run build && node bench/mirror.ts [rows] [rounds] [words of the tools wanted] [scale]
  *
- * Rows, comma-separated, all without: small large unchanged byte latency burst1k burst20k moves resume many link.
+ * Rows, comma-separated, all without: small large unchanged byte latency burst1k burst20k moves copies resume many link.
  * Rounds: 3. Scale: 1; less makes every folder smaller, to try things out. Tables in Markdown come at the end.
  *
  * As root both ends live in a network namespace of their own, whose loopback interface counts the bytes of both

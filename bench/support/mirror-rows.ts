@@ -55,6 +55,7 @@ export function rows(scale: number): Row[] {
     burst("burst1k", scaled(1000), "0.5 s"),
     burst("burst20k", scaled(20_000), "3 s"),
     moves(scaled(256), scaled(1000)),
+    copies(scaled(256)),
     resume(scaled(512)),
     many(scaled(1000)),
     ...link(scaled(1000), scaled(64)),
@@ -203,6 +204,36 @@ function moves(mebibytes: number, files: number): Row {
           () => there.every((name) => fs.existsSync(name)) && !gone.some((name) => fs.existsSync(name)),
         );
       });
+    },
+  };
+}
+
+function copies(mebibytes: number): Row {
+  const bytes = mebibytes * MEBIBYTE;
+  return {
+    key: "copies",
+    title: `a copy of a file of ${mebibytes} MiB, edited in four places, under a new name (rsync, unison: run at once)`,
+    aim: "under 1 MB sent",
+    tools: named("confundo", "rsync", "unison", "syncthing"),
+    lasting: true,
+    make: (folder) => makeLarge(path.join(folder, "large"), mebibytes),
+    setUp: inStep,
+    async measure(site, round) {
+      const { folder, copy } = site.place;
+      const [here, there] = [path.join(folder, `copy ${round}`), path.join(copy, `copy ${round}`)];
+      const beside = path.join(path.dirname(folder), `${path.basename(folder)}.copy`);
+      fs.copyFileSync(path.join(folder, "large"), beside);
+      const fd = fs.openSync(beside, "r+");
+      for (let i = 1; i <= 4; i++) fs.writeSync(fd, `edited in round ${round}`, (i * bytes) / 5);
+      fs.closeSync(fd);
+      // What came last is to be at rest, and known, at the other end.
+      await sleep(3000);
+      const result = await measured(site, async () => {
+        fs.renameSync(beside, here);
+        await arrived(site, () => sizeOf(there) === bytes);
+      });
+      if (fingerprint(copy) !== fingerprint(folder)) throw new Error("the destination differs");
+      return result;
     },
   };
 }

@@ -137,7 +137,7 @@ class WireRemote implements RemoteSession {
   moves = false;
   #deltas = false;
   #offers = false;
-  /** Whether there are files to take chunks from. */
+  /** Whether there are, or were, files to take chunks from. */
   #sources = false;
   readonly #perms: boolean;
   readonly #options: RemoteOptions;
@@ -287,6 +287,8 @@ class WireRemote implements RemoteSession {
     this.root = undefined;
     this.#changes++;
     this.#roots.touch(entry.path);
+    // What goes later may be kept as an old version.
+    if (entry.kind === "file" && entry.size > LEAST_SOURCE_BYTES) this.#sources = true;
     if (operation.do === "remove") this.entries.delete(entry.path);
     else if (operation.do === "rename") this.#relocate(operation.from, entry.path);
     // Its attributes are set by a step of their own.
