@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { type ConfundoSocket, connect } from "../index.js";
 import { connectSecurely } from "../secure/index.js";
+import { usesAddon } from "../stream/datagram/index.js";
 import { examine, type Finding } from "../sync/index.js";
 import { type MirrorAddress, parseAddress } from "./address.js";
 import { describe, shownPath } from "./report.js";
@@ -10,7 +11,7 @@ const SIGNS: Record<Finding["level"], string> = { ok: "ok      ", warning: "warn
 /** Looks for what could keep a folder from being mirrored. Fails when it finds something that would. */
 export async function doctor(folder: string, address: string | undefined): Promise<void> {
   const where = address === undefined ? undefined : parseAddress(address);
-  const findings = await examine(folder);
+  const findings = [...(await examine(folder)), tier()];
   if (where !== undefined) findings.push(await reach(where));
   for (const { level, message, paths, count } of findings) {
     process.stdout.write(`${SIGNS[level]} ${message}\n`);
@@ -19,6 +20,13 @@ export async function doctor(folder: string, address: string | undefined): Promi
   }
   const problems = findings.filter(({ level }) => level === "problem").length;
   if (problems > 0) throw new Error(`${problems} of the above would keep something from being mirrored.`);
+}
+
+function tier(): Finding {
+  const message = usesAddon()
+    ? "UDP goes through the addon of this package"
+    : "UDP goes through Node alone, which is slower: there is no addon for this platform";
+  return { level: "ok", message, paths: [], count: 0 };
 }
 
 /** Whether somebody answers there, and knows this device; the mirror itself is left alone, and so is a code. */

@@ -296,6 +296,7 @@ class ServerPort implements DatagramPort {
   /** The ways of connections that move much, and of those that are closed, for their statistics. */
   readonly #peers = new WeakMap<Connection, Peer>();
   #udp: SharedDatagramSocket | null = null;
+  #ownTier: Tier = "dgram";
   #listening = true;
 
   /** Whether new connections are taken. */
@@ -371,7 +372,7 @@ class ServerPort implements DatagramPort {
   }
 
   tierOf(connection: Connection): Tier {
-    return this.#peers.get(connection)?.udp?.tier ?? "dgram";
+    return this.#peers.get(connection)?.udp?.tier ?? this.#ownTier;
   }
 
   #peerOf(connection: Connection): DatagramSocket | null {
@@ -425,6 +426,7 @@ class ServerPort implements DatagramPort {
       return;
     }
     this.#udp = udp;
+    this.#ownTier = udp.tier;
     this.#driver.updateRef();
   }
 }

@@ -1,8 +1,10 @@
+import { addon } from "../../native/addon.js";
 import { openConnectedSocket } from "./connected.js";
-import { socketOptions } from "./options.js";
+import { connectNative } from "./native.js";
+import { NativeServerSocket } from "./native-server.js";
 import { openServerSocket } from "./shared.js";
-import type { DatagramHandlers, DatagramSocket, SharedDatagramSocket, Tier } from "./types.js";
-import { bind, connect, createUdp, type UdpOptions } from "./udp.js";
+import type { DatagramHandlers, DatagramSocket, SharedDatagramSocket, SharedOptions, Tier } from "./types.js";
+import { bind, connect, createUdp } from "./udp.js";
 
 export { patienceMs } from "./moderation.js";
 export type { DatagramAddress, DatagramHandlers, DatagramSocket, SharedDatagramSocket, Tier } from "./types.js";
@@ -20,40 +22,43 @@ export interface ConnectedOptions {
   readonly handlers: DatagramHandlers;
 }
 
-export interface SharedOptions {
-  readonly address: string;
-  readonly port: number;
-  readonly ipv6Only?: boolean | undefined;
-  /** The highest tier for the sockets of peers. */
-  readonly tier?: Tier | "auto" | undefined;
-  readonly handlers: DatagramHandlers;
-}
-
 /**
  * A client's socket, connected to its server.
  * @throws the error of bind(2) or connect(2)
  */
 export async function openConnected(options: ConnectedOptions): Promise<DatagramSocket> {
-  const { remoteAddress, remotePort, first, handlers } = options;
-  const type = remoteAddress.includes(":") ? "udp6" : "udp4";
-  const udp = createUdp({ type });
-  await bind(udp, options.localAddress ?? (type === "udp6" ? "::" : "0.0.0.0"), options.localPort ?? 0);
+  const { remoteAddress, remotePort, localPort = 0, first, handlers } = options;
+  const isIpv6 = remoteAddress.includes(":");
+  const local = { address: options.localAddress ?? (isIpv6 ? "::" : "0.0.0.0"), port: localPort };
+  const remote = { address: remoteAddress, port: remotePort };
+  const native = nativeFor(options.tier);
+  if (native !== null) {
+    const socket = connectNative(native, local, remote, 0, handlers);
+    if (first !== undefined) socket.send(first, first.length, remotePort, remoteAddress);
+    return socket;
+  }
+  const udp = createUdp({ type: isIpv6 ? "udp6" : "udp4" });
+  await bind(udp, local.address, localPort);
   await connect(udp, remoteAddress, remotePort);
   // What goes wrong with it is a loss, as with all others.
   if (first !== undefined) await new Promise((resolve) => udp.send(first, resolve));
-  return openConnectedSocket(udp, handlers, { address: remoteAddress, port: remotePort }, highest(options.tier));
+  return openConnectedSocket(udp, handlers, remote, options.tier);
 }
 
 /**
  * A server's socket.
  * @throws the error of bind(2)
  */
-export function openShared(options: SharedOptions): Promise<SharedDatagramSocket> {
-  const { address, port, handlers, ipv6Only = false } = options;
-  const udp: UdpOptions = address.includes(":") ? { type: "udp6", ipv6Only } : { type: "udp4" };
-  return openServerSocket(udp, address, port, highest(options.tier), socketOptions(), handlers);
+export async function openShared(options: SharedOptions): Promise<SharedDatagramSocket> {
+  const native = nativeFor(options.tier);
+  return native === null ? openServerSocket(options) : new NativeServerSocket(native, options);
 }
 
-function highest(tier: Tier | "auto" = "auto"): Tier {
-  return tier === "auto" ? "segmented" : tier;
+/** Whether sockets are our addon's where nothing else is asked for. */
+export function usesAddon(): boolean {
+  return nativeFor() !== null;
+}
+
+function nativeFor(tier: Tier | "auto" = "auto") {
+  return tier === "auto" || tier === "segmented" ? addon() : null;
 }

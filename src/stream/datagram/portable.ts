@@ -1,11 +1,9 @@
 import type { RemoteInfo, Socket } from "node:dgram";
 import type { Clock } from "../clock.js";
+import { QUEUE_BYTES } from "./limits.js";
 import { maxDatagramBytes } from "./mtu.js";
 import type { DatagramAddress, DatagramHandlers, DatagramSocket, Tier } from "./types.js";
 import { addressOf, enlargeBuffers, localAddressTowards } from "./udp.js";
-
-/** What may wait in a socket when the kernel has no room. Beyond it datagrams are lost, as in any other full queue. */
-export const QUEUE_BYTES: number = 4 * 1024 * 1024;
 
 /** After so many wake-ups with one datagram each, the next one is taken for one of these. */
 const LONE_WAKEUPS = 8;
@@ -14,8 +12,6 @@ const UNCHECKED_WAKEUPS = 15;
 
 /** A bound UDP socket, and all of the tier `dgram`. The faster tiers build on it. */
 export class PortableSocket implements DatagramSocket {
-  readonly receiveBufferBytes: number;
-  readonly sendBufferBytes: number;
   droppedBytes = 0;
   /** Called when the socket is closed. */
   onClosed: () => void = () => {};
@@ -43,8 +39,6 @@ export class PortableSocket implements DatagramSocket {
     this.remote = remote;
     this.#address = addressOf(udp);
     enlargeBuffers(udp);
-    this.receiveBufferBytes = udp.getRecvBufferSize();
-    this.sendBufferBytes = udp.getSendBufferSize();
     this.listen(udp);
   }
 

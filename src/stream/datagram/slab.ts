@@ -1,3 +1,5 @@
+import { readSync } from "node:fs";
+
 /** Nothing that a UDP socket gives is longer, merged or not. */
 const LARGEST_READ = 65_535;
 
@@ -9,15 +11,10 @@ const LARGEST_READ = 65_535;
 let room: Buffer | null = null;
 
 /**
- * Reads one datagram, null when `read` says with a length below 0 that there is none. Its memory is the receiver's until
- * the next call.
- * @throws what `read` throws
+ * Reads one datagram. Its memory is the receiver's until the next call.
+ * @throws EAGAIN when there is none, or what else the kernel says
  */
-export function nextDatagram(
-  fd: number,
-  read: (fd: number, into: Uint8Array, bytes: number) => number,
-): Uint8Array | null {
+export function nextDatagram(fd: number): Uint8Array {
   room ??= Buffer.allocUnsafeSlow(2 * LARGEST_READ + 2);
-  const length = read(fd, room, LARGEST_READ);
-  return length < 0 ? null : room.subarray(0, length);
+  return room.subarray(0, readSync(fd, room, 0, LARGEST_READ, null));
 }

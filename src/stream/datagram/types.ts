@@ -4,8 +4,8 @@ import type { Clock } from "../clock.js";
  * How datagrams reach the kernel, from what works everywhere to what is fastest:
  * - `dgram`: node:dgram alone.
  * - `descriptor`: Linux. Connected sockets are written and drained through their descriptor.
- * - `segmented`: Linux with setsockopt. A burst of equal datagrams is one write (UDP_SEGMENT) and, where asked for, one
- *   read (UDP_GRO); and no datagram is ever fragmented.
+ * - `segmented`: Linux with our addon. A burst of equal datagrams is one write (UDP_SEGMENT) and mostly one read (UDP_GRO),
+ *   of many that are not equal each read takes several; and what a connected socket sends is never fragmented.
  */
 export type Tier = "dgram" | "descriptor" | "segmented";
 
@@ -27,12 +27,18 @@ export interface DatagramHandlers {
   onHint(error: NodeJS.ErrnoException, remoteAddress?: string, remotePort?: number): void;
 }
 
+export interface SharedOptions {
+  readonly address: string;
+  readonly port: number;
+  readonly ipv6Only?: boolean | undefined;
+  /** The highest tier to use. `auto`, the default, is the highest there is. */
+  readonly tier?: Tier | "auto" | undefined;
+  readonly handlers: DatagramHandlers;
+}
+
 export interface DatagramSocket {
   /** What is in use. It sinks from `segmented` to `descriptor` when the kernel will not segment for a device. */
   readonly tier: Tier;
-  /** What the kernel gave: several MiB are asked for. Linux reports twice what it was asked, its own bookkeeping included. */
-  readonly receiveBufferBytes: number;
-  readonly sendBufferBytes: number;
   /** Bytes handed to `send` that were given up, as the kernel refused them or had no room for long. */
   readonly droppedBytes: number;
   address(): DatagramAddress;
@@ -59,8 +65,8 @@ export interface DatagramSocket {
 }
 
 export interface SharedDatagramSocket extends DatagramSocket {
-  /** The tier of the sockets that `openPeer` gives. What goes through the shared socket itself takes node:dgram. */
-  readonly tier: Tier;
+  /** The tier of the sockets that `openPeer` gives. The shared one's own is `dgram` where theirs is `descriptor`. */
+  readonly tierOfPeers: Tier;
   /**
    * A socket of its own for one peer on the same local port: the kernel then hands that peer's datagrams to it. They and
    * strays come through the shared socket's handlers. Null where that is not possible: use the shared socket.

@@ -69,20 +69,6 @@ export function bindAndConnectNow(udp: Socket, local: DatagramAddress, address: 
   }
 }
 
-/**
- * A socket of a descriptor, which it owns from now on.
- * @throws what the kernel says, with the descriptor still open
- */
-export function adopt(fd: number, family: "IPv4" | "IPv6"): Socket {
-  const udp = createUdp({ type: family === "IPv6" ? "udp6" : "udp4" });
-  try {
-    return udp.bind({ fd, exclusive: true });
-  } catch (error) {
-    udp.close();
-    throw error;
-  }
-}
-
 /** The address that datagrams to `remoteAddress` leave from, by the routes of this machine. No datagram is sent. */
 export function localAddressTowards(remoteAddress: string): string | null {
   const type = remoteAddress.includes(":") ? "udp6" : "udp4";

@@ -1,17 +1,18 @@
 import fs from "node:fs";
 import path from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
-import { canFlushFileSystem, setTime, useNativeCalls } from "../../../src/sync/disk.js";
+import { useAddon } from "../../../src/native/addon.js";
+import { canFlushFileSystem, setTime } from "../../../src/sync/disk.js";
 import { contents, make, mirrorOnce, tempFolder, testHome } from "../../support/sync-rig.js";
 
-afterEach(() => useNativeCalls(true));
+afterEach(() => useAddon(true));
 
 describe.each([
   ["with one flush for a group", true],
   ["with a flush for each", false],
 ])("many small files, %s", (_, native) => {
   test("arrive, in whatever groups, and replace what was there", async () => {
-    useNativeCalls(native);
+    useAddon(native);
     const rig = testHome();
     const folder = tempFolder();
     const names = Array.from({ length: 400 }, (_, i) => `${i % 7}/${i}`);

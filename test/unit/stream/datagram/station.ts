@@ -1,11 +1,11 @@
+import { addon } from "../../../../src/native/addon.js";
 import type { DatagramHandlers, Tier } from "../../../../src/stream/datagram/index.js";
-import { socketOptions } from "../../../../src/stream/datagram/options.js";
 
 /** What there is on this machine. */
 export const TIERS: Tier[] =
   process.platform !== "linux"
     ? ["dgram"]
-    : socketOptions() === null
+    : addon() === null
       ? ["dgram", "descriptor"]
       : ["dgram", "descriptor", "segmented"];
 

@@ -1,0 +1,99 @@
+/**
+ * Our addon, whose source is beside this file. The package holds its binaries: nothing is compiled or downloaded where it is
+ * installed. Where there is none for the platform, or it cannot be loaded, everything goes on without it.
+ */
+import { createRequire } from "node:module";
+
+/** What functions that reach the kernel return: 0 or more, or a negative errno. A wrong argument is a TypeError. */
+export type Result = number;
+
+/** A UDP socket with a handle of its own on the event loop. It never fragments what it sends when it is connected. */
+export interface Udp {
+  /** `flags` are {@link IPV6_ONLY} and {@link REUSE_ADDRESS}. */
+  bind(address: string, port: number, flags: number): Result;
+  connect(address: string, port: number): Result;
+  /** Whether another socket that wants to may bind to the port. */
+  allowReuse(allow: boolean): Result;
+  /**
+   * Reads from now on whenever there is something. Until it is closed, a socket that was started is not collected.
+   *
+   * `onEvent` is called for each slot on its own, so that all that one datagram leads to is done before the next: for those
+   * from `from` to `to` (not included) of the first `read`, which is what {@link read} returns. The room is not written to
+   * before the last is told. `writable`: there is room to send again.
+   */
+  start(onEvent: (from: number, to: number, read: Result, writable: boolean) => void): Result;
+  /** From now on all slots of one read come in one call, which costs less. */
+  gather(): void;
+  /** What `onEvent` is called for from now on; for room to send it is called once. */
+  waitFor(readable: boolean, writable: boolean): Result;
+  /** Reads what is there into the {@link Addon.room} and returns how many slots of it are taken. */
+  read(): Result;
+  /** The address that the datagram in a slot came from. */
+  sender(slot: number): string;
+  /** Sends datagrams of `segmentBytes`, the last of which may be shorter. Returns how many bytes the kernel has taken. */
+  send(bytes: Uint8Array, segmentBytes: number): Result;
+  sendTo(bytes: Uint8Array, segmentBytes: number, address: string, port: number): Result;
+  /** Whether the kernel takes a burst as one; `false` forbids that for good. */
+  segments(allow: boolean): boolean;
+  address(): [address: string, port: number] | Result;
+  /** Whether it keeps the process alive, as it does at first. */
+  setRef(ref: boolean): void;
+  close(): void;
+}
+
+export interface Addon {
+  readonly revision: number;
+  readonly Udp: new () => Udp;
+  /** The memory that every read writes into: a table of {@link TABLE_FIELDS} for each slot, and the slots. */
+  room(): ArrayBuffer;
+  /** The modification time of an open file or folder, in nanoseconds since 1970. */
+  setTime(fd: number, timeNs: bigint): Result;
+  /** The same of what stands at a path, or of what a link there leads to. */
+  setTimeAt(path: string | Uint8Array, timeNs: bigint, follow: boolean): Result;
+  /** syncfs(2) on a thread of its own. */
+  flushFileSystem(fd: number): Promise<Result>;
+}
+
+export const IPV6_ONLY = 1;
+export const REUSE_ADDRESS = 2;
+
+/** As in datagrams.h: where the slots begin in the room, and how far they are apart. */
+export const SLOTS_AT = 4096;
+export const SLOT_BYTES: number = 65_536 + 2048;
+/** The 32-bit numbers that the table has for a slot. */
+export const TABLE_FIELDS = 4;
+export const LENGTH = 0;
+/** The kernel has merged datagrams of so many bytes, the last of which may be shorter; 0 for a single one. */
+export const SEGMENT_BYTES = 1;
+export const PORT = 2;
+/** Not 0: the address is another than that of the datagram before, or of the peer. */
+export const IS_NEW_ADDRESS = 3;
+
+/** As in addon.c: a binary that was built before is not used. */
+const REVISION = 1;
+
+const load = createRequire(import.meta.url);
+let loaded: Addon | null | undefined;
+
+/** Null where there is none. Looks once. */
+export function addon(): Addon | null {
+  if (loaded === undefined) loaded = find();
+  return loaded;
+}
+
+/** Tests do without it; `true` looks again. */
+export function useAddon(use: boolean): void {
+  loaded = use ? undefined : null;
+}
+
+function find(): Addon | null {
+  // Others than Node have only some of libuv.
+  if (process.platform !== "linux" || "bun" in process.versions || "deno" in process.versions) return null;
+  try {
+    const found = load(`#native/linux-${process.arch}.node`) as Addon;
+    return found.revision === REVISION ? found : null;
+  } catch {
+    // No binary for this platform or C library, or addons are not permitted.
+    return null;
+  }
+}

@@ -1,0 +1,215 @@
+#include "datagrams.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <netinet/udp.h>
+#include <string.h>
+
+#include "uv.h"
+
+/* linux/udp.h, which older systems lack. */
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+#ifndef SOL_UDP
+#define SOL_UDP 17
+#endif
+
+enum {
+  /* Asked of the kernel for every socket. It may give less: net.core.rmem_max and wmem_max are its limits. */
+  SOCKET_BUFFER_BYTES = 4 * 1024 * 1024,
+  /* UDP_MAX_SEGMENTS of Linux before 6.10, which has 128. */
+  BURST_SEGMENTS = 64,
+  /* A burst is one IP packet until it is split: 16 bits of length, less the longer headers, those of IPv6. */
+  BURST_BYTES = 65535 - 48,
+  /* About as much is read at once as stays in the processor's cache until it is used. */
+  READ_BYTES = 256 * 1024,
+  FIRST_SLOTS = 4,
+};
+
+static int set_option(int fd, int level, int option, int value) {
+  return setsockopt(fd, level, option, &value, sizeof value);
+}
+
+bool parse_address(const char* text, int port, union address* address) {
+  memset(address, 0, sizeof *address);
+  return uv_ip4_addr(text, port, &address->v4) == 0 || uv_ip6_addr(text, port, &address->v6) == 0;
+}
+
+socklen_t address_length(const union address* address) {
+  return address->family == AF_INET6 ? sizeof address->v6 : sizeof address->v4;
+}
+
+int address_port(const union address* address) {
+  return ntohs(address->family == AF_INET6 ? address->v6.sin6_port : address->v4.sin_port);
+}
+
+void format_address(const union address* address, char* text) {
+  text[0] = '\0';
+  if (address->family == AF_INET) {
+    inet_ntop(AF_INET, &address->v4.sin_addr, text, INET6_ADDRSTRLEN);
+    return;
+  }
+  if (address->family != AF_INET6) return;
+  inet_ntop(AF_INET6, &address->v6.sin6_addr, text, INET6_ADDRSTRLEN);
+  char name[IF_NAMESIZE];
+  if (!IN6_IS_ADDR_LINKLOCAL(&address->v6.sin6_addr) || if_indextoname(address->v6.sin6_scope_id, name) == NULL) return;
+  strcat(strcat(text, "%"), name);
+}
+
+/* The port aside. */
+static bool same_address(const union address* one, const union address* other) {
+  if (one->family != other->family) return false;
+  if (one->family == AF_INET) return one->v4.sin_addr.s_addr == other->v4.sin_addr.s_addr;
+  return one->v6.sin6_scope_id == other->v6.sin6_scope_id &&
+         memcmp(&one->v6.sin6_addr, &other->v6.sin6_addr, sizeof one->v6.sin6_addr) == 0;
+}
+
+int socket_bind(struct datagram_socket* opened, const union address* local, int flags) {
+  const int fd = socket(local->family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -1;
+  opened->fd = fd;
+  opened->family = local->family;
+  opened->slots = FIRST_SLOTS;
+  set_option(fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER_BYTES);
+  set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER_BYTES);
+  opened->segments = set_option(fd, SOL_UDP, UDP_SEGMENT, 0) == 0;
+  /* An older kernel merges nothing. */
+  set_option(fd, SOL_UDP, UDP_GRO, 1);
+  if (local->family == AF_INET6 && set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, (flags & IPV6_ONLY) != 0) != 0) return -1;
+  if ((flags & REUSE_ADDRESS) != 0 && socket_reuse(opened, true) != 0) return -1;
+  return bind(fd, &local->any, address_length(local));
+}
+
+int socket_connect(struct datagram_socket* socket, const union address* remote) {
+  if (connect(socket->fd, &remote->any, address_length(remote)) != 0) return -1;
+  socket->sender = *remote;
+  /* Never fragment, and leave finding the path's MTU to us. An IPv6 socket speaks IPv4 too, to mapped addresses. */
+  set_option(socket->fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+  if (socket->family == AF_INET6) set_option(socket->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+  return 0;
+}
+
+int socket_reuse(const struct datagram_socket* socket, bool reuse) {
+  return set_option(socket->fd, SOL_SOCKET, SO_REUSEADDR, reuse);
+}
+
+static void prepare(struct batch* batch, unsigned slots, uint8_t* room) {
+  for (unsigned slot = 0; slot < slots; slot++) {
+    batch->parts[slot].iov_base = room + TABLE_BYTES + (size_t)slot * SLOT_BYTES;
+    batch->parts[slot].iov_len = LARGEST_DATAGRAM;
+    batch->messages[slot].msg_hdr = (struct msghdr){
+        .msg_name = &batch->addresses[slot],
+        .msg_namelen = sizeof batch->addresses[slot],
+        .msg_iov = &batch->parts[slot],
+        .msg_iovlen = 1,
+        .msg_control = batch->controls[slot].bytes,
+        .msg_controllen = sizeof batch->controls[slot].bytes,
+    };
+  }
+}
+
+static int segment_bytes_of(struct msghdr* header) {
+  for (struct cmsghdr* control = CMSG_FIRSTHDR(header); control != NULL; control = CMSG_NXTHDR(header, control)) {
+    if (control->cmsg_level != SOL_UDP || control->cmsg_type != UDP_GRO) continue;
+    int size = 0;
+    memcpy(&size, CMSG_DATA(control), sizeof size);
+    return size;
+  }
+  return 0;
+}
+
+int socket_read(struct datagram_socket* socket, struct batch* batch, uint8_t* room) {
+  prepare(batch, socket->slots, room);
+  int count = 0;
+  do {
+    count = recvmmsg(socket->fd, batch->messages, socket->slots, MSG_DONTWAIT, NULL);
+  } while (count < 0 && errno == EINTR);
+  if (count < 0) return errno == EAGAIN ? 0 : -1;
+  struct entry* table = (struct entry*)room;
+  size_t total = 1;
+  for (int slot = 0; slot < count; slot++) {
+    struct mmsghdr* message = &batch->messages[slot];
+    const union address* sender = &batch->addresses[slot];
+    const bool is_new = !same_address(sender, &socket->sender);
+    table[slot] = (struct entry){
+        .length = (int32_t)message->msg_len,
+        .segment_bytes = segment_bytes_of(&message->msg_hdr),
+        .port = address_port(sender),
+        .is_new_address = is_new,
+    };
+    if (is_new) socket->sender = *sender;
+    total += message->msg_len;
+  }
+  if (count > 0) {
+    const size_t fitting = READ_BYTES / (total / (size_t)count + 1);
+    socket->slots = fitting < 2 ? 2 : fitting > SLOTS ? SLOTS : (unsigned)fitting;
+  }
+  return count;
+}
+
+/* One system call for a burst, which the kernel or the network card takes apart. */
+static int64_t send_segmented(int fd, struct msghdr* header, size_t length, size_t segment_bytes) {
+  union {
+    char bytes[CMSG_SPACE(sizeof(uint16_t))];
+    struct cmsghdr aligned;
+  } control = {{0}};
+  size_t segments = BURST_BYTES / segment_bytes;
+  if (segments > BURST_SEGMENTS) segments = BURST_SEGMENTS;
+  if (segments == 0) segments = 1;
+  if (length > segments * segment_bytes) length = segments * segment_bytes;
+  header->msg_iov->iov_len = length;
+  if (length > segment_bytes) {
+    const uint16_t size = (uint16_t)segment_bytes;
+    header->msg_control = control.bytes;
+    header->msg_controllen = sizeof control.bytes;
+    struct cmsghdr* first = CMSG_FIRSTHDR(header);
+    first->cmsg_level = SOL_UDP;
+    first->cmsg_type = UDP_SEGMENT;
+    first->cmsg_len = CMSG_LEN(sizeof size);
+    memcpy(CMSG_DATA(first), &size, sizeof size);
+  }
+  return sendmsg(fd, header, 0) < 0 ? -1 : (int64_t)length;
+}
+
+/* One system call for several datagrams. */
+static int64_t send_apart(int fd, const struct msghdr* header, size_t length, size_t segment_bytes) {
+  struct mmsghdr messages[BURST_SEGMENTS];
+  struct iovec parts[BURST_SEGMENTS];
+  uint8_t* bytes = header->msg_iov->iov_base;
+  unsigned count = 0;
+  for (size_t at = 0; at < length && count < BURST_SEGMENTS; at += segment_bytes, count++) {
+    const size_t rest = length - at;
+    parts[count] = (struct iovec){.iov_base = bytes + at, .iov_len = rest < segment_bytes ? rest : segment_bytes};
+    messages[count].msg_hdr = *header;
+    messages[count].msg_hdr.msg_iov = &parts[count];
+  }
+  const int sent = sendmmsg(fd, messages, count, 0);
+  if (sent < 0) return -1;
+  const size_t taken = (size_t)sent * segment_bytes;
+  return (int64_t)(taken < length ? taken : length);
+}
+
+int64_t socket_send(const struct datagram_socket* socket, const uint8_t* bytes, size_t length, size_t segment_bytes,
+                    const union address* to) {
+  size_t at = 0;
+  while (at < length) {
+    struct iovec part = {.iov_base = (uint8_t*)(uintptr_t)(bytes + at), .iov_len = length - at};
+    union address name;
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+    if (to != NULL) {
+      name = *to;
+      header.msg_name = &name;
+      header.msg_namelen = address_length(to);
+    }
+    const int64_t taken = socket->segments ? send_segmented(socket->fd, &header, length - at, segment_bytes)
+                                           : send_apart(socket->fd, &header, length - at, segment_bytes);
+    if (taken > 0) at += (size_t)taken;
+    else if (errno != EINTR) return at > 0 ? (int64_t)at : -1;
+  }
+  return (int64_t)at;
+}

@@ -1,0 +1,81 @@
+/* Reading and writing datagrams, many for each system call. Nothing here knows JavaScript. */
+#ifndef CONFUNDO_DATAGRAMS_H
+#define CONFUNDO_DATAGRAMS_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+/* Datagrams are read into slots of one room, each of which has room for the largest there is. It is a little more, so that
+ * their beginnings do not meet in the same lines of the processor's cache. Before the slots is a table that says what is in
+ * them. */
+enum {
+  SLOTS = 32,
+  LARGEST_DATAGRAM = 65535,
+  SLOT_BYTES = 65536 + 2048,
+  TABLE_BYTES = 4096,
+  ROOM_BYTES = TABLE_BYTES + SLOTS * SLOT_BYTES,
+};
+
+union address {
+  sa_family_t family;
+  struct sockaddr any;
+  struct sockaddr_in v4;
+  struct sockaddr_in6 v6;
+};
+
+/* A row of the table. */
+struct entry {
+  int32_t length;
+  /* The kernel has merged datagrams of so many bytes, the last of which may be shorter. 0: it is a single one. */
+  int32_t segment_bytes;
+  int32_t port;
+  /* Whether the address is another than that of the datagram before, or of the peer. */
+  int32_t is_new_address;
+};
+_Static_assert(SLOTS * sizeof(struct entry) <= TABLE_BYTES, "the table has its place");
+
+/* What recvmmsg(2) needs beside the room. */
+struct batch {
+  struct mmsghdr messages[SLOTS];
+  struct iovec parts[SLOTS];
+  union address addresses[SLOTS];
+  union {
+    char bytes[CMSG_SPACE(sizeof(int))];
+    struct cmsghdr aligned;
+  } controls[SLOTS];
+};
+
+struct datagram_socket {
+  /* Below 0: not open. */
+  int fd;
+  sa_family_t family;
+  /* Whether a burst may be handed over as one. */
+  bool segments;
+  /* How many slots the next read takes. */
+  unsigned slots;
+  /* Who sent the last datagram, the peer at first. */
+  union address sender;
+};
+
+enum { IPV6_ONLY = 1, REUSE_ADDRESS = 2 };
+
+bool parse_address(const char* text, int port, union address* address);
+socklen_t address_length(const union address* address);
+int address_port(const union address* address);
+/* Into INET6_ADDRSTRLEN + IF_NAMESIZE bytes: an address of a link has its interface's name behind it. */
+void format_address(const union address* address, char* text);
+
+/* These return 0 or more, or -1 with errno. */
+int socket_bind(struct datagram_socket* socket, const union address* local, int flags);
+int socket_connect(struct datagram_socket* socket, const union address* remote);
+int socket_reuse(const struct datagram_socket* socket, bool reuse);
+/* How many datagrams, or merged ones, are in the room; 0 when there are none. */
+int socket_read(struct datagram_socket* socket, struct batch* batch, uint8_t* room);
+/* How many bytes the kernel has taken, of datagrams of `segment_bytes`. */
+int64_t socket_send(const struct datagram_socket* socket, const uint8_t* bytes, size_t length, size_t segment_bytes,
+                    const union address* to);
+
+#endif

@@ -1,0 +1,8 @@
+/** What may wait in a socket when the kernel has no room. Beyond it datagrams are lost, as in any other full queue. */
+export const QUEUE_BYTES: number = 4 * 1024 * 1024;
+
+/**
+ * Sockets of peers beside a server's own. Before Linux 6.13 the kernel looks for a datagram's socket among all on its port,
+ * one after the other, and making one takes time in proportion everywhere.
+ */
+export const MOST_PEERS = 256;

@@ -1,0 +1,51 @@
+import { type Addon, IPV6_ONLY, REUSE_ADDRESS } from "../../native/addon.js";
+import { MOST_PEERS } from "./limits.js";
+import { bindNative, connectNative, NativeSocket } from "./native.js";
+import type { DatagramSocket, SharedDatagramSocket, SharedOptions, Tier } from "./types.js";
+
+/** A server's socket of our addon. Peers get sockets of their own beside it. */
+export class NativeServerSocket extends NativeSocket implements SharedDatagramSocket {
+  readonly #native: Addon;
+  readonly #flags: number;
+  readonly #peers = new Set<DatagramSocket>();
+
+  /** @throws the error of bind(2), EADDRINUSE for a second server */
+  constructor(native: Addon, { address, port, ipv6Only = false, handlers }: SharedOptions) {
+    const flags = ipv6Only ? IPV6_ONLY : 0;
+    super(native, bindNative(native, { address, port }, flags), handlers, null);
+    this.#native = native;
+    this.#flags = flags;
+  }
+
+  get tierOfPeers(): Tier {
+    return this.tier;
+  }
+
+  /**
+   * SO_REUSEADDR lets two sockets have one port if both ask for it. The shared socket asks only for the moment, as
+   * otherwise any program could take the port from it unnoticed, and a second server would not be told EADDRINUSE.
+   */
+  openPeer(address: string, port: number): DatagramSocket | null {
+    if (this.closed || this.#peers.size >= MOST_PEERS || this.udp.allowReuse(true) < 0) return null;
+    const peer = this.#connect(address, port);
+    this.udp.allowReuse(false);
+    if (peer === null) return null;
+    this.#peers.add(peer);
+    peer.onClosed = () => this.#peers.delete(peer);
+    return peer;
+  }
+
+  override close(): void {
+    for (const peer of this.#peers) peer.close();
+    super.close();
+  }
+
+  #connect(address: string, port: number): NativeSocket | null {
+    try {
+      return connectNative(this.#native, this.address(), { address, port }, this.#flags | REUSE_ADDRESS, this.handlers);
+    } catch {
+      // No route, or no more descriptors.
+      return null;
+    }
+  }
+}
