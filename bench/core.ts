@@ -16,12 +16,20 @@ import {
   Endpoint,
   type EndpointOptions,
   MAX_DATAGRAM_BYTES,
+  type Memory,
   Signal,
 } from "confundo/protocol";
 
 const MEBIBYTE = 1024 * 1024;
 const DELAY_MS = 10;
 const ROUNDS = 3;
+/** As the sockets give it to the core. */
+const MEMORY: Memory = {
+  allocate: (bytes) => Buffer.allocUnsafeSlow(bytes),
+  copy: (source, from, to, target, at) => {
+    Buffer.prototype.copy.call(source, target, at, from, to);
+  },
+};
 
 interface Result {
   packets: number;
@@ -47,8 +55,8 @@ class Side {
 }
 
 function transfer(options: EndpointOptions, bytes: number): Result {
-  const client = new Side("client", options);
-  const server = new Side("server", options);
+  const client = new Side("client", { ...options, memory: MEMORY });
+  const server = new Side("server", { ...options, memory: MEMORY });
   const out = new Uint8Array(MAX_DATAGRAM_BYTES);
   const chunk = new Uint8Array(64 * 1024);
   let now = 0;

@@ -48,7 +48,7 @@ export class ClassicConnection implements Connection {
 
   // Sending.
   readonly #isn: number;
-  readonly #window = new SendWindow();
+  readonly #window: SendWindow;
   #writerWaits = false;
   #endRequested = false;
   #finSent = false;
@@ -85,7 +85,8 @@ export class ClassicConnection implements Connection {
     this.#trace = options.trace;
     this.#synBits = options.synBits;
     this.#congestion = new Tahoe(options.edition);
-    this.#receiveBuffer = new ReceiveBuffer(options.receiveBufferBytes);
+    this.#receiveBuffer = new ReceiveBuffer(options.receiveBufferBytes, options.memory);
+    this.#window = new SendWindow(options.memory);
     this.#isn = options.role === "client" ? options.edition.clientIsn : options.edition.serverIsn;
   }
 
@@ -193,8 +194,7 @@ export class ClassicConnection implements Connection {
 
   /** Handles a datagram with this connection's ID from its peer. False: it made no sense here and was ignored. */
   receive(arrival: Arrival): boolean {
-    let accepted = false;
-    if (!this.closed) accepted = this.connected ? this.#receive(arrival) : this.#meet(arrival);
+    const accepted = !this.closed && (this.connected ? this.#receive(arrival) : this.#meet(arrival));
     if (!accepted) this.stats.dropped++;
     return accepted;
   }

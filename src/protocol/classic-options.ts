@@ -1,4 +1,5 @@
 import type { Edition } from "./editions.js";
+import type { Memory } from "./memory.js";
 import type { TraceSink } from "./trace.js";
 
 /**
@@ -19,5 +20,6 @@ export interface ClassicConnectionOptions {
   readonly sendOnly: boolean;
   /** What a client's n-th SYN (from 0) carries in the bits that the classic protocol does not use. */
   readonly synBits: (attempt: number) => number;
+  readonly memory: Memory;
   readonly trace: TraceSink | null;
 }

@@ -11,6 +11,7 @@ import {
   DEFAULT_RECEIVE_WINDOW_BYTES,
   MIN_RECEIVE_WINDOW_BYTES,
 } from "./limits.js";
+import { type Memory, PORTABLE_MEMORY } from "./memory.js";
 import { OfferingConnection, type RoutedConnection } from "./offering-connection.js";
 import { toSequence } from "./sequence.js";
 import type { TraceSink } from "./trace.js";
@@ -25,12 +26,14 @@ export class ConnectionFactory {
   readonly #edition: Edition;
   readonly #receiveBufferBytes: number;
   readonly #trace: TraceSink | null;
+  readonly #memory: Memory;
   readonly #extended: ExtendedOptions | null;
 
   constructor(options: {
     readonly edition: Edition;
     readonly receiveBufferBytes?: number;
     readonly trace?: TraceSink | null;
+    readonly memory?: Memory;
     readonly extended?: ExtendedOptions | null;
   }) {
     this.#edition = options.edition;
@@ -38,6 +41,7 @@ export class ConnectionFactory {
     const receiveBufferBytes = options.receiveBufferBytes ?? DEFAULT_RECEIVE_BUFFER_BYTES;
     this.#receiveBufferBytes = Math.max(receiveBufferBytes, options.edition.segmentBytes);
     this.#trace = options.trace ?? null;
+    this.#memory = options.memory ?? PORTABLE_MEMORY;
     this.#extended = options.extended ?? null;
   }
 
@@ -96,6 +100,7 @@ export class ConnectionFactory {
       maxDatagramBytes: extended.maxDatagramBytes?.(parts.remoteAddress) ?? BASE_DATAGRAM_BYTES,
       congestion: extended.congestion ?? "bbr",
       random: extended.random,
+      memory: this.#memory,
       trace: this.#trace,
     };
     return new ExtendedConnection(options, now);
@@ -118,6 +123,7 @@ export class ConnectionFactory {
       receiveBufferBytes: this.#receiveBufferBytes,
       sendOnly,
       synBits,
+      memory: this.#memory,
       trace: this.#trace,
     });
   }

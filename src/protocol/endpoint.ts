@@ -7,6 +7,7 @@ import { ProtocolError } from "./errors.js";
 import { Cookies, type Mac } from "./extended/cookies.js";
 import { ACK, EXTENDED, HELLO, isOffer, OFFER_BITS } from "./extended/wire.js";
 import { HEADER_BYTES, LATE_SYN_MS, MAX_CONNECTION_ID, MAX_ENDED_SYNS, MAX_HALF_OPEN } from "./limits.js";
+import type { Memory } from "./memory.js";
 import type { RoutedConnection } from "./offering-connection.js";
 import { decodeHeader, encodeHeader, type Header, SYN } from "./packet.js";
 import { Timers } from "./timers.js";
@@ -21,6 +22,8 @@ export interface EndpointOptions {
   /** What each connection buffers for its reader, at least one segment. Default 256 KiB. */
   readonly receiveBufferBytes?: number;
   readonly trace?: TraceSink | null;
+  /** Default: what every JavaScript has. */
+  readonly memory?: Memory;
   /** Speak the extended edition with whoever can. Default: not at all. */
   readonly extended?: ExtendedOptions | null;
 }

@@ -26,6 +26,7 @@ export {
   MAX_CONNECTION_ID,
   MAX_DATAGRAM_BYTES,
 } from "./limits.js";
+export type { Memory } from "./memory.js";
 export { ACK, decodeHeader, emptyHeader, encodeHeader, FIN, type Header, SYN } from "./packet.js";
 export { toPosition, toSequence } from "./sequence.js";
 export { type TraceSink, traceDropped, traceReceived, traceSent } from "./trace.js";

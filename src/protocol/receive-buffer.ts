@@ -1,4 +1,5 @@
 import { BLOCK_BYTES, MAX_RECEIVE_GAPS } from "./limits.js";
+import { type Memory, PORTABLE_MEMORY } from "./memory.js";
 
 /** Received bytes from `start` to `end`, apart from what is in order. */
 export interface Range {
@@ -27,11 +28,18 @@ export class ReceiveBuffer {
   #blocks = new Map<number, Uint8Array>();
   readonly #blockBytes: number;
   readonly #maxGaps: number;
+  readonly #memory: Memory;
   /** The one chunk in memory of its own: all that is readable, while the reader keeps up. */
   #direct: Uint8Array | null = null;
 
-  constructor(capacityBytes: number, blockBytes: number = BLOCK_BYTES, maxGaps: number = MAX_RECEIVE_GAPS) {
+  constructor(
+    capacityBytes: number,
+    memory: Memory = PORTABLE_MEMORY,
+    blockBytes: number = BLOCK_BYTES,
+    maxGaps: number = MAX_RECEIVE_GAPS,
+  ) {
     this.capacityBytes = capacityBytes;
+    this.#memory = memory;
     this.#blockBytes = blockBytes;
     this.#maxGaps = maxGaps;
   }
@@ -59,36 +67,49 @@ export class ReceiveBuffer {
   }
 
   /**
-   * Keeps what is new of `bytes`. False when there was something new but no room for it. `lent`: what takes more than half
-   * of its ArrayBuffer is ours from now on, and need not be copied; what is a small part of one always is.
+   * Keeps what is new of `bytes` from `from` to before `to`. False when there was something new but no room for it. `lent`:
+   * what takes more than half of its ArrayBuffer is ours from now on, and need not be copied; what is a small part of one
+   * always is.
    */
-  insert(offset: number, bytes: Uint8Array, lent = false): boolean {
-    const end = offset + bytes.length;
-    if (end <= this.nextOffset) return true;
+  insert(offset: number, bytes: Uint8Array, lent = false, from = 0, to: number = bytes.length): boolean {
+    const end = offset + to - from;
+    const next = this.nextOffset;
+    if (end <= next) return true;
     if (end > this.readOffset + this.capacityBytes) return false;
-    const start = Math.max(offset, this.nextOffset);
-    if (start > this.nextOffset || this.#ahead.length > 0) return this.#insertAhead(start, end, bytes, offset);
-    const fresh = start === offset ? bytes : bytes.subarray(start - offset);
-    if (start === this.readOffset) this.#keepWhole(fresh, lent);
+    const start = offset > next ? offset : next;
+    const freshFrom = from + start - offset;
+    if (start > next || this.#ahead.length > 0) return this.#insertAhead(start, end, bytes, freshFrom);
+    if (start === this.readOffset) this.#keepWhole(bytes, freshFrom, to, lent);
     else {
-      this.#gatherDirect();
-      this.#store(start, fresh);
+      if (this.#direct !== null) this.#gatherDirect(this.#direct);
+      this.#store(start, bytes, freshFrom, to);
     }
     this.nextOffset = end;
     return true;
   }
 
   /** Nothing else waits for the reader. */
-  #keepWhole(bytes: Uint8Array, lent: boolean): void {
-    this.#direct = lent && 2 * bytes.length > bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
-    this.#blocks.clear();
+  #keepWhole(bytes: Uint8Array, from: number, to: number, lent: boolean): void {
+    if (this.#blocks.size > 0) this.#blocks.clear();
+    this.#direct = this.#owned(bytes, from, to, lent);
   }
 
-  #gatherDirect(): void {
-    const direct = this.#direct;
-    if (direct === null || direct.length >= DIRECT_BYTES) return;
+  #owned(bytes: Uint8Array, from: number, to: number, lent: boolean): Uint8Array {
+    const length = to - from;
+    const isOurs = lent && 2 * length > bytes.buffer.byteLength;
+    if (isOurs || length < DIRECT_BYTES) {
+      const part = length === bytes.length ? bytes : bytes.subarray(from, to);
+      return isOurs ? part : new Uint8Array(part);
+    }
+    const copy = this.#memory.allocate(length);
+    this.#memory.copy(bytes, from, to, copy, 0);
+    return copy;
+  }
+
+  #gatherDirect(direct: Uint8Array): void {
+    if (direct.length >= DIRECT_BYTES) return;
     this.#direct = null;
-    this.#store(this.readOffset, direct);
+    this.#store(this.readOffset, direct, 0, direct.length);
   }
 
   /** The next bytes in order, at most a block of them, or null. The reader owns them. */
@@ -124,7 +145,8 @@ export class ReceiveBuffer {
     this.readOffset = this.nextOffset;
   }
 
-  #insertAhead(start: number, end: number, bytes: Uint8Array, offset: number): boolean {
+  /** `bytes` has what lies at `start` at `from`. */
+  #insertAhead(start: number, end: number, bytes: Uint8Array, from: number): boolean {
     const ahead = this.#ahead;
     const first = this.#firstReaching(start);
     let last = first;
@@ -135,10 +157,10 @@ export class ReceiveBuffer {
     let at = start;
     for (let i = first; i < last; i++) {
       const range = ahead[i] as Range;
-      if (at < range.start) this.#store(at, bytes.subarray(at - offset, range.start - offset));
+      if (at < range.start) this.#store(at, bytes, from + at - start, from + range.start - start);
       at = Math.max(at, range.end);
     }
-    if (at < end) this.#store(at, bytes.subarray(at - offset));
+    if (at < end) this.#store(at, bytes, from + at - start, from + end - start);
 
     const merged = { start, end };
     if (first < last) {
@@ -168,20 +190,24 @@ export class ReceiveBuffer {
     return low;
   }
 
-  #store(offset: number, bytes: Uint8Array): void {
+  /** Puts `bytes`, from `from` to before `to`, where `offset` is. */
+  #store(offset: number, bytes: Uint8Array, from: number, to: number): void {
     const blockBytes = this.#blockBytes;
-    let at = 0;
-    while (at < bytes.length) {
-      const key = Math.floor((offset + at) / blockBytes);
-      const from = offset + at - key * blockBytes;
-      const part = Math.min(bytes.length - at, blockBytes - from);
-      let block = this.#blocks.get(key);
-      if (block === undefined) {
-        block = new Uint8Array(blockBytes);
-        this.#blocks.set(key, block);
-      }
-      block.set(bytes.subarray(at, at + part), from);
-      at += part;
+    while (from < to) {
+      const key = Math.floor(offset / blockBytes);
+      const at = offset - key * blockBytes;
+      const part = Math.min(to - from, blockBytes - at);
+      this.#memory.copy(bytes, from, from + part, this.#block(key), at);
+      from += part;
+      offset += part;
     }
+  }
+
+  #block(key: number): Uint8Array {
+    const known = this.#blocks.get(key);
+    if (known !== undefined) return known;
+    const block = this.#memory.allocate(this.#blockBytes);
+    this.#blocks.set(key, block);
+    return block;
   }
 }

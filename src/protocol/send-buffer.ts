@@ -1,4 +1,5 @@
 import { BLOCK_BYTES } from "./limits.js";
+import { type Memory, PORTABLE_MEMORY } from "./memory.js";
 
 /** Blocks kept for reuse: a fresh one must be cleared and collected, which costs more than filling it. */
 const MAX_FREE_BLOCKS = 16;
@@ -33,6 +34,11 @@ export class SendBuffer {
   /** Where the last copy ended, as the next one usually begins there. */
   #cursorChunk = 0;
   #cursorOffset = 0;
+  readonly #memory: Memory;
+
+  constructor(memory: Memory = PORTABLE_MEMORY) {
+    this.#memory = memory;
+  }
 
   get length(): number {
     return this.end - this.start;
@@ -93,7 +99,7 @@ export class SendBuffer {
       const from = offset - chunkStart;
       if (from < chunk.length) {
         const part = Math.min(length, chunk.length - from);
-        out.set(chunk.subarray(from, from + part), at);
+        this.#memory.copy(chunk, from, from + part, out, at);
         offset += part;
         at += part;
         length -= part;
@@ -114,7 +120,7 @@ export class SendBuffer {
     }
     const from = this.#blockUsed;
     const taken = Math.min(bytes.length, this.#block.length - from);
-    this.#block.set(bytes.subarray(0, taken), from);
+    this.#memory.copy(bytes, 0, taken, this.#block, from);
     this.#blockUsed += taken;
     const last = this.#chunks.at(-1);
     if (from > 0 && last !== undefined && last.buffer === this.#block.buffer) {
@@ -128,7 +134,7 @@ export class SendBuffer {
 
   #newBlock(leastBytes: number): Uint8Array {
     while (this.#nextBlockBytes < leastBytes) this.#nextBlockBytes *= 2;
-    const block = new Uint8Array(Math.min(this.#nextBlockBytes, this.blockBytes));
+    const block = this.#memory.allocate(Math.min(this.#nextBlockBytes, this.blockBytes));
     this.#nextBlockBytes = 2 * block.length;
     return block;
   }

@@ -1,4 +1,5 @@
 import type { ShortSegments } from "./connection.js";
+import type { Memory } from "./memory.js";
 import { SendBuffer } from "./send-buffer.js";
 
 /**
@@ -6,7 +7,7 @@ import { SendBuffer } from "./send-buffer.js";
  * them).
  */
 export class SendWindow {
-  readonly buffer: SendBuffer = new SendBuffer();
+  readonly buffer: SendBuffer;
   /** The first position not acknowledged. */
   sndUna = 0;
   /** The next position to send; a timeout takes it back. */
@@ -15,6 +16,10 @@ export class SendWindow {
   sndMax = 0;
   /** After a timeout only the first segment is sent again, until something new is acknowledged. */
   #resendFirstOnly = false;
+
+  constructor(memory: Memory) {
+    this.buffer = new SendBuffer(memory);
+  }
 
   /** Position behind the last byte written, and of the FIN. */
   get dataEnd(): number {

@@ -13,6 +13,7 @@ import { type DatagramSocket, openConnected, patienceMs, type Tier } from "./dat
 import { type DatagramPort, Driver } from "./driver.js";
 import { ConfundoError, checkPort, lookupError } from "./errors.js";
 import { extendedOptions, transmissionBytes } from "./extended.js";
+import { NODE_MEMORY } from "./memory.js";
 import { ConfundoSocket } from "./socket.js";
 import type { AddressInfo, SocketOptions } from "./socket-options.js";
 
@@ -114,6 +115,7 @@ class ClientPort implements DatagramPort {
     const extended = extendedOptions(options, () => this.#pathBytes());
     this.transmissionBytes = transmissionBytes(edition, extended);
     const endpoint = new Endpoint({
+      memory: NODE_MEMORY,
       edition,
       extended,
       trace: options.trace ?? null,

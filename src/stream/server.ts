@@ -16,6 +16,7 @@ import { type DatagramSocket, openShared, patienceMs, type SharedDatagramSocket,
 import { type ConnectionOwner, type DatagramPort, Driver } from "./driver.js";
 import { bindError, ConfundoError, checkPort, throwLater } from "./errors.js";
 import { extendedOptions, newMac, transmissionBytes } from "./extended.js";
+import { NODE_MEMORY } from "./memory.js";
 import { ConfundoSocket } from "./socket.js";
 import type { AddressInfo, SocketOptions } from "./socket-options.js";
 
@@ -311,6 +312,7 @@ class ServerPort implements DatagramPort {
     this.#options = options;
     this.transmissionBytes = transmissionBytes(edition, extended);
     this.#endpoint = new Endpoint({
+      memory: NODE_MEMORY,
       edition,
       extended,
       accept: true,

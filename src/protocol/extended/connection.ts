@@ -93,13 +93,14 @@ export class ExtendedConnection implements Connection {
     this.#introducing = options.role === "client";
     this.#openedAt = now;
     this.#liveness = new Liveness(now);
-    this.#receiver = new Receiver(options.windowBytes);
+    this.#receiver = new Receiver(options.windowBytes, options.memory);
     this.#sender = new Sender({
       isn: options.localTag,
       segmentBytes: BASE_DATAGRAM_BYTES - DATA_HEADER_BYTES,
       congestion: options.congestion,
       random: options.random,
       stats: this.stats,
+      memory: options.memory,
     });
     this.#encoder = new Encoder(options, this.#sender, this.#receiver, this.stats);
     this.#probes = new Probes(options, this.#encoder);
@@ -290,7 +291,7 @@ export class ExtendedConnection implements Connection {
 
   #receiveData(packet: Packet, now: number): void {
     const receiver = this.#receiver;
-    if (this.#discardsInput && packet.data.length > 0) {
+    if (this.#discardsInput && packet.dataEnd > packet.dataAt) {
       // The peer must not take it for read (RFC 9293 section 3.6.1 says the same of TCP).
       if (this.#finished) this.#giveUp(null, "unread");
       return;

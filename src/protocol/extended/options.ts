@@ -1,4 +1,5 @@
 import type { ControllerName } from "../congestion/index.js";
+import type { Memory } from "../memory.js";
 import type { TraceSink } from "../trace.js";
 
 /** A peer that says nothing for so long is given up. */
@@ -27,5 +28,6 @@ export interface ExtendedConnectionOptions {
   readonly sendOnly: boolean;
   /** In [0, 1). */
   readonly random: () => number;
+  readonly memory: Memory;
   readonly trace: TraceSink | null;
 }

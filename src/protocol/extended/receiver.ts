@@ -1,4 +1,5 @@
 import { BLOCK_BYTES, MAX_EXTENDED_GAPS, MAX_SACK_BLOCKS } from "../limits.js";
+import type { Memory } from "../memory.js";
 import { type Range, ReceiveBuffer } from "../receive-buffer.js";
 import { toPosition, toSequence } from "../sequence.js";
 import { BYTES_PER_ACK, MAX_ACK_DELAY_MS, SEGMENTS_PER_ACK, SEQUENCE_MODULUS } from "./sender.js";
@@ -39,8 +40,8 @@ export class Receiver {
   #duplicateStart = 0;
   #duplicateEnd = 0;
 
-  constructor(windowBytes: number) {
-    this.buffer = new ReceiveBuffer(windowBytes, BLOCK_BYTES, MAX_EXTENDED_GAPS);
+  constructor(windowBytes: number, memory: Memory) {
+    this.buffer = new ReceiveBuffer(windowBytes, memory, BLOCK_BYTES, MAX_EXTENDED_GAPS);
   }
 
   /** The next position expected. */
@@ -53,14 +54,15 @@ export class Receiver {
     const { buffer } = this;
     const position = toPosition(packet.sequence, this.isn, SEQUENCE_MODULUS, buffer.nextOffset + 1);
     const offset = position - 1;
-    const end = offset + packet.data.length;
+    const dataBytes = packet.dataEnd - packet.dataAt;
+    const end = offset + dataBytes;
     if (this.#contradicts(offset, end, fin)) return this.#refuse();
     this.#echo = packet.time;
     this.#echoArrivedAt = now;
     this.#segments++;
     const before = buffer.nextOffset;
     const gapsBefore = buffer.ahead.length;
-    if (packet.data.length > 0 && !this.#insert(offset, end, packet.data)) {
+    if (dataBytes > 0 && !this.#insert(offset, end, packet)) {
       this.overflows++;
       return this.#refuse();
     }
@@ -69,7 +71,7 @@ export class Receiver {
     if (finished) this.finReceived = true;
     // RFC 5681 section 4.2: what makes, fills or shortens a gap is acknowledged at once.
     const gaps = gapsBefore !== buffer.ahead.length || (gapsBefore > 0 && buffer.nextOffset > before);
-    this.#schedule(packet.data.length, fin || gaps, now);
+    this.#schedule(dataBytes, fin || gaps, now);
     this.bytesReceived += buffer.nextOffset - before;
     return finished || buffer.nextOffset > before;
   }
@@ -110,7 +112,7 @@ export class Receiver {
   }
 
   /** False: there is no room for it. */
-  #insert(offset: number, end: number, data: Uint8Array): boolean {
+  #insert(offset: number, end: number, packet: Packet): boolean {
     const { buffer } = this;
     if (end <= buffer.nextOffset || end <= (buffer.ahead[buffer.aheadIndex(offset)]?.end ?? 0)) {
       this.#duplicateStart = offset + 1;
@@ -120,7 +122,7 @@ export class Receiver {
     }
     const start = Math.max(offset, buffer.nextOffset);
     this.#newest = start;
-    return buffer.insert(start, offset < start ? data.subarray(start - offset) : data, true);
+    return buffer.insert(start, packet.datagram, true, packet.dataAt + start - offset, packet.dataEnd);
   }
 
   /** Before the beginning, behind the FIN, another FIN, or a FIN before what has arrived. */

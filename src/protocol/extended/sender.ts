@@ -2,6 +2,7 @@ import { type AckSample, type CongestionController, emptyAckSample } from "../co
 import { createController } from "../congestion/index.js";
 import type { ConnectionStats, ShortSegments } from "../connection.js";
 import { EXTENDED_BLOCK_BYTES, MAX_PEER_WINDOW_BYTES, MAX_SENT_SEGMENTS, MAX_WINDOW_BYTES } from "../limits.js";
+import type { Memory } from "../memory.js";
 import { Pacer } from "../pacer.js";
 import { RttEstimator } from "../rtt.js";
 import { SendBuffer } from "../send-buffer.js";
@@ -9,6 +10,7 @@ import { toPosition } from "../sequence.js";
 import { DeliveryRate } from "./delivery-rate.js";
 import { Rack } from "./rack.js";
 import { type DeliveryListener, type SentSegment, SentSegments } from "./sent-segments.js";
+import { TailProbe } from "./tail-probe.js";
 import { Undo } from "./undo.js";
 import { fromWireTime, type Packet } from "./wire.js";
 
@@ -46,7 +48,7 @@ type Waiting = "nothing" | "reordering" | "tail-probe" | "timeout";
  * SendWindow: 0 is the SYN, data from 1 on, the FIN behind it.
  */
 export class Sender implements DeliveryListener {
-  buffer: SendBuffer = new SendBuffer();
+  buffer: SendBuffer;
   readonly segments: SentSegments = new SentSegments();
   readonly rtt: RttEstimator = new RttEstimator();
   readonly controller: CongestionController;
@@ -76,15 +78,9 @@ export class Sender implements DeliveryListener {
   /** Loss recovery ends when everything before this position is acknowledged; 0 outside of it (RFC 6675 section 5). */
   #recoveryEnd = 0;
   readonly #undo = new Undo();
-  /** A tail loss probe was sent up to this position (RFC 8985 section 7.3), 0 for none under way. */
-  #probeEnd = 0;
-  /** When the probe repeated something that was in flight; 0 when it was new. */
-  #probeRepeatedAt = 0;
-  /** The end of the segment that a probe repeated last. */
-  #probedEnd = 0;
+  readonly #probe = new TailProbe();
   /** Position up to which the peer was last asked to acknowledge at once. */
   #askedUpTo = 0;
-  #probeDue = false;
   readonly #rate = new DeliveryRate();
 
   constructor(options: {
@@ -93,8 +89,10 @@ export class Sender implements DeliveryListener {
     congestion: CongestionController["name"];
     random: () => number;
     stats: ConnectionStats;
+    memory: Memory;
   }) {
     this.isn = options.isn;
+    this.buffer = new SendBuffer(options.memory);
     this.buffer.blockBytes = EXTENDED_BLOCK_BYTES;
     this.segmentBytes = options.segmentBytes;
     this.#stats = options.stats;
@@ -178,7 +176,7 @@ export class Sender implements DeliveryListener {
    */
   next(maxBytes: number, now: number): SentSegment | null {
     const { segments } = this;
-    if (this.#probeDue) return this.#nextProbe(maxBytes, now);
+    if (this.#probe.due) return this.#nextProbe(maxBytes, now);
     const room = Math.min(this.cwnd - segments.inFlight, this.#pacer.budget(now));
     const lost = segments.firstLost();
     if (lost !== null) {
@@ -282,15 +280,13 @@ export class Sender implements DeliveryListener {
     const length = this.#newLength(maxBytes);
     const last = length > 0 ? null : this.segments.lastMissing();
     if (last !== null && this.#dataBytes(last) > maxBytes) return null;
-    this.#probeDue = false;
+    this.#probe.due = false;
     if (length === 0 && last === null) return null;
     this.#waiting = "timeout";
     this.timerAt = now + this.rtt.timeoutMs;
     const probe = last ?? this.#add(length, now);
     if (last !== null) this.#repeat(last, now);
-    this.#probeEnd = this.sndNxt;
-    this.#probeRepeatedAt = last === null ? 0 : now;
-    this.#probedEnd = last === null ? 0 : last.end;
+    this.#probe.onSent(last, this.sndNxt, now);
     return probe;
   }
 
@@ -344,12 +340,9 @@ export class Sender implements DeliveryListener {
     }
   }
 
-  /** What ends at `end` has arrived twice (RFC 2883). A tail loss probe is meant to do that now and then. */
+  /** What ends at `end` has arrived twice (RFC 2883). */
   #onDuplicate(end: number): void {
-    if (end === this.#probedEnd) {
-      this.#probedEnd = 0;
-      return;
-    }
+    if (this.#probe.explains(end)) return;
     this.#rack.onDuplicate(this.sndUna, this.sndNxt);
     this.#undo.onDuplicate();
   }
@@ -372,12 +365,8 @@ export class Sender implements DeliveryListener {
     this.#stats.bytesAcknowledged = Math.min(position, this.dataEnd) - 1;
     this.buffer.release(Math.min(position, this.dataEnd) - 1);
     if (position > this.dataEnd) this.finAcknowledged = true;
-    if (this.#probeEnd > 0 && position >= this.#probeEnd) {
-      this.#probeEnd = 0;
-      // RFC 8985 section 7.4.2: what answers the probe and not what it repeated tells of a loss that the probe repaired.
-      const repaired = this.#probeRepeatedAt > 0 && this.#echoedAt >= this.#probeRepeatedAt && !tellsDuplicate;
-      if (repaired && this.#recoveryEnd === 0) this.controller.onLoss(this.#ack.priorInFlight, now);
-    }
+    const repaired = this.#probe.onAdvance(position, this.#echoedAt, tellsDuplicate);
+    if (repaired && this.#recoveryEnd === 0) this.controller.onLoss(this.#ack.priorInFlight, now);
     if (this.#recoveryEnd > 0 && position >= this.#recoveryEnd) {
       this.#recoveryEnd = 0;
       this.#rack.onRecoveryEnd();
@@ -443,7 +432,7 @@ export class Sender implements DeliveryListener {
       this.#detectLosses(now);
       this.#report(now);
     } else if (waiting === "tail-probe") {
-      this.#probeDue = true;
+      this.#probe.due = true;
       // If the probe cannot leave, the timeout still comes.
       this.#waiting = "timeout";
       this.timerAt = now + this.rtt.timeoutMs;
@@ -459,7 +448,7 @@ export class Sender implements DeliveryListener {
     const before = segments.inFlight;
     const lostBefore = segments.lossCount;
     this.#markOlderThan(now - rtt.smoothedMs);
-    this.#probeEnd = 0;
+    this.#probe.forget();
     this.#recoveryEnd = this.sndNxt;
     this.#undo.begin();
     this.#undo.onLost(segments.lossCount - lostBefore);
@@ -493,7 +482,7 @@ export class Sender implements DeliveryListener {
     // Acknowledgements are thinned, so more than a single segment may wait for the peer's timer; a FIN never does.
     const heldBackMs = this.sndNxt > this.dataEnd ? 0 : MAX_ACK_DELAY_MS;
     const probeMs = Math.max(MIN_PROBE_TIMEOUT_MS, 2 * rtt.smoothedMs + heldBackMs);
-    const probes = rtt.smoothedMs > 0 && this.#probeEnd === 0 && !segments.hasLost;
+    const probes = rtt.smoothedMs > 0 && !this.#probe.underWay && !segments.hasLost;
     this.#waiting = probes && probeMs < timeoutMs ? "tail-probe" : "timeout";
     this.timerAt = now + (this.#waiting === "tail-probe" ? probeMs : timeoutMs);
   }

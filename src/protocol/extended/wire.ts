@@ -78,7 +78,10 @@ export interface Packet {
   resetCode: number;
   /** DATA */
   time: number;
-  data: Uint8Array;
+  /** The datagram that it came in; its data lies there from `dataAt` to before `dataEnd`. */
+  datagram: Uint8Array;
+  dataAt: number;
+  dataEnd: number;
 }
 
 export function emptyPacket(): Packet {
@@ -99,7 +102,9 @@ export function emptyPacket(): Packet {
     probeBytes: 0,
     resetCode: 0,
     time: 0,
-    data: NO_BYTES,
+    datagram: NO_BYTES,
+    dataAt: 0,
+    dataEnd: 0,
   };
 }
 
@@ -114,7 +119,8 @@ export function decodePacket(datagram: Uint8Array, at: number, packet: Packet): 
   packet.sequence = uint32(datagram, at);
   packet.tag = uint32(datagram, at + 4);
   packet.bits = bits;
-  packet.data = NO_BYTES;
+  packet.datagram = datagram;
+  packet.dataAt = packet.dataEnd = 0;
   packet.blockCount = 0;
   return decodeParts(datagram, at + EXTENDED_HEADER_BYTES, end, packet) ? end : 0;
 }
@@ -148,7 +154,8 @@ function decodeParts(bytes: Uint8Array, from: number, end: number, packet: Packe
   if (bits & DATA) {
     if (end - at < 4) return false;
     packet.time = uint32(bytes, at);
-    packet.data = bytes.subarray(at + 4, end);
+    packet.dataAt = at + 4;
+    packet.dataEnd = end;
     return true;
   }
   return at === end;

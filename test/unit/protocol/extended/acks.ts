@@ -3,6 +3,7 @@ import { Sender } from "../../../../src/protocol/extended/sender.js";
 import type { SentSegment } from "../../../../src/protocol/extended/sent-segments.js";
 import { emptyPacket, toWireTime } from "../../../../src/protocol/extended/wire.js";
 import type { ControllerName } from "../../../../src/protocol/index.js";
+import { PORTABLE_MEMORY } from "../../../../src/protocol/memory.js";
 
 export const SEGMENT = 1000;
 const ISN = 0xffff_f000;
@@ -14,8 +15,14 @@ export class ScriptedSender {
 
   constructor(segments: number, options: { congestion?: ControllerName; rttMs?: number } = {}) {
     const { congestion = "cubic", rttMs = 100 } = options;
-    const random = () => 0.5;
-    this.sender = new Sender({ isn: ISN, segmentBytes: SEGMENT, congestion, random, stats: this.stats });
+    this.sender = new Sender({
+      isn: ISN,
+      segmentBytes: SEGMENT,
+      congestion,
+      random: () => 0.5,
+      stats: this.stats,
+      memory: PORTABLE_MEMORY,
+    });
     this.sender.shortSegments = "immediate";
     this.sender.onHandshake(rttMs, 0);
     this.write(segments);

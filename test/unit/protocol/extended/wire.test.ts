@@ -169,7 +169,9 @@ describe("properties", () => {
               ack.blocks.slice(0, ack.blocks.length & ~1),
             );
           }
-          expect([...packet.data]).toEqual(data === null ? [] : [...data.bytes]);
+          expect([...packet.datagram.subarray(packet.dataAt, packet.dataEnd)]).toEqual(
+            data === null ? [] : [...data.bytes],
+          );
           expect((packet.bits & PING) !== 0).toBe(ping);
         }
         expect(at).toBe(datagram.length);
