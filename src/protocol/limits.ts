@@ -35,10 +35,7 @@ export const DEFAULT_RECEIVE_WINDOW_BYTES: number = 16 * 1024 * 1024;
 /** The least receive window: peers count on it for their first flight. */
 export const MIN_RECEIVE_WINDOW_BYTES: number = 64 * 1024;
 
-/**
- * The extended edition's blocks of written bytes, and its gaps: its windows are larger. Received bytes stay in small blocks: V8
- * collects young objects by their own size, and blocks of 64 KiB were 70 MiB of garbage before it did.
- */
+/** The extended edition's blocks, as much as a read from the kernel brings, and its gaps: its windows are larger. */
 export const EXTENDED_BLOCK_BYTES: number = 64 * 1024;
 export const MAX_EXTENDED_GAPS = 4096;
 

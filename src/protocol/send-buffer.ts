@@ -1,8 +1,8 @@
 import { BLOCK_BYTES } from "./limits.js";
 import { type Memory, PORTABLE_MEMORY } from "./memory.js";
 
-/** Blocks kept for reuse: a fresh one must be cleared and collected, which costs more than filling it. */
-const MAX_FREE_BLOCKS = 16;
+/** Blocks kept for reuse, as many as a nearby peer's window takes: a fresh one must be collected, which costs more than filling it. */
+const MAX_FREE_BLOCKS = 64;
 
 /** The first block of a connection that has been quiet; each further one is twice as large, up to a whole block. */
 const FIRST_BLOCK_BYTES = 1024;

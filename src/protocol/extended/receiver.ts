@@ -1,4 +1,4 @@
-import { BLOCK_BYTES, MAX_EXTENDED_GAPS, MAX_SACK_BLOCKS } from "../limits.js";
+import { EXTENDED_BLOCK_BYTES, MAX_EXTENDED_GAPS, MAX_SACK_BLOCKS } from "../limits.js";
 import type { Memory } from "../memory.js";
 import { type Range, ReceiveBuffer } from "../receive-buffer.js";
 import { toPosition, toSequence } from "../sequence.js";
@@ -41,7 +41,7 @@ export class Receiver {
   #duplicateEnd = 0;
 
   constructor(windowBytes: number, memory: Memory) {
-    this.buffer = new ReceiveBuffer(windowBytes, memory, BLOCK_BYTES, MAX_EXTENDED_GAPS);
+    this.buffer = new ReceiveBuffer(windowBytes, memory, EXTENDED_BLOCK_BYTES, MAX_EXTENDED_GAPS);
   }
 
   /** The next position expected. */
