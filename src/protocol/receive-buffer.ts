@@ -25,7 +25,8 @@ export class ReceiveBuffer {
   nextOffset = 0;
   /** What arrived ahead of `nextOffset`: disjoint, not touching, in order. */
   #ahead: Range[] = [];
-  #blocks = new Map<number, Uint8Array>();
+  /** By their number in the stream; none until the reader falls behind. */
+  #blocks: Map<number, Uint8Array> | null = null;
   readonly #blockBytes: number;
   readonly #maxGaps: number;
   readonly #memory: Memory;
@@ -63,7 +64,7 @@ export class ReceiveBuffer {
 
   /** The memory that is held at the moment, for tests and statistics. */
   get allocatedBytes(): number {
-    return this.#blocks.size * this.#blockBytes + (this.#direct?.length ?? 0);
+    return (this.#blocks?.size ?? 0) * this.#blockBytes + (this.#direct?.length ?? 0);
   }
 
   /**
@@ -90,7 +91,7 @@ export class ReceiveBuffer {
 
   /** Nothing else waits for the reader. */
   #keepWhole(bytes: Uint8Array, from: number, to: number, lent: boolean): void {
-    if (this.#blocks.size > 0) this.#blocks.clear();
+    this.#blocks?.clear();
     this.#direct = this.#owned(bytes, from, to, lent);
   }
 
@@ -125,22 +126,22 @@ export class ReceiveBuffer {
     const key = Math.floor(this.readOffset / blockBytes);
     const from = this.readOffset - key * blockBytes;
     const to = Math.min(this.nextOffset - key * blockBytes, blockBytes);
-    const bytes = (this.#blocks.get(key) as Uint8Array).subarray(from, to);
+    const bytes = this.#block(key).subarray(from, to);
     this.readOffset = key * blockBytes + to;
     // The rest of a block is filled by what comes next: a fresh one for each read would cost, and pin, a block a packet.
-    if (to === blockBytes) this.#blocks.delete(key);
+    if (to === blockBytes) this.#blocks?.delete(key);
     return bytes;
   }
 
   /** Gives back a block that is kept only to be filled up, as an idle connection should. */
   trim(): void {
-    if (this.readOffset === this.nextOffset && this.#ahead.length === 0) this.#blocks.clear();
+    if (this.readOffset === this.nextOffset && this.#ahead.length === 0) this.#blocks = null;
   }
 
   /** Forgets everything that is buffered. */
   clear(): void {
     this.#direct = null;
-    this.#blocks.clear();
+    this.#blocks = null;
     this.#ahead = [];
     this.readOffset = this.nextOffset;
   }
@@ -204,6 +205,7 @@ export class ReceiveBuffer {
   }
 
   #block(key: number): Uint8Array {
+    this.#blocks ??= new Map();
     const known = this.#blocks.get(key);
     if (known !== undefined) return known;
     const block = this.#memory.allocate(this.#blockBytes);

@@ -26,7 +26,7 @@ export class SendBuffer {
   #borrowed = false;
   /** For each chunk the block that it lies in; null for a borrowed one. No two chunks share a block. */
   #blocks: (Uint8Array | null)[] = [];
-  readonly #free: Uint8Array[] = [];
+  #free: Uint8Array[] = [];
   /** The block that owned chunks are gathered in, and how much of it is taken. It is always the last chunk's memory. */
   #block: Uint8Array | null = null;
   #blockUsed = 0;
@@ -146,8 +146,11 @@ export class SendBuffer {
 
   /** Gives back what is kept for reuse only, as an idle connection should. */
   trim(): void {
-    this.#free.length = 0;
+    this.#free = [];
     if (this.#chunks.length > 0) return;
+    // Empty arrays keep the room that they have had.
+    this.#chunks = [];
+    this.#blocks = [];
     this.#block = null;
     this.#nextBlockBytes = FIRST_BLOCK_BYTES;
   }

@@ -354,17 +354,17 @@ export class ExtendedConnection implements Connection {
     if (this.closed || !(this.connected || this.#synAckDue)) return 0;
     if (!this.#synAckDue) {
       const { rtt, sndNxt } = this.#sender;
-      return this.#probes.transmit(out, rtt.timeoutMs, sndNxt, this.#introducing, now, this.#goesTo);
+      const bytes = this.#probes.transmit(out, rtt.timeoutMs, sndNxt, this.#introducing, now);
+      if (bytes > 0 && this.#probes.goesTo !== "") {
+        this.sendAddress = this.#probes.goesTo;
+        this.sendPort = this.#probes.goesToPort;
+      }
+      return bytes;
     }
     this.#synAckDue = false;
     this.#synAcks++;
     return this.#encoder.synAck(out);
   }
-
-  readonly #goesTo = (address: string, port: number): void => {
-    this.sendAddress = address;
-    this.sendPort = port;
-  };
 
   /** As many equal datagrams as may leave now; only the last may be shorter. */
   #sendBurst(out: Uint8Array, now: number): number {
@@ -468,7 +468,7 @@ export class ExtendedConnection implements Connection {
 
   #trim(): void {
     this.#receiver.buffer.trim();
-    this.#sender.buffer.trim();
+    this.#sender.trim();
   }
 
   #onSilence(): void {

@@ -28,6 +28,9 @@ export class Probes {
   #mtuSentAt = 0;
   /** How long the answer to the last path MTU probe took, 0 before there is one: each has a nonce of its own. */
   roundTripMs = 0;
+  /** Where what was written last goes; empty: to the peer. */
+  goesTo = "";
+  goesToPort = 0;
 
   constructor(options: ExtendedConnectionOptions, encoder: Encoder) {
     this.#options = options;
@@ -67,33 +70,29 @@ export class Probes {
   }
 
   /**
-   * Writes what is due, and tells where it goes if that is not to the peer. Returns its length, 0 for nothing. A search
-   * for datagrams much longer than Ethernet's costs what it sends: it waits until `sentBytes` of data are as much.
+   * Writes what is due, to {@link goesTo}. Returns its length, 0 for nothing. A search for datagrams much longer than
+   * Ethernet's costs what it sends: it waits until `sentBytes` of data are as much.
    */
-  transmit(
-    out: Uint8Array,
-    timeoutMs: number,
-    sentBytes: number,
-    introducing: boolean,
-    now: number,
-    goesTo: (address: string, port: number) => void,
-  ): number {
+  transmit(out: Uint8Array, timeoutMs: number, sentBytes: number, introducing: boolean, now: number): number {
     const { check, mtu } = this;
     const waitMs = Math.max(MIN_TIMEOUT_MS, timeoutMs);
     if (this.#answer !== null) {
       const { nonce, bytes, address, port } = this.#answer;
       this.#answer = null;
-      goesTo(address, port);
+      this.goesTo = address;
+      this.goesToPort = port;
       return this.#encoder.probeAnswer(out, nonce, bytes);
     }
     if (check.due !== null) {
       const nonce = check.due;
       check.onSent(waitMs, now);
-      goesTo(check.address, check.port);
+      this.goesTo = check.address;
+      this.goesToPort = check.port;
       return this.#encoder.probe(out, nonce, 0, introducing);
     }
     const bytes = mtu.dueBytes;
     if (bytes === 0 || bytes > out.length || (bytes > CHEAP_PROBE_BYTES && bytes > sentBytes)) return 0;
+    this.goesTo = "";
     mtu.onProbeSent(waitMs, now);
     this.#mtuNonce = newNonce(this.#options.random);
     this.#mtuSentAt = now;

@@ -12,6 +12,9 @@ const QUICK_SEGMENTS = 64;
 /** The share of the window that a reader must free before the peer is told without other occasion. */
 const WINDOW_UPDATE_SHARE = 8;
 
+/** What an acknowledgement reports, for all connections: nothing calls back in between. */
+const blocks = new Uint32Array(2 * MAX_SACK_BLOCKS);
+
 /** The receiving side of an extended connection: reassembly, and when and what to acknowledge. */
 export class Receiver {
   readonly buffer: ReceiveBuffer;
@@ -32,7 +35,6 @@ export class Receiver {
   #echoArrivedAt = 0;
   /** Position that the advertised window reaches to. */
   #advertisedEnd = 0;
-  readonly #blocks = new Uint32Array(2 * MAX_SACK_BLOCKS);
   /** Where the last segment was put; its range is reported first (RFC 2018 section 4). */
   #newest = 0;
   /** Ranges are reported in turns where there are more than fit. */
@@ -100,7 +102,7 @@ export class Receiver {
       Math.max(0, windowEnd - next),
       this.#echo,
       delayMs,
-      this.#blocks,
+      blocks,
       count,
       duplicate,
     );
@@ -178,7 +180,7 @@ export class Receiver {
   }
 
   #put(index: number, start: number, end: number): void {
-    this.#blocks[2 * index] = toSequence(start, this.isn, SEQUENCE_MODULUS);
-    this.#blocks[2 * index + 1] = toSequence(end, this.isn, SEQUENCE_MODULUS);
+    blocks[2 * index] = toSequence(start, this.isn, SEQUENCE_MODULUS);
+    blocks[2 * index + 1] = toSequence(end, this.isn, SEQUENCE_MODULUS);
   }
 }

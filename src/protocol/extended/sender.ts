@@ -129,6 +129,12 @@ export class Sender implements DeliveryListener {
     return this.segments.length === 0 && this.sndNxt === this.dataEnd;
   }
 
+  /** Gives back what is kept for reuse only, as an idle connection should. */
+  trim(): void {
+    this.buffer.trim();
+    this.segments.trim();
+  }
+
   setSegmentBytes(bytes: number): void {
     if (bytes < this.segmentBytes) this.segments.split(bytes);
     this.segmentBytes = bytes;

@@ -33,7 +33,7 @@ export interface DeliveryListener {
 }
 
 /** A power of two, small: most connections are quiet, and a busy one grows it in a moment. */
-const INITIAL_CAPACITY = 8;
+const INITIAL_CAPACITY = 2;
 
 /**
  * The scoreboard (RFC 6675 section 3): every segment between SND.UNA and SND.NXT, by position in a ring of reused records,
@@ -203,6 +203,13 @@ export class SentSegments {
     else segment.later.earlier = rest;
     segment.later = rest;
     return rest;
+  }
+
+  /** Gives back the records, as an idle connection should. */
+  trim(): void {
+    if (this.#count > 0) return;
+    this.#ring = [];
+    this.#head = 0;
   }
 
   #shorten(segment: SentSegment, position: number): void {
