@@ -19,7 +19,7 @@ export class JsonLines {
   show(event: MirrorEvent): void {
     this.#lines.push(JSON.stringify({ ...event, ...this.#label, v: EVENTS_VERSION }));
     if (this.#lines.length >= MOST_LINES) this.end();
-    else if (this.#lines.length === 1) queueMicrotask(() => this.end());
+    else if (this.#lines.length === 1) setImmediate(() => this.end());
   }
 
   /** Writes what is left. */

@@ -1,7 +1,9 @@
 /** Carries out the steps of a client at the receiving end, as if in order. */
+import type { Placed } from "./commit.js";
 import type { Desk } from "./desk.js";
 import { SyncError } from "./errors.js";
 import type { StagedFile } from "./flush.js";
+import type { StepEvent } from "./hosting.js";
 import { MAX_COMPARISONS, MAX_HELD } from "./limits.js";
 import { Slots, type Turn } from "./order.js";
 import { eventOf, foldersOf, pathsOf, type Step } from "./steps.js";
@@ -31,39 +33,47 @@ export class Applier {
     this.#held.clear();
   }
 
+  /** Nothing of what waits here may hold the content: there are many at a time. */
   #file(request: SmallFile): void {
     const desk = this.#desk;
     const { storage } = desk;
-    const { id, path } = request;
+    const { id, path, content } = request;
     const turn = desk.enter([path]);
-    const event = eventOf(request);
-    let file: StagedFile | undefined;
+    let file: StagedFile;
+    try {
+      desk.permit(path, content.length);
+      storage.prepare();
+      file = storage.stageSmall(request);
+    } catch (error) {
+      desk.fail(id, path, error);
+      turn.leave();
+      desk.leave();
+      return;
+    }
+    desk.stage({
+      file,
+      place: this.#placing(file, turn, { id, folders: foldersOf(request), event: eventOf(request) }),
+    });
+  }
+
+  /** What is done with a file when its content is durable, or could not be made so, and it is its turn. */
+  #placing(file: StagedFile, turn: Turn, placed: Placed): (error?: unknown) => void {
+    const desk = this.#desk;
+    const { path } = placed.event as StepEvent;
     const conclude = (error?: unknown): void => {
       try {
-        if (error !== undefined || file === undefined) throw error;
-        storage.place(file.staged, path);
-        desk.place({ id, folders: foldersOf(request), event });
+        if (error !== undefined) throw error;
+        desk.storage.place(file.staged, path);
+        desk.place(placed);
       } catch (reason) {
-        if (file !== undefined) storage.discard(file.staged);
-        desk.fail(id, path, reason);
+        desk.storage.discard(file.staged);
+        desk.fail(placed.id, path, reason);
       } finally {
         turn.leave();
         desk.leave();
       }
     };
-    try {
-      desk.permit(path, request.content.length);
-      storage.prepare();
-      file = storage.stageSmall(request);
-    } catch (error) {
-      conclude(error);
-      return;
-    }
-    const { ready } = turn;
-    desk.stage({
-      file,
-      place: (error) => (ready === undefined ? conclude(error) : void ready.then(() => conclude(error))),
-    });
+    return (error) => (turn.ready === undefined ? conclude(error) : void turn.ready.then(() => conclude(error)));
   }
 
   async #other(request: OtherStep, turn: Turn): Promise<void> {

@@ -1,7 +1,9 @@
 /**
- * Makes steps durable in groups. While one group is being flushed, the next one gathers; a flush serves the content of
- * those that come next and the names of those before, so that in a stream of small files each group costs one.
+ * Makes steps durable in groups. While one group is being flushed, the next one gathers and the one before is given its
+ * names; a flush serves the content of those that come next and the names of those before, so that in a stream of small
+ * files each group costs one, and nobody waits for it.
  */
+import { setImmediate as yieldToOthers } from "node:timers/promises";
 import type { StagedFile } from "./flush.js";
 import type { StepEvent } from "./hosting.js";
 import { MAX_DONE_IDS } from "./limits.js";
@@ -21,6 +23,9 @@ export interface Staged {
   /** Called when its content is durable, or could not be made so. */
   readonly place: (error?: unknown) => void;
 }
+
+/** Files given their names before others, the flush among them, get their turn. */
+const PLACED_IN_A_ROW = 128;
 
 export interface CommitsOptions {
   readonly storage: Storage;
@@ -68,17 +73,29 @@ export class Commits {
   }
 
   async #run(): Promise<void> {
-    while (this.#staged.length + this.#placed.length > 0) {
+    let flushed: { readonly staged: readonly Staged[]; readonly error: unknown } | undefined;
+    while (this.#staged.length + this.#placed.length > 0 || flushed !== undefined) {
       const staged = this.#staged;
       this.#staged = [];
       const placed = this.#placed.splice(0, MAX_DONE_IDS);
-      const error = await this.#flush(staged, placed);
+      const flushing = staged.length + placed.length > 0 ? this.#flush(staged, placed) : undefined;
+      if (flushed !== undefined) await this.#place(flushed.staged, flushed.error);
+      flushed = undefined;
+      const error = await flushing;
       if (error === undefined) await this.#options.onDone(placed);
       else for (const one of placed) this.#options.onFail(one, error);
-      for (const { place } of staged) place(error);
+      if (staged.length > 0) flushed = { staged, error };
     }
     this.#running = false;
     this.#options.onBusy(false);
+  }
+
+  /** What gets its name while something is flushed is flushed the next time. */
+  async #place(staged: readonly Staged[], error: unknown): Promise<void> {
+    for (const [i, { place }] of staged.entries()) {
+      if (i % PLACED_IN_A_ROW === 0) await yieldToOthers();
+      place(error);
+    }
   }
 
   async #flush(staged: readonly Staged[], placed: readonly Placed[]): Promise<unknown> {

@@ -73,7 +73,7 @@ export const MAX_LISTED_ENTRIES = 10_000_000;
 // The sending side.
 
 /** Operations sent and not yet answered. */
-export const MAX_UNANSWERED = 4096;
+export const MAX_UNANSWERED = 8192;
 /** Small files read ahead at once. */
 export const MAX_SMALL_READS = 16;
 /** Small files read without letting others have their turn. */
@@ -134,7 +134,7 @@ export const MAX_CHANGED_ROUNDS = 12;
 // The receiving side.
 
 /** Operations accepted and not yet durable; then the receiver stops reading. */
-export const MAX_PENDING_OPERATIONS = 4096;
+export const MAX_PENDING_OPERATIONS = 8192;
 /** Content accepted and not yet on disk; then the receiver stops reading. */
 export const MAX_PENDING_BYTES: number = 8 * MIB;
 /** Memory of DATA messages kept for the next ones: a session that is receiving has as much of it written at a time. */

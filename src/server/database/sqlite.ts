@@ -15,6 +15,9 @@ import { fromStored, toStored } from "./text.js";
 /** Another process (a command beside the server) may write at this moment: it is waited for. */
 const BUSY_MS = 5000;
 const MAX_STATEMENTS = 300;
+/** Pages (of 4 KiB) in memory, and in the log before they are written to their places: a burst comes to each page often. */
+const CACHE_PAGES = 2000;
+const CHECKPOINT_PAGES = 4000;
 
 /** Opens or makes the file, readable by its owner only. */
 export function openSqlite(path: string): { database: DatabaseSync; dialect: SqliteDialect } {
@@ -24,6 +27,8 @@ export function openSqlite(path: string): { database: DatabaseSync; dialect: Sql
     database.exec("pragma journal_mode = wal");
     // Every commit is on the disk before it is one: WAL alone keeps the database whole but may lose the last commits.
     database.exec("pragma synchronous = full");
+    database.exec(`pragma cache_size = ${CACHE_PAGES}`);
+    database.exec(`pragma wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
   } catch (error) {
     database.close();
     throw error;

@@ -14,6 +14,7 @@ import { ContentStore, type Retired } from "./content.js";
 import { VersionError } from "./errors.js";
 import { Hold, held } from "./hold.js";
 import { type Keep, pruneVersions } from "./prune.js";
+import { Queue } from "./queue.js";
 import { Quota } from "./quota.js";
 import { type Actor, toChange, toEvent } from "./record.js";
 import { type Reindexed, reindex } from "./reindex.js";
@@ -62,11 +63,6 @@ type Item =
   | { readonly clean: string }
   | { readonly done: () => void };
 
-const FLUSH_MS = 20;
-const RETRY_MS = 1000;
-const MAX_BATCH = 1000;
-/** More than this waits only while the database is away; then the folders are looked through when it is back. */
-const MAX_QUEUE = 200_000;
 const PRUNE_MS = 60 * 60 * 1000;
 const LOOK_MS = 10 * 60 * 1000;
 const DEFAULT_KEEP: Keep = { days: 30 };
@@ -83,19 +79,22 @@ export class Keeper {
   /** See {@link reindex}. */
   readonly #known = new Map<string, Map<string, number>>();
   readonly #timers: NodeJS.Timeout[] = [];
-  #queue: Item[] = [];
-  #overflowed = false;
-  #flushing: Promise<void> | undefined;
+  readonly #queue: Queue<Item>;
   #closing = false;
   readonly #background = new Set<Promise<void>>();
   #guard: Subscription | undefined;
-  #wakeUp: (() => void) | undefined;
 
   constructor(options: KeeperOptions) {
     this.#options = options;
     this.database = options.database;
     this.#hold = new Hold(options.database);
     this.content = new ContentStore(`${options.dir}/.confundo/versions`);
+    this.#queue = new Queue({
+      write: (batch) => this.#write(batch),
+      isPassing: (error) => error instanceof DatabaseError && error.retryable,
+      onLost: (items, error) => this.#lose(items, error),
+      catchUp: () => this.#catchUp(),
+    });
   }
 
   /**
@@ -202,7 +201,7 @@ export class Keeper {
     }
     await this.settled();
     // What could not be written down stays for the next start.
-    if (!this.#overflowed) this.content.forgetEarlierRuns();
+    if (!this.#queue.incomplete) this.content.forgetEarlierRuns();
     for (const name of await this.database.files.unclean()) await this.reindex(name, false);
   }
 
@@ -322,9 +321,9 @@ export class Keeper {
     this.#closing = true;
     for (const timer of this.#timers) clearInterval(timer);
     this.#guard?.unsubscribe();
-    this.#wakeUp?.();
+    this.#queue.hasten();
     await Promise.all(this.#background);
-    while (this.#flushing !== undefined) await this.#flushing;
+    await this.#queue.close();
     this.content.close();
   }
 
@@ -345,41 +344,13 @@ export class Keeper {
   }
 
   #add(item: Item): void {
-    if (this.#queue.length >= MAX_QUEUE) this.#overflow();
-    this.#queue.push(item);
-    this.#flushing ??= this.#flush().finally(() => {
-      this.#flushing = undefined;
-    });
+    this.#queue.add(item, "done" in item);
   }
 
-  /** What is not in memory any more is still in the folders, which stay unclean, and in the journal of versions. */
-  #overflow(): void {
-    const waiting = this.#queue.filter((item): item is Item & { done: () => void } => "done" in item);
-    this.#queue = [];
-    this.#overflowed = true;
-    for (const { done } of waiting) done();
-  }
-
-  async #flush(): Promise<void> {
-    await this.#pause(FLUSH_MS);
-    while (this.#queue.length > 0) {
-      const batch = this.#queue.slice(0, MAX_BATCH);
-      try {
-        await this.#write(batch);
-        // An overflow in between has emptied the queue: then these are not its first any more.
-        if (this.#queue[0] === batch[0]) this.#queue.splice(0, batch.length);
-        if (this.#overflowed) await this.#catchUp();
-      } catch (error) {
-        if (!(error instanceof DatabaseError && error.retryable)) {
-          // What cannot be written now cannot be written later: a look at the folders repairs the tables.
-          this.#report(error);
-          this.#overflowed = true;
-          if (this.#queue[0] === batch[0]) this.#queue.splice(0, batch.length);
-          for (const item of batch) if ("done" in item) item.done();
-        } else if (this.#closing) return;
-        else await this.#pause(RETRY_MS);
-      }
-    }
+  /** It is still in the folders, which stay unclean and are looked through, and in the journal of versions. */
+  #lose(items: readonly Item[], error?: unknown): void {
+    if (error !== undefined) this.#report(error);
+    for (const item of items) if ("done" in item) item.done();
   }
 
   async #write(batch: readonly Item[]): Promise<void> {
@@ -437,7 +408,6 @@ export class Keeper {
   }
 
   async #catchUp(): Promise<void> {
-    this.#overflowed = false;
     for (const name of await this.database.files.unclean()) {
       await this.#reindex(name, false);
     }
@@ -452,17 +422,6 @@ export class Keeper {
       }
       throw error;
     }
-  }
-
-  #pause(ms: number): Promise<void> {
-    if (this.#closing) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#wakeUp = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
   }
 
   #inBackground(work: () => Promise<unknown>): void {

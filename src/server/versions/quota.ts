@@ -28,7 +28,8 @@ export class Quota {
   /** Throws `ERR_QUOTA` where the folder would hold more than it may. Kept versions do not count. */
   admit(path: string, bytes: number): void {
     this.#forget(path);
-    const replaced = sizeOf(`${this.#root}/${path}`);
+    // Where everything is admitted, nobody need know what there was.
+    const replaced = this.#quotaBytes === null ? 0 : sizeOf(`${this.#root}/${path}`);
     const grown = bytes - replaced;
     if (this.#quotaBytes !== null && grown > 0 && this.#used + this.#growing + grown > this.#quotaBytes) {
       throw new SyncError(
@@ -71,8 +72,8 @@ export class Quota {
 /** Of a file; of nothing, and of what is below something that is no folder (yet), 0. */
 function sizeOf(place: string): number {
   try {
-    const stats = lstatSync(systemPath(place));
-    return stats.isFile() ? stats.size : 0;
+    const stats = lstatSync(systemPath(place), { throwIfNoEntry: false });
+    return stats?.isFile() ? stats.size : 0;
   } catch {
     return 0;
   }
