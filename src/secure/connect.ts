@@ -7,7 +7,8 @@ import { DeviceState, type KnownServer } from "./device.js";
 import { SecureError } from "./errors.js";
 import { askToPair } from "./exchange.js";
 import { isLoopback, localCode } from "./local.js";
-import { MIRROR_PROTOCOL, PAIR_PROTOCOL, secureClient } from "./tls.js";
+import { type KnownAgain, resumptionOf } from "./resumption.js";
+import { MIRROR_PROTOCOL, PAIR_PROTOCOL, resumeClient, secureClient } from "./tls.js";
 
 export interface SecureConnectOptions extends ConnectOptions {
   /** What stands behind the `#` of a pairing address. Needed once; later it does no harm. */
@@ -42,18 +43,47 @@ export async function connectSecurely(options: SecureConnectOptions): Promise<TL
   const invited = code === undefined ? undefined : invitation(code);
   const used = known?.pin === invited?.pin && known?.codeHash === invited?.hash && known?.device === state.identity.pin;
   const attempt: Attempt = { host, port, state, known, invited: used ? undefined : invited };
+  const open = async (): Promise<ConfundoSocket> => {
+    const socket = connect({ ...connectOptions, noDelay: true });
+    onSocket?.(socket);
+    return connected(socket);
+  };
+  const resumption = attempt.invited === undefined ? state.resumption(host, port, known) : undefined;
+  if (resumption !== undefined) {
+    const stream = await resume(await open(), resumption, attempt);
+    if (stream !== undefined) return stream;
+  }
   // Here a round trip costs nothing, and tells whether the server still knows this device.
   const asks = attempt.invited !== undefined || isLoopback(host);
   if (known === undefined && !asks) throw notPaired(host, port);
-  const socket = connect({ ...connectOptions, noDelay: true });
-  onSocket?.(socket);
-  const { stream, pin } = await secureClient(await connected(socket), {
+  const { stream, pin } = await secureClient(await open(), {
     identity: state.identity,
     protocol: asks ? PAIR_PROTOCOL : MIRROR_PROTOCOL,
     check: (pin) => checkPin(pin, attempt),
   });
   if (asks) await pair(stream, pin, attempt);
+  state.keepResumption(host, port, { ...resumptionOf(stream), pin, shownMs: Date.now() });
   return stream;
+}
+
+/** Nothing where the server has forgotten what was agreed on, as when it was started anew: then keys are shown. */
+async function resume(
+  socket: ConfundoSocket,
+  resumption: KnownAgain,
+  { host, port, state }: Attempt,
+): Promise<TLSSocket | undefined> {
+  try {
+    const { stream } = await resumeClient(socket, {
+      identity: state.identity,
+      protocol: MIRROR_PROTOCOL,
+      resumption,
+    });
+    state.keepResumption(host, port, { ...resumption, ...resumptionOf(stream) });
+    return stream;
+  } catch {
+    state.forgetResumption(host, port);
+    return undefined;
+  }
 }
 
 function invitation(text: string): Attempt["invited"] {

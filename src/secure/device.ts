@@ -4,8 +4,9 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { isPin } from "./code.js";
 import { SecureError } from "./errors.js";
-import { createSecret, ownFolder, readSecret, stateFolder, writeSecret } from "./files.js";
+import { createSecret, ownFolder, readSecret, replaceSecret, stateFolder, writeSecret } from "./files.js";
 import { createIdentity, type Identity, identityFromKey } from "./identity.js";
+import { type KnownAgain, SECRET_BYTES } from "./resumption.js";
 
 /** What is remembered of a server. */
 export interface KnownServer {
@@ -61,6 +62,34 @@ export class DeviceState {
 
   forget(host: string, port: number): void {
     fs.rmSync(this.#serverFile(host, port), { force: true });
+    this.forgetResumption(host, port);
+  }
+
+  /**
+   * What was agreed on with a server to connect without certificates the next time; `undefined` where nothing is, or was with
+   * another key of the device, or of the server than the one that is known. It only saves bytes: damaged, it is none.
+   */
+  resumption(host: string, port: number, server: KnownServer | undefined): KnownAgain | undefined {
+    if (server === undefined || server.device !== this.identity.pin) return undefined;
+    try {
+      const kept = parseResumption(readSecret(this.#resumptionFile(host, port)) ?? "");
+      return kept?.pin === server.pin && kept.device === server.device ? kept : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  keepResumption(host: string, port: number, { id, secret, pin, shownMs }: KnownAgain): void {
+    const kept = { id, secret: secret.toString("base64url"), pin, shownMs, device: this.identity.pin };
+    try {
+      replaceSecret(this.#resumptionFile(host, port), `${JSON.stringify(kept)}\n`);
+    } catch {
+      // Then keys are shown again.
+    }
+  }
+
+  forgetResumption(host: string, port: number): void {
+    fs.rmSync(this.#resumptionFile(host, port), { force: true });
   }
 
   #readIdentity(): Identity {
@@ -81,6 +110,18 @@ export class DeviceState {
   #serverFile(host: string, port: number): string {
     return join(this.folder, "servers", `${encodeURIComponent(host.toLowerCase())}_${port}.json`);
   }
+
+  #resumptionFile(host: string, port: number): string {
+    return join(this.folder, "servers", `${encodeURIComponent(host.toLowerCase())}_${port}.resumption`);
+  }
+}
+
+function parseResumption(text: string): (KnownAgain & { readonly device: string }) | undefined {
+  const { id, secret, pin, shownMs, device } = JSON.parse(text) as Record<string, unknown>;
+  const texts = typeof id === "string" && typeof secret === "string" && typeof pin === "string";
+  if (!texts || typeof device !== "string" || typeof shownMs !== "number") return undefined;
+  const bytes = Buffer.from(secret, "base64url");
+  return bytes.length === SECRET_BYTES ? { id, secret: bytes, pin, shownMs, device } : undefined;
 }
 
 function parseKnown(text: string): KnownServer | undefined {

@@ -78,12 +78,22 @@ export function writeSecret(path: string, content: string): void {
   }
 }
 
-function writeTemporary(path: string, content: string): string {
+/** As {@link writeSecret}, but a crash of the machine may take it, or leave the file damaged. */
+export function replaceSecret(path: string, content: string): void {
+  const temporary = writeTemporary(path, content, false);
+  try {
+    fs.renameSync(temporary, path);
+  } finally {
+    fs.rmSync(temporary, { force: true });
+  }
+}
+
+function writeTemporary(path: string, content: string, durable = true): string {
   const temporary = `${path}.${randomBytes(6).toString("hex")}`;
   const fd = fs.openSync(temporary, "wx", 0o600);
   try {
     fs.writeSync(fd, content);
-    fs.fsyncSync(fd);
+    if (durable) fs.fsyncSync(fd);
   } finally {
     fs.closeSync(fd);
   }

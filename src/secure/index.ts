@@ -9,11 +9,13 @@ export { answerPairing, askToPair, type PairRequest, pairRequest } from "./excha
 export { createSecret, ownFolder, readSecret, stateFolder, writeSecret } from "./files.js";
 export { createIdentity, type Identity, type IdentityOptions, identityFromKey, pinOf } from "./identity.js";
 export { announceLocally, isLoopback, localCode } from "./local.js";
+export { type KnownAgain, type Resumption, Resumptions, resumptionOf } from "./resumption.js";
 export {
   type HandshakeOptions,
   type InnerProtocol,
   MIRROR_PROTOCOL,
   PAIR_PROTOCOL,
+  resumeClient,
   type Secured,
   secureClient,
   secureServer,

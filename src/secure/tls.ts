@@ -4,10 +4,18 @@
  *
  * As `node:tls` has it, a connection that is cut looks like a regular end: what runs inside needs its own sign of an end.
  */
+import { constants } from "node:crypto";
 import type { Duplex } from "node:stream";
-import { connect as connectTls, createSecureContext, type SecureContext, TLSSocket } from "node:tls";
+import {
+  connect as connectTls,
+  createSecureContext,
+  type SecureContext,
+  type SecureContextOptions,
+  TLSSocket,
+} from "node:tls";
 import { SecureError } from "./errors.js";
 import { type Identity, pinOf } from "./identity.js";
+import type { KnownAgain, Resumptions } from "./resumption.js";
 
 /** What is spoken inside, as ALPN (RFC 7301): the mirror protocol, at once or after the pairing exchange. */
 export const MIRROR_PROTOCOL = "confundo-mirror/1";
@@ -21,6 +29,8 @@ export interface Secured {
   /** The other end's. */
   readonly pin: string;
   readonly protocol: InnerProtocol;
+  /** When the other end has shown its key, if it is known by a secret of that connection, or one that followed it. */
+  readonly shownMs: number | undefined;
 }
 
 export interface HandshakeOptions {
@@ -33,7 +43,18 @@ const HANDSHAKE_MS = 10_000;
 /** A handshake of ours is about 1.5 KiB either way. */
 const MAX_HANDSHAKE_BYTES = 32 * 1024;
 
-const contexts = new WeakMap<Identity, SecureContext>();
+const ROLES = {
+  client: {},
+  /**
+   * The cipher suite whose hash goes with secrets from outside of TLS (RFC 8446, 4.2.11). The curve is enough, as the secret is
+   * as safe as the exchange that it came from; a key share for quantum computers takes 1.2 KB.
+   */
+  resuming: { ciphers: "TLS_AES_128_GCM_SHA256", ecdhCurve: "X25519" },
+  // Without it OpenSSL knows no client again.
+  server: { sessionIdContext: "confundo" },
+} satisfies Record<string, SecureContextOptions>;
+
+const contexts = new WeakMap<Identity, { [role in keyof typeof ROLES]?: SecureContext }>();
 
 /**
  * The client's side. Takes the Duplex over: it is destroyed with the stream, or when this rejects with a SecureError (ERR_TLS, or
@@ -46,25 +67,72 @@ export function secureClient(
   const { identity, protocol, check } = options;
   const stream = connectTls({
     socket: duplex,
-    secureContext: contextOf(identity),
+    secureContext: contextOf(identity, "client"),
     rejectUnauthorized: false,
     ALPNProtocols: [protocol],
   });
-  return handshake(duplex, stream, "secureConnect", options, ({ pin }) => check(pin));
+  return handshake(duplex, stream, "secureConnect", options, () => {
+    const pin = shownPin(stream);
+    check(pin);
+    return { pin, shownMs: undefined };
+  });
 }
 
-/** The server's side. Rejects with a SecureError ERR_TLS, or ERR_UNAUTHENTICATED for a client without a key. */
-export function secureServer(duplex: Duplex, options: HandshakeOptions): Promise<Secured> {
+/**
+ * As {@link secureClient}, to a server with which a secret is shared, by which it is known. Rejects with a
+ * SecureError ERR_TLS where the server does not have the secret (any more): then keys have to be shown.
+ */
+export function resumeClient(
+  duplex: Duplex,
+  options: HandshakeOptions & {
+    readonly protocol: InnerProtocol;
+    readonly resumption: KnownAgain;
+  },
+): Promise<Secured> {
+  const { identity, protocol, resumption } = options;
+  const stream = connectTls({
+    socket: duplex,
+    secureContext: contextOf(identity, "resuming"),
+    rejectUnauthorized: false,
+    ALPNProtocols: [protocol],
+    pskCallback: () => ({ identity: resumption.id, psk: resumption.secret }),
+  });
+  return handshake(duplex, stream, "secureConnect", options, () => {
+    if (!stream.isSessionReused())
+      throw new SecureError("ERR_TLS", "The server does not know this device by a secret.");
+    return { pin: resumption.pin, shownMs: resumption.shownMs };
+  });
+}
+
+/**
+ * The server's side. Rejects with a SecureError ERR_TLS, or ERR_UNAUTHENTICATED for a client without a key. A client that was
+ * here may be known by one of the `resumptions`.
+ */
+export function secureServer(
+  duplex: Duplex,
+  options: HandshakeOptions & { readonly resumptions?: Resumptions },
+): Promise<Secured> {
+  const { identity, resumptions } = options;
+  let known: KnownAgain | undefined;
   const stream = new TLSSocket(duplex, {
     isServer: true,
-    secureContext: contextOf(options.identity),
+    secureContext: contextOf(identity, "server"),
     requestCert: true,
     rejectUnauthorized: false,
     ALPNProtocols: [MIRROR_PROTOCOL, PAIR_PROTOCOL],
-  });
+    // A secret that is not known counts for nothing, and the handshake goes on with keys.
+    pskCallback: (_: unknown, id: string) => {
+      known = resumptions?.find(id);
+      return known?.secret ?? null;
+    },
+  } as ConstructorParameters<typeof TLSSocket>[1]);
   // `node:tls` leaves errors of a server's stream, and of what is below it, to its tls.Server. There is none here.
   stream.on("_tlsError", (error: Error) => stream.destroy(error));
-  return handshake(duplex, stream, "secure", options, () => {});
+  return handshake(duplex, stream, "secure", options, () => {
+    // Whoever names a secret may still go on without it: only a handshake that was made with it shows that it is known.
+    if (known !== undefined && stream.isSessionReused()) return { pin: known.pin, shownMs: known.shownMs };
+    return { pin: shownPin(stream), shownMs: undefined };
+  });
 }
 
 function handshake(
@@ -72,7 +140,7 @@ function handshake(
   stream: TLSSocket,
   done: "secure" | "secureConnect",
   { timeoutMs = HANDSHAKE_MS }: HandshakeOptions,
-  check: (secured: Secured) => void,
+  identify: () => Pick<Secured, "pin" | "shownMs">,
 ): Promise<Secured> {
   return new Promise((resolve, reject) => {
     let bytes = 0;
@@ -100,8 +168,7 @@ function handshake(
     };
     const finish = (): void => {
       try {
-        const secured = securedOf(stream);
-        check(secured);
+        const secured = { stream, ...identify(), protocol: protocolOf(stream) };
         cleanUp();
         // Until somebody has taken it over, and after they have let go of it, an error must not end the process.
         stream.on("error", () => {});
@@ -115,24 +182,25 @@ function handshake(
   });
 }
 
-function securedOf(stream: TLSSocket): Secured {
+function shownPin(stream: TLSSocket): string {
   const certificate = stream.getPeerX509Certificate();
   if (certificate === undefined) throw new SecureError("ERR_UNAUTHENTICATED", "The other end showed no key.");
-  const protocol = stream.alpnProtocol;
-  if (protocol !== MIRROR_PROTOCOL && protocol !== PAIR_PROTOCOL) {
-    throw new SecureError("ERR_TLS", "The other end speaks TLS, but not the mirror protocol in it.");
-  }
-  return { stream, pin: pinOf(certificate.publicKey), protocol };
+  return pinOf(certificate.publicKey);
 }
 
-/** Tickets would only be more bytes: a new handshake takes as many round trips, and asks for the key again. */
-function contextOf(identity: Identity): SecureContext {
-  const known = contexts.get(identity);
-  if (known !== undefined) return known;
+function protocolOf({ alpnProtocol }: TLSSocket): InnerProtocol {
+  if (alpnProtocol === MIRROR_PROTOCOL || alpnProtocol === PAIR_PROTOCOL) return alpnProtocol;
+  throw new SecureError("ERR_TLS", "The other end speaks TLS, but not the mirror protocol in it.");
+}
+
+/** TLS's own tickets are larger than our secrets, and hold certificates: next to nothing is sent of them. */
+function contextOf(identity: Identity, role: keyof typeof ROLES): SecureContext {
+  const known = contexts.get(identity) ?? {};
+  contexts.set(identity, known);
   const { key, cert } = identity;
-  const context = createSecureContext({ key, cert, minVersion: "TLSv1.3" });
-  contexts.set(identity, context);
-  return context;
+  const secureOptions = constants.SSL_OP_NO_TICKET;
+  known[role] ??= createSecureContext({ key, cert, minVersion: "TLSv1.3", secureOptions, ...ROLES[role] });
+  return known[role];
 }
 
 function reasonOf(error: unknown): string {

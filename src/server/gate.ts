@@ -9,6 +9,7 @@ import {
   isLoopback,
   PAIR_PROTOCOL,
   pairRequest,
+  Resumptions,
   type Secured,
   SecureError,
   secureServer,
@@ -44,6 +45,7 @@ const REFUSAL_MS = 2000;
 export class Gate {
   readonly #options: GateOptions;
   readonly #guests = new Guests();
+  readonly #resumptions = new Resumptions();
   #closed = false;
 
   constructor(options: GateOptions) {
@@ -73,6 +75,11 @@ export class Gate {
       .finally(leave);
   }
 
+  /** Who comes back has to show its key, as if it was not here before. */
+  forget(): void {
+    this.#resumptions.clear();
+  }
+
   /** Ends those that have not shown yet who they are, and takes no more. */
   close(): void {
     this.#closed = true;
@@ -81,10 +88,13 @@ export class Gate {
 
   async #receive(socket: ConfundoSocket, from: Peer, peer: string): Promise<void> {
     const { identity, timeoutMs, auth, admit } = this.#options;
-    const secured = await secureServer(socket, { identity, ...(timeoutMs === undefined ? {} : { timeoutMs }) });
+    const resumptions = this.#resumptions;
+    const limits = timeoutMs === undefined ? {} : { timeoutMs };
+    const secured = await secureServer(socket, { identity, resumptions, ...limits });
     try {
       const principal =
         secured.protocol === PAIR_PROTOCOL ? await this.#pair(secured, from) : await auth.device(secured.pin, from);
+      resumptions.remember(secured.stream, secured.pin, secured.shownMs);
       const visitor = { peer, device: principal.id, stats: () => socket.stats };
       // Once more who it is: what was revoked before the session stood is refused here, and what is later ends the session.
       const access = async (folder: string) => accessOf(auth, await known(auth, secured.pin, from), folder);

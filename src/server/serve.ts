@@ -166,7 +166,7 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
   state.saveSettings({ ...settings, ...reachable });
   const withdraw = identity === null ? () => {} : announce(state, identity.pin, localCode, options.stateFolder);
   undo.push(withdraw);
-  const watching = watchPermissions(database, home, options.onError);
+  const watching = watchPermissions(database, home, gate, options.onError);
   const pairingAddress = (folder: string | null, code: string): string =>
     formatAddress({ ...reachable, name: folder ?? options.name ?? "mirror", code, pin: identity?.pin });
   const parts = { auth, database, mirrors: new HomeMirrors(home, keeper), pairingAddress, stateFolder: state.folder };
@@ -235,11 +235,17 @@ async function firstStart(auth: Auth, pairingAddress: Serving["pairingAddress"])
 }
 
 /** Sessions end as soon as their device is revoked, by whatever process, and are judged anew when its grants change. */
-function watchPermissions(database: Database, home: MirrorHome, onError?: (error: Error) => void): Subscription {
+function watchPermissions(
+  database: Database,
+  home: MirrorHome,
+  gate: Gate | null,
+  onError?: (error: Error) => void,
+): Subscription {
   return database.events.live$.subscribe({
     next: ({ type, folder, data }) => {
       const { id, subject } = (data ?? {}) as { readonly id?: unknown; readonly subject?: unknown };
       if (type === "device.revoked") {
+        gate?.forget();
         home.end(({ device }) => device === id, new SyncError("ERR_FORBIDDEN", "this device was revoked"));
       } else if (type === "grants.changed" && subject === "device") {
         const changed = new SyncError("ERR_UNAVAILABLE", "what this device may do has changed");

@@ -1,0 +1,72 @@
+/**
+ * Connecting again without certificates. Two ends that have shown each other their keys derive a secret from that
+ * connection (RFC 8446, 7.5), by which both know each other the next time: an external pre-shared key with a new (EC)DHE
+ * exchange (RFC 8446, 2.2). It takes a sixth of the bytes. Each connection leads to a new secret, so that nobody can tell
+ * from outside that two are of the same ends.
+ *
+ * The first exchange of keys is safe from quantum computers where OpenSSL has that; so is all that its secret is mixed into.
+ */
+import type { TLSSocket } from "node:tls";
+
+/** What both ends of a connection know, and nobody else. */
+export interface Resumption {
+  /** Names the secret, in the clear. */
+  readonly id: string;
+  readonly secret: Buffer;
+}
+
+/** Keys are shown again after so long. */
+export const RESUMED_MOST_MS: number = 24 * 60 * 60 * 1000;
+/** Secrets that a server remembers; of more, those that were not used for longest go. */
+const MAX_REMEMBERED = 4096;
+const ID_BYTES = 8;
+export const SECRET_BYTES = 32;
+
+/** What the two ends of `stream` can connect with the next time. */
+export function resumptionOf(stream: TLSSocket): Resumption {
+  const nothing = Buffer.alloc(0);
+  const both = stream.exportKeyingMaterial(ID_BYTES + SECRET_BYTES, "EXPORTER-confundo-resumption", nothing);
+  return { id: both.toString("base64url", 0, ID_BYTES), secret: both.subarray(ID_BYTES) };
+}
+
+/** … and of whom. */
+export interface KnownAgain extends Resumption {
+  /** The pin of the key that the other end has shown. */
+  readonly pin: string;
+  /** When it has; milliseconds since 1970. */
+  readonly shownMs: number;
+}
+
+/** A server's memory of those it can know again. It ends with the process: then all show their keys anew. */
+export class Resumptions {
+  readonly #now: () => number;
+  readonly #known = new Map<string, KnownAgain>();
+
+  constructor(now: () => number = Date.now) {
+    this.#now = now;
+  }
+
+  find(id: string): KnownAgain | undefined {
+    const found = this.#known.get(id);
+    if (found === undefined) return undefined;
+    this.#known.delete(id);
+    if (this.#now() - found.shownMs >= RESUMED_MOST_MS) return undefined;
+    this.#known.set(id, found);
+    return found;
+  }
+
+  /** Lets a device that is welcome come back; it has shown its key at `shownMs`, or just now. */
+  remember(stream: TLSSocket, pin: string, shownMs: number = this.#now()): void {
+    const resumption = resumptionOf(stream);
+    this.#known.set(resumption.id, { ...resumption, pin, shownMs });
+    for (const oldest of this.#known.keys()) {
+      if (this.#known.size <= MAX_REMEMBERED) return;
+      this.#known.delete(oldest);
+    }
+  }
+
+  /** All have to show their keys again. */
+  clear(): void {
+    this.#known.clear();
+  }
+}
