@@ -9,14 +9,17 @@
 import { chunkHash, chunkLength, chunkRecord, type Matcher, MOST_CHUNK_BYTES } from "./chunk.js";
 import { type Deferred, deferred } from "./deferred.js";
 import {
+  ALWAYS_ASKED_BYTES,
   EDITED_CHUNKS,
   FIRST_UNASKED_BYTES,
   MAX_COPIED_CHUNKS,
   MAX_DATA_BYTES,
   MAX_OFFERED_BYTES,
   MOST_UNASKED_BYTES,
+  MOST_UNASKED_FILES,
   OFFER_ON_BYTES,
   OFFERED_CHUNKS,
+  PATIENT_FILES,
   PROBE_BYTES,
   SAMPLE_BYTES,
   SAMPLE_SHARE,
@@ -46,6 +49,24 @@ export interface AskingOptions {
   readonly pass: (offset: number) => Promise<void>;
   /** Throws when there is no use in going on. */
   readonly check: () => void;
+}
+
+/** Says which new files are worth asking about: those of one round, one after the other. Pure. */
+export class Curiosity {
+  /** Files in a row of which the mirror had nothing. */
+  #misses = 0;
+  #unasked = 0;
+
+  asks(size: number): boolean {
+    if (size >= ALWAYS_ASKED_BYTES) return true;
+    const every = Math.min(2 ** Math.floor(this.#misses / PATIENT_FILES), MOST_UNASKED_FILES);
+    this.#unasked = (this.#unasked + 1) % every;
+    return this.#unasked === 0;
+  }
+
+  learn(found: boolean): void {
+    this.#misses = found ? 0 : this.#misses + 1;
+  }
 }
 
 interface Chunk {
@@ -82,12 +103,18 @@ export class Asking {
   #unasked = FIRST_UNASKED_BYTES;
   #answer: Deferred | undefined;
   #closed = false;
+  #found = false;
 
   constructor(options: AskingOptions) {
     this.#options = options;
     this.#next = options.first;
     const sample = Math.min(PROBE_BYTES, Math.max(SAMPLE_BYTES, Math.floor(options.size / SAMPLE_SHARE)));
     this.#until = options.matcher === undefined ? sample : Number.POSITIVE_INFINITY;
+  }
+
+  /** Whether the mirror had something of what was offered. */
+  get found(): boolean {
+    return this.#found;
   }
 
   /** Offers what the file begins with, before it is known from where on it is needed. */
@@ -103,6 +130,7 @@ export class Asking {
     for (const [i, chunk] of chunks.entries()) chunk.known = isKnown(bits, i);
     const hit = chunks.findLast(({ known }) => known);
     if (hit !== undefined) {
+      this.#found = true;
       this.#until = Math.max(this.#until, this.#cutOffset + OFFER_ON_BYTES);
       this.#unasked = FIRST_UNASKED_BYTES;
     }

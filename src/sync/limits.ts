@@ -95,6 +95,12 @@ export const SAMPLE_SHARE = 8;
 export const MAX_OFFERED_BYTES: number = 8 * MIB;
 /** Chunks offered together: enough to be cheap, few enough for the other end to begin early. */
 export const OFFERED_CHUNKS = 16;
+/** Smaller new files are asked about ever less often where none of the last … */
+export const ALWAYS_ASKED_BYTES: number = 4 * MIB;
+/** … so many had anything that the mirror has: then every second, of twice as many every fourth … */
+export const PATIENT_FILES = 16;
+/** … up to one in so many. */
+export const MOST_UNASKED_FILES = 16;
 /** Of a file with an older version, so many new chunks in a row are sent without asking: an edit, most likely. */
 export const EDITED_CHUNKS = 3;
 /** After a chunk that the mirror has, so much more is offered. */

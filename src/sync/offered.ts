@@ -8,7 +8,6 @@ export class Offered {
   readonly #reuse: Reuse;
   /** By number, in order, those that the mirror has and that are not copied yet. */
   readonly #found = new Map<number, FoundChunk>();
-  readonly #scratch: Buffer = Buffer.allocUnsafeSlow(MOST_CHUNK_BYTES);
   #next: number;
   #tail: Promise<unknown> = Promise.resolve();
   #closed = false;
@@ -57,7 +56,7 @@ export class Offered {
       const length = list.length(i);
       const number = this.#next++;
       if (this.#closed || this.#found.size >= MAX_FOUND_CHUNKS) continue;
-      const chunk = await this.#reuse.find(list.hash(i), length, this.#scratch);
+      const chunk = await this.#reuse.find(list.hash(i), length);
       if (chunk === undefined) continue;
       if (this.#closed) {
         this.#reuse.release(chunk);

@@ -6,7 +6,7 @@
 import fs from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import { type ChunkList, chunkHash } from "./chunk.js";
+import { type ChunkList, chunkHash, MOST_CHUNK_BYTES } from "./chunk.js";
 import { ChunkIndex } from "./chunk-index.js";
 import { ChunkLists } from "./chunk-lists.js";
 import type { ChunkSource } from "./chunk-sources.js";
@@ -55,6 +55,8 @@ export class Reuse {
   readonly #open = new Map<number, OpenSource>();
   /** By path, the sha256 of what waits to be written down, or nothing. */
   readonly #waiting = new Map<string, string>();
+  /** Memory for chunks that are compared: as much as was needed at a time. */
+  readonly #spare: Buffer[] = [];
   #working: Promise<void> | undefined;
   readonly #looking = new Set<Promise<void>>();
   #closed = false;
@@ -71,8 +73,8 @@ export class Reuse {
     return this.#index.exists || this.#working !== undefined;
   }
 
-  /** The chunk, if the mirror has it. `scratch` has room for the largest one and is nobody else's meanwhile. */
-  async find(hash: number, length: number, scratch: Buffer): Promise<FoundChunk | undefined> {
+  /** The chunk, if the mirror has it. */
+  async find(hash: number, length: number): Promise<FoundChunk | undefined> {
     const place = this.#index.find(hash, length);
     if (place === undefined) return undefined;
     const { source: number, offset, file } = place;
@@ -82,7 +84,7 @@ export class Reuse {
       if (source === undefined) continue;
       const chunk = { source, offset, length, hash };
       source.uses++;
-      if (await holds(chunk, scratch)) return chunk;
+      if (await this.#holds(chunk)) return chunk;
       source.uses--;
       this.#close(number);
     }
@@ -213,6 +215,18 @@ export class Reuse {
     return this.#open.size < MAX_OPEN_SOURCES;
   }
 
+  async #holds({ source, offset, length, hash }: FoundChunk): Promise<boolean> {
+    const memory = this.#spare.pop() ?? Buffer.allocUnsafeSlow(MOST_CHUNK_BYTES);
+    try {
+      const { bytesRead } = await read(source.fd, memory, 0, length, offset);
+      return bytesRead === length && chunkHash(memory.subarray(0, length)) === hash;
+    } catch {
+      return false;
+    } finally {
+      this.#spare.push(memory);
+    }
+  }
+
   /** Unless something of it is still to be copied. */
   #close(number: number): void {
     const source = this.#open.get(number);
@@ -232,15 +246,6 @@ export class Reuse {
   #openKept({ sha256 }: ChunkSource): number | undefined {
     const place = sha256 === "" ? undefined : this.#options.kept?.(sha256);
     return place === undefined ? undefined : openAt(place);
-  }
-}
-
-async function holds({ source, offset, length, hash }: FoundChunk, scratch: Buffer): Promise<boolean> {
-  try {
-    const { bytesRead } = await read(source.fd, scratch, 0, length, offset);
-    return bytesRead === length && chunkHash(scratch.subarray(0, length)) === hash;
-  } catch {
-    return false;
   }
 }
 

@@ -1,6 +1,6 @@
 /** Carries out a list of operations at the other end: pipelined, several files at a time, within bounds. */
 import { setImmediate as yieldToOthers } from "node:timers/promises";
-import { Asking } from "./asking.js";
+import { Asking, Curiosity } from "./asking.js";
 import type { Channel } from "./channel.js";
 import { CHUNK_RECORD_BYTES, ChunkList, LEAST_CHUNK_BYTES, Matcher } from "./chunk.js";
 import { Copies } from "./copies.js";
@@ -86,6 +86,7 @@ export class Sender {
   readonly #finished = deferred();
   #left = 0;
   #offers = false;
+  readonly #curiosity = new Curiosity();
   #copies = new Copies(new Map(), []);
   /** Files and moves begun and without an outcome yet, and who waits until there are none. */
   #filling = 0;
@@ -293,7 +294,8 @@ export class Sender {
       const base = whole ? undefined : this.#options.baseOf(operation.entry);
       const chunks: Buffer[] = [];
       id = this.#options.nextId();
-      const asking = whole || base !== undefined || !this.#offers ? undefined : this.#asking(reader, id, operation);
+      const asks = !whole && base === undefined && this.#offers && this.#curiosity.asks(operation.entry.size);
+      const asking = asks ? this.#asking(reader, id, operation) : undefined;
       this.#asked.set(id, {
         operation,
         failed: false,
@@ -312,6 +314,7 @@ export class Sender {
       const asked = this.#asked.get(id);
       if (asked !== undefined && list.count > 0) asked.asking = this.#asking(reader, id, operation, list);
       await this.#largeStreams.run(() => this.#stream(reader as VersionReader, id as number, start, operation));
+      if (asking !== undefined) this.#curiosity.learn(asking.found);
       await answered.promise;
     } catch (error) {
       if (id !== undefined) channel.send({ type: "abort", id });

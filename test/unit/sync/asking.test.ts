@@ -1,7 +1,7 @@
 /** The sending side of OFFER and KNOWN, with another end in memory. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Asking } from "../../../src/sync/asking.js";
+import { Asking, Curiosity } from "../../../src/sync/asking.js";
 import { ChunkList, chunkHash, chunkLength, chunkRecord, Matcher } from "../../../src/sync/chunk.js";
 import {
   MAX_COPIED_CHUNKS,
@@ -182,6 +182,23 @@ describe("what it costs", () => {
     const { sent } = await send(both, { base, mirror: [other] });
     expect(sent).toBeLessThan(900_000);
   });
+});
+
+test("where none of many small files had anything, one in sixteen is asked about, and all again when one has", () => {
+  const curiosity = new Curiosity();
+  const asked = (files: number, size: number, found: boolean): number => {
+    let count = 0;
+    for (let i = 0; i < files; i++) {
+      if (!curiosity.asks(size)) continue;
+      count++;
+      curiosity.learn(found);
+    }
+    return count;
+  };
+  expect(asked(16, 200_000, false)).toBe(16);
+  expect(asked(1000, 200_000, false)).toBeLessThan(130);
+  expect(asked(10, 4 * MIB, false)).toBe(10);
+  expect(asked(160, 200_000, true)).toBeGreaterThan(140);
 });
 
 test("an answer that nobody asked for, or of another length, is none", async () => {
