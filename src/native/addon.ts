@@ -50,6 +50,8 @@ export interface Addon {
   setTime(fd: number, timeNs: bigint): Result;
   /** The same of what stands at a path, or of what a link there leads to. */
   setTimeAt(path: string | Uint8Array, timeNs: bigint, follow: boolean): Result;
+  /** posix_fadvise(3), POSIX_FADV_DONTNEED: a part of an open file leaves the page cache, as far as it is on the disk. */
+  uncache(fd: number, from: number, bytes: number): Result;
   /** syncfs(2) on a thread of its own. */
   flushFileSystem(fd: number): Promise<Result>;
 }
@@ -70,7 +72,7 @@ export const PORT = 2;
 export const IS_NEW_ADDRESS = 3;
 
 /** As in addon.c: a binary that was built before is not used. */
-const REVISION = 1;
+const REVISION = 2;
 
 const load = createRequire(import.meta.url);
 let loaded: Addon | null | undefined;

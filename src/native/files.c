@@ -1,4 +1,4 @@
-/* Times to the nanosecond, and one flush for many files. */
+/* Times to the nanosecond, one flush for many files, and memory let go. */
 #include "addon.h"
 
 #include <errno.h>
@@ -44,6 +44,21 @@ static napi_value set_time_at(napi_env env, napi_callback_info info) {
     return NULL;
   }
   return from_result(env, utimensat(AT_FDCWD, path, times, follow ? 0 : AT_SYMLINK_NOFOLLOW));
+}
+
+static napi_value uncache(napi_env env, napi_callback_info info) {
+  const int64_t most = (int64_t)1 << 53;
+  struct call call;
+  int64_t fd = 0;
+  int64_t from = 0;
+  int64_t bytes = 0;
+  if (!call_begin(env, info, &call) || !to_integer(env, call.arguments[0], INT_MIN, INT_MAX, &fd) ||
+      !to_integer(env, call.arguments[1], 0, most, &from) || !to_integer(env, call.arguments[2], 0, most, &bytes)) {
+    return NULL;
+  }
+  /* It returns its error, and does not touch errno. */
+  errno = posix_fadvise((int)fd, from, bytes, POSIX_FADV_DONTNEED);
+  return from_result(env, errno == 0 ? 0 : -1);
 }
 
 /* A flush under way on a thread of libuv's pool. */
@@ -93,5 +108,6 @@ static napi_value flush_file_system(napi_env env, napi_callback_info info) {
 bool define_files(napi_env env, napi_value exports) {
   return define_function(env, exports, "setTime", set_time) &&
          define_function(env, exports, "setTimeAt", set_time_at) &&
+         define_function(env, exports, "uncache", uncache) &&
          define_function(env, exports, "flushFileSystem", flush_file_system);
 }

@@ -1,4 +1,4 @@
-/** What Node lacks of a file system: times to the nanosecond, and one flush for many files. Where there is our addon. */
+/** What Node lacks of a file system: times to the nanosecond, one flush for many files, memory let go. Where there is our addon. */
 import fs from "node:fs";
 import { addon } from "../native/addon.js";
 
@@ -38,6 +38,14 @@ export async function flushFileSystem(fd: number): Promise<void> {
   if ((await addon()?.flushFileSystem(fd)) !== 0) {
     throw Object.assign(new Error("the file system could not write everything"), { code: "EIO" });
   }
+}
+
+/**
+ * Lets a part of an open file go from the system's memory, as far as it is on the disk: nobody is expected to read it soon.
+ * A hint, which changes no content.
+ */
+export function uncache(fd: number, from: number, bytes: number): void {
+  addon()?.uncache(fd, from, bytes);
 }
 
 /** Node takes times before 1970 only as a Date. */

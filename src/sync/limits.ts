@@ -153,6 +153,8 @@ export const FEW_FLUSHES = 16;
 export const MAX_COMPARISONS = 4;
 /** A large file is flushed in the background every so many bytes, so that its end does not wait for all of it. */
 export const FLUSH_EVERY_BYTES: number = 32 * MIB;
+/** What has been flushed of a new file this large is not kept in memory, in the place of what somebody may want to read. */
+export const LEAST_UNCACHED_BYTES: number = 256 * MIB;
 /** So much is read of files whose hash is not known, to answer with one hash for all instead of a listing. */
 export const MAX_HASHED_BYTES: number = 64 * MIB;
 /** While a client follows, the mirror is looked at so often … */

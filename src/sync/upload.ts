@@ -3,8 +3,9 @@ import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { promisify } from "node:util";
 import { ChunkList, chunkHash, chunkRecord } from "./chunk.js";
+import { uncache } from "./disk.js";
 import { SyncError } from "./errors.js";
-import { FLUSH_EVERY_BYTES, MAX_DATA_BYTES } from "./limits.js";
+import { FLUSH_EVERY_BYTES, LEAST_UNCACHED_BYTES, MAX_DATA_BYTES } from "./limits.js";
 import { Offered, stretches } from "./offered.js";
 import type { Incoming, Storage } from "./storage.js";
 import type { FileIdentity } from "./wire.js";
@@ -17,6 +18,8 @@ const fdatasync = promisify(fs.fdatasync);
 export interface Base {
   readonly fd: number;
   readonly list: ChunkList;
+  /** Whether it is on its way out: its place is where the file goes. */
+  readonly replaced: boolean;
 }
 
 const COPY_BYTES = 512 * 1024;
@@ -84,7 +87,7 @@ export class Upload {
     if (this.#offered !== undefined && first >= (this.#base?.list.count ?? 0)) {
       return this.#copyOffered(this.#offered, first, count);
     }
-    const { fd, list } = this.#base ?? {};
+    const { fd, list, replaced } = this.#base ?? {};
     const [start, end] = [this.#offsets?.[first] ?? 0, this.#offsets?.[first + count] ?? -1];
     this.#announced += end - start;
     if (fd === undefined || list === undefined || end < start || this.#announced > this.file.size) {
@@ -92,6 +95,8 @@ export class Upload {
     }
     return this.#then(async () => {
       await this.#copyBytes(fd, start, end);
+      // The memory that what was read has taken is enough for what was written.
+      if (replaced) uncache(fd, start, end - start);
       for (let i = first; i < first + count; i++) this.#chunks?.push(chunkRecord(list.length(i), list.hash(i)));
     });
   }
@@ -214,8 +219,11 @@ export class Upload {
   async #flushNowAndThen(): Promise<void> {
     if (this.#written - this.#flushed < FLUSH_EVERY_BYTES) return;
     await this.#flushing;
-    this.#flushed = this.#written;
-    this.#flushing = fdatasync(this.#incoming.fd);
+    const { fd } = this.#incoming;
+    const [from, to] = [this.#flushed, this.#written];
+    this.#flushed = to;
+    const large = this.#base === undefined && this.file.size >= LEAST_UNCACHED_BYTES;
+    this.#flushing = fdatasync(fd).then(() => (large ? uncache(fd, from, to - from) : undefined));
     this.#flushing.catch(() => {});
   }
 

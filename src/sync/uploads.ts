@@ -133,7 +133,7 @@ export class Uploads {
     const list = fd === undefined ? undefined : await storage.chunks.of(fd).catch(() => undefined);
     if (fd !== undefined && list === undefined) fs.closeSync(fd);
     if (fd === undefined || list === undefined) return upload;
-    upload.buildFrom({ fd, list });
+    upload.buildFrom({ fd, list, replaced: base === upload.file.path });
     const { records } = list;
     const most = MAX_CHUNKS * CHUNK_RECORD_BYTES;
     for (let at = 0; at < records.length; at += most) {

@@ -45,7 +45,7 @@ describe.skipIf(native === null)("the addon", () => {
       fc.constantFrom<unknown>(() => {}, native.Udp, new native.Udp(), native, new Proxy({}, {}), 2n ** 70n, true),
     );
     type Any = (...given: unknown[]) => unknown;
-    const functions = [native.setTime, native.setTimeAt] as unknown as Any[];
+    const functions = [native.setTime, native.setTimeAt, native.uncache] as unknown as Any[];
     const methodOf = (udp: object, name: string): Any => Reflect.get(udp, name);
     const methods = Object.getOwnPropertyNames(native.Udp.prototype).filter((name) => name !== "constructor");
     expect(methods.length).toBeGreaterThan(10);
@@ -93,8 +93,21 @@ describe.skipIf(native === null)("the addon", () => {
     for (const socket of [udp, other, udp]) socket.close();
     expect(udp.send(new Uint8Array(1), 1)).toBe(-EBADF);
     expect(native.setTime(-1, 0n)).toBe(-EBADF);
+    expect(native.uncache(-1, 0, 1)).toBe(-EBADF);
     expect(native.setTimeAt(path.join(tempFolder(), "none"), 0n, true)).toBe(-constants.errno.ENOENT);
     expect(native.setTimeAt(tempFolder(), 2n ** 64n, true)).toBe(-EINVAL);
+  });
+
+  test("lets a part of a file go from memory, and no content", () => {
+    const file = path.join(tempFolder(), "file");
+    fs.writeFileSync(file, Buffer.alloc(100_000, 1), { flush: true });
+    const fd = fs.openSync(file, "r+");
+    fs.writeSync(fd, Buffer.alloc(10, 2), 0, 10, 50_000);
+    expect(native.uncache(fd, 0, 2 ** 53 - 1)).toBe(0);
+    expect(native.uncache(fd, 4096, 8192)).toBe(0);
+    fs.closeSync(fd);
+    const content = Buffer.alloc(100_000, 1).fill(2, 50_000, 50_010);
+    expect(fs.readFileSync(file).equals(content)).toBe(true);
   });
 
   test("flushes a file system beside the event loop", async () => {
