@@ -1,4 +1,4 @@
-import type { Entry } from "./entry.js";
+import type { Entry, FileEntry } from "./entry.js";
 import { LEAST_COPIED_BYTES } from "./limits.js";
 import type { Operation } from "./plan.js";
 
@@ -6,7 +6,8 @@ const WHOLE_HASH_DIGITS = 64;
 
 /** Files at the mirror that may hold what is about to be sent, so that the mirror can copy instead. Pure. */
 export class Copies {
-  readonly #sizes = new Set<number>();
+  /** By size, the path of the only file that has it, or null where several have. */
+  readonly #sizes = new Map<number, string | null>();
   readonly #byHash = new Map<string, string>();
 
   /** `entries` are what the mirror holds, `operations` what is to be done there. */
@@ -18,14 +19,15 @@ export class Copies {
     if (wanted.size === 0) return;
     for (const entry of entries.values()) {
       if (entry.kind !== "file" || !wanted.has(entry.size) || entry.sha256?.length !== WHOLE_HASH_DIGITS) continue;
-      this.#sizes.add(entry.size);
+      this.#sizes.set(entry.size, this.#sizes.has(entry.size) ? null : entry.path);
       this.#byHash.set(entry.sha256, entry.path);
     }
   }
 
-  /** Whether there are files of that size: then it is worth knowing the hash before anything is sent. */
-  has(size: number): boolean {
-    return this.#sizes.has(size);
+  /** Whether files elsewhere have the size of this one: then it is worth knowing its hash before anything is sent. */
+  has({ size, path }: FileEntry): boolean {
+    const there = this.#sizes.get(size);
+    return there !== undefined && there !== path;
   }
 
   /** The path of a file with that content. */

@@ -283,7 +283,7 @@ export class Sender {
     let id: number | undefined;
     try {
       const { copy, entry } = operation;
-      if (this.#copies.has(entry.size) && (await this.#largeStreams.run(() => this.#cloneLarge(operation)))) return;
+      if (this.#copies.has(entry) && (await this.#largeStreams.run(() => this.#cloneLarge(operation)))) return;
       reader = copy ? VersionReader.of(copy) : await VersionReader.open(folder, entry, signal);
       if (signal.aborted) return;
       const offset = deferred<number>();
