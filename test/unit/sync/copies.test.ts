@@ -3,7 +3,7 @@ import { Copies } from "../../../src/sync/copies.js";
 import type { FileEntry } from "../../../src/sync/entry.js";
 
 const file = (path: string, size: number, digit: string): FileEntry => {
-  return { kind: "file", path, size, executable: false, sha256: digit.repeat(64) };
+  return { kind: "file", path, size, mtimeNs: 0n, executable: false, sha256: digit.repeat(64) };
 };
 const copies = (there: FileEntry[], put: FileEntry): Copies =>
   new Copies(new Map(there.map((entry) => [entry.path, entry])), [{ do: "put", entry: put }]);
