@@ -5,13 +5,14 @@
 import type { Desk } from "./desk.js";
 import { type Comparison, type Entry, withHash } from "./entry.js";
 import { LOOK_EVERY_MS, LOOKING_SHARE, MAX_HASHED_BYTES, SCRUB_BYTES, SCRUB_MS } from "./limits.js";
-import { rootOf } from "./roots.js";
+import { Roots, rootOf } from "./roots.js";
 import { scanFolder } from "./scan.js";
 
 export interface Look {
   readonly entries: ReadonlyMap<string, Entry>;
   /** Where all hashes are known. */
   readonly root: Buffer | undefined;
+  readonly roots: Roots;
 }
 
 export interface ExaminerOptions {
@@ -67,8 +68,9 @@ export class Examiner {
     const ahead = anew || steps > 0 ? undefined : await this.#ahead;
     this.#ahead = undefined;
     const entries = ahead ?? (await this.#look(MAX_HASHED_BYTES, anew));
-    const root = await rootOf(entries.values(), this.comparison);
-    this.#known = { entries, root, steps };
+    const roots = new Roots(this.comparison);
+    const root = await roots.compute(entries.values());
+    this.#known = { entries, root, roots, steps };
     return this.#known;
   }
 

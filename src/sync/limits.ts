@@ -18,7 +18,10 @@ export const FEATURE_PACKED = 4;
 export const FEATURE_CHECKS = 8;
 /** OFFER and KNOWN: chunks that the mirror has anywhere are not sent. */
 export const FEATURE_OFFERS = 16;
-export const FEATURES: number = FEATURE_MOVES | FEATURE_DELTAS | FEATURE_PACKED | FEATURE_CHECKS | FEATURE_OFFERS;
+/** A listing of folders whose hashes differ. */
+export const FEATURE_FOLDERS = 32;
+export const FEATURES: number =
+  FEATURE_MOVES | FEATURE_DELTAS | FEATURE_PACKED | FEATURE_CHECKS | FEATURE_OFFERS | FEATURE_FOLDERS;
 /** In the mode of a file or folder: all of its bits count. Otherwise only whether it is executable. */
 export const MODE_COUNTS = 0x8000;
 /** The permission bits that travel: of files, and of folders besides set-group-ID and sticky. Never set-user-ID. */
@@ -65,6 +68,12 @@ export const MAX_INLINE_BYTES: number = 128 * KIB;
 export const MAX_DATA_BYTES: number = 256 * KIB;
 /** One batch of a listing. */
 export const MAX_LISTING_BYTES: number = 256 * KIB;
+/** Of a hash in a listing. */
+export const LISTED_HASH_BYTES = 8;
+/** Folders that are asked for in one LOOK message. */
+export const MAX_ASKED_FOLDERS = 60;
+/** A mirror with fewer entries is listed as a whole. */
+export const LEAST_ENTRIES_BY_FOLDER = 200;
 /** Acknowledgements in one DONE message. */
 export const MAX_DONE_IDS = 4096;
 /** Entries in a whole listing; a tree with more is refused by the client. */

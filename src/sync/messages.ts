@@ -103,8 +103,24 @@ export type Message =
   | Request
   /** Server to client: the session ends, and why. */
   | { readonly type: "error"; readonly code: string; readonly message: string }
-  /** With the root hash that the client expects, or none; `verify`: read all content first. */
-  | { readonly type: "list"; readonly root: Uint8Array; readonly verify: boolean; readonly perms: boolean }
+  /**
+   * With the root hash that the client expects, or none; `verify`: read all content first; `folders`: what is in the
+   * mirror's folder is enough to begin with.
+   */
+  | {
+      readonly type: "list";
+      readonly root: Uint8Array;
+      readonly verify: boolean;
+      readonly perms: boolean;
+      readonly folders?: boolean;
+    }
+  /** Client to server: what is in those folders? */
+  | { readonly type: "look"; readonly folders: readonly string[] }
+  /** Server to client: the folders among what was listed last, with the first bytes of their hashes, or zeros. */
+  | {
+      readonly type: "folders";
+      readonly folders: readonly { readonly path: string; readonly hash: Uint8Array }[];
+    }
   /** Server to client, instead of a listing: the root is that, with so many entries. */
   | { readonly type: "same"; readonly count: number }
   | { readonly type: "entries"; readonly entries: readonly Entry[] }

@@ -327,7 +327,7 @@ function compared(
       const found = await (early ?? look());
       walked = early === undefined ? undefined : found;
       early = undefined;
-      return found?.confirmed ? found.entries : undefined;
+      return found?.entries;
     },
     walked: () => {
       const taken = walked;

@@ -4,21 +4,14 @@ import { Applier } from "./apply.js";
 import { Channel } from "./channel.js";
 import { deferred } from "./deferred.js";
 import { Desk } from "./desk.js";
-import type { Entry } from "./entry.js";
 import { SyncError, toSyncError } from "./errors.js";
 import { Examiner } from "./examiner.js";
 import type { Admission, Arriving, ReceiveEvent, ReceiveOptions, ReceiveSession } from "./hosting.js";
-import {
-  FEATURE_OFFERS,
-  FEATURE_PACKED,
-  FEATURES,
-  HANDSHAKE_MS,
-  MAX_LISTING_BYTES,
-  PROTOCOL_VERSION,
-} from "./limits.js";
-import { isStep, unexpected } from "./steps.js";
+import { FEATURE_OFFERS, FEATURE_PACKED, FEATURES, HANDSHAKE_MS, PROTOCOL_VERSION } from "./limits.js";
+import { Listing } from "./listing.js";
+import { isStep, type Step, unexpected } from "./steps.js";
 import { Uploads } from "./uploads.js";
-import { entryBytes, type Hello, type Message } from "./wire.js";
+import type { Hello, Message } from "./wire.js";
 
 /** Serves one client. Takes the Duplex over: its errors are handled and it is destroyed at the end. Never throws. */
 export function receive(duplex: Duplex, options: ReceiveOptions): ReceiveSession {
@@ -32,6 +25,8 @@ interface Open {
   readonly applier: Applier;
   readonly uploads: Uploads;
   readonly examiner: Examiner;
+  /** While more can be asked of it. */
+  listing: Listing | undefined;
 }
 
 class Receiver implements ReceiveSession {
@@ -76,13 +71,21 @@ class Receiver implements ReceiveSession {
   #receive(message: Message): void {
     if (message.type === "hello" && !this.#greeted) void this.#greet(message);
     else if (this.#open === undefined) throw unexpected(message);
-    else if (isStep(message)) this.#open.applier.step(message);
+    else if (isStep(message)) this.#step(message, this.#open);
     else this.#receiveOther(message, this.#open);
   }
 
+  #step(step: Step, open: Open): void {
+    // From now on it is another mirror than the one that is being listed.
+    open.listing = undefined;
+    open.applier.step(step);
+  }
+
   #receiveOther(message: Message, open: Open): void {
-    const { desk, uploads } = open;
-    if (message.type === "list") void this.#list(open, message);
+    const { desk, uploads, listing } = open;
+    if (message.type === "list") this.#list(open, message);
+    else if (message.type === "look" && listing !== undefined)
+      void this.#listing(open, () => listing.tell(message.folders));
     else if (message.type === "settled") this.#settle(open, message);
     else if (message.type === "bye") void desk.whenIdle().then(() => this.#channel.goodbye());
     else if (message.type === "data") uploads.data(message.id, message.content);
@@ -113,7 +116,14 @@ class Receiver implements ReceiveSession {
       });
       const onAgreed = (root: string): void => this.#emit({ type: "agreed", name: this.#name, root });
       const examiner = new Examiner(desk, { scrubMs: this.#options.scrubMs, onAgreed });
-      this.#open = { admission, desk, applier: new Applier(desk), uploads: new Uploads(desk), examiner };
+      this.#open = {
+        admission,
+        desk,
+        applier: new Applier(desk),
+        uploads: new Uploads(desk),
+        examiner,
+        listing: undefined,
+      };
       if (this.#channel.closed) return admission.release();
       const { storage } = admission;
       storage.checkRoot();
@@ -133,29 +143,26 @@ class Receiver implements ReceiveSession {
     }
   }
 
-  async #list({ desk, examiner }: Open, { root, verify, perms }: Message & { type: "list" }): Promise<void> {
+  #list(open: Open, { root, verify, perms, folders = false }: Message & { type: "list" }): void {
+    const { examiner } = open;
+    void this.#listing(open, async () => {
+      examiner.comparison = { ...examiner.comparison, perms };
+      const look = await examiner.look(verify);
+      if (look.root?.equals(root)) {
+        this.#channel.send({ type: "same", count: look.entries.size });
+        return;
+      }
+      open.listing = new Listing(this.#channel, look);
+      await open.listing.begin(folders);
+    });
+  }
+
+  /** What is done before the next message is taken. */
+  async #listing({ desk }: Open, work: () => Promise<void>): Promise<void> {
     this.#channel.hold();
     desk.begin();
     try {
-      examiner.comparison = { ...examiner.comparison, perms };
-      const { entries, root: ours } = await examiner.look(verify);
-      if (ours?.equals(root)) {
-        this.#channel.send({ type: "same", count: entries.size });
-        return;
-      }
-      let batch: Entry[] = [];
-      let bytes = 0;
-      for (const entry of entries.values()) {
-        batch.push(entry);
-        bytes += entryBytes(entry);
-        if (bytes < MAX_LISTING_BYTES) continue;
-        this.#channel.send({ type: "entries", entries: batch });
-        await this.#channel.drained();
-        batch = [];
-        bytes = 0;
-      }
-      if (batch.length > 0) this.#channel.send({ type: "entries", entries: batch });
-      this.#channel.send({ type: "listed", count: entries.size });
+      await work();
     } catch (error) {
       this.end(toSyncError(error));
     } finally {
@@ -164,11 +171,13 @@ class Receiver implements ReceiveSession {
     }
   }
 
-  #settle({ desk, applier, examiner }: Open, { entries, root }: Message & { type: "settled" }): void {
+  #settle(open: Open, { entries, root }: Message & { type: "settled" }): void {
+    const { desk, applier, examiner } = open;
     try {
       desk.storage.prepare();
       applier.letGo();
       desk.settled = true;
+      open.listing = undefined;
       desk.storage.reuse?.settled();
       this.#emit({ type: "settled", name: this.#name, entries });
       examiner.settled(root);

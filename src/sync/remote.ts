@@ -3,11 +3,13 @@ import type { Duplex } from "node:stream";
 import { Observable } from "rxjs";
 import { Channel } from "./channel.js";
 import { type Deferred, deferred } from "./deferred.js";
+import { Descent } from "./descent.js";
 import { type Comparison, type Entry, type FileEntry, withHash } from "./entry.js";
 import { SyncError } from "./errors.js";
 import {
   FEATURE_CHECKS,
   FEATURE_DELTAS,
+  FEATURE_FOLDERS,
   FEATURE_MOVES,
   FEATURE_OFFERS,
   FEATURE_PACKED,
@@ -75,8 +77,9 @@ export interface RemoteOptions {
   /** The instance id of an earlier run of this client that has certainly ended: its session is over at once. */
   readonly replaces?: string;
   /**
-   * What the mirror should hold, with the hashes of all files: where it does, nothing is listed, and the map becomes that of
-   * the remote's {@link Remote.entries}. Called when the server is being greeted.
+   * What the mirror should hold, with the hashes of files as far as they are known, each folder before what is in it: where
+   * it does, nothing is listed, and the map becomes the remote's {@link Remote.entries}; where it does in part, only the rest
+   * is. Called when the server is being greeted.
    */
   readonly expected?: () => Promise<Map<string, Entry> | undefined>;
   /** Whether the mirror is to read all of its content before it says what it holds. */
@@ -143,6 +146,10 @@ class WireRemote implements RemoteSession {
   readonly #options: RemoteOptions;
   #expected: Promise<Map<string, Entry> | undefined> | undefined;
   #expecting: Map<string, Entry> | undefined;
+  #descent: Descent | undefined;
+  /** Entries that have come and were not counted. */
+  #unlisted = 0;
+  #folders = false;
   root: string | undefined;
   /** Until when computing the root again would take more than its share of the time. */
   #rootAgainMs = 0;
@@ -316,6 +323,7 @@ class WireRemote implements RemoteSession {
     else if (type === "bye") this.#channel.destroy(new SyncError("ERR_SERVER_CLOSING", "the server took its leave"));
     else if (type === "welcome") this.#welcome(message);
     else if (type === "entries") this.#list(message.entries);
+    else if (type === "folders") this.#descend(message.folders);
     else if (type === "listed") this.#listed(message.count);
     else if (type === "same") this.#same(message.count);
     else if (type === "root") void this.#compareRoot(message.root);
@@ -344,6 +352,7 @@ class WireRemote implements RemoteSession {
     if (((message.features ?? 0) & FEATURE_PACKED) !== 0) this.#channel.compress();
     this.#deltas = ((message.features ?? 0) & FEATURE_DELTAS) !== 0;
     this.#offers = ((message.features ?? 0) & FEATURE_OFFERS) !== 0;
+    this.#folders = ((message.features ?? 0) & FEATURE_FOLDERS) !== 0;
     this.#sources = message.chunks ?? false;
     const checks = ((message.features ?? 0) & FEATURE_CHECKS) !== 0;
     const { mtimeToleranceNs } = message;
@@ -359,26 +368,45 @@ class WireRemote implements RemoteSession {
     this.#expected = undefined;
     const root = this.#expecting === undefined ? undefined : await this.#roots.compute(this.#expecting.values());
     const verify = this.#options.verify?.() ?? false;
-    this.#channel.send({ type: "list", root: root ?? NO_ROOT, verify, perms: this.#perms });
+    const folders = this.#folders && this.#expecting !== undefined ? { folders: true } : {};
+    this.#channel.send({ type: "list", root: root ?? NO_ROOT, verify, perms: this.#perms, ...folders });
   }
 
   #same(count: number): void {
     if (this.#state !== "listing" || this.#expecting?.size !== count) throw unexpected("same");
     this.entries = this.#expecting;
-    this.#listed(count);
+    this.#finishListing();
   }
 
   #list(entries: readonly Entry[]): void {
     if (this.#state !== "listing") throw unexpected("entries");
     for (const entry of entries) this.entries.set(entry.path, entry);
+    this.#unlisted += entries.length;
     if (this.entries.size > MAX_LISTED_ENTRIES) throw new SyncError("ERR_LIMIT", "the mirror holds too many entries");
   }
 
+  #descend(folders: (Message & { type: "folders" })["folders"]): void {
+    const expected = this.#expecting;
+    if (this.#state !== "listing" || expected === undefined || !this.#folders) throw unexpected("folders");
+    const roots = this.#roots;
+    this.#descent ??= new Descent({ entries: expected, hashOf: (folder) => roots.hashOf(folder) }, (asked) =>
+      this.#channel.send({ type: "look", folders: asked }),
+    );
+    this.#descent.take(folders);
+  }
+
   #listed(count: number): void {
-    if (this.#state !== "listing" || count !== this.entries.size) throw unexpected("listed");
+    if (this.#state !== "listing" || count !== this.#unlisted) throw unexpected("listed");
+    this.#unlisted = 0;
+    if (this.#descent === undefined) this.#finishListing();
+    else if (this.#descent.answered()) void this.#descent.complete(this.entries).then(() => this.#finishListing());
+  }
+
+  #finishListing(): void {
     this.#state = "open";
     if (this.#expecting !== this.entries) this.#roots = new Roots(this.comparison);
     this.#expecting = undefined;
+    this.#descent = undefined;
     this.#listing.resolve();
   }
 

@@ -53,7 +53,7 @@ export class Roots {
     for (const folder of this.#hashes.keys()) if (isWithin(folder, path)) this.#hashes.delete(folder);
   }
 
-  /** A folder's hash, as it was computed last. */
+  /** A folder's hash, as it was computed last; `undefined` where something in it is not known. */
   hashOf(folder: string): Buffer | undefined {
     return this.#hashes.get(folder);
   }
@@ -68,24 +68,29 @@ export class Roots {
     if (known !== undefined) return known;
     const turns = new Turns();
     const children = await this.#childrenOfUnknown(entries, turns);
-    if (children === undefined) return undefined;
     // What is below has the longer path, so it comes first.
     const folders = [...children.keys()].sort((a, b) => b.length - a.length);
     for (const folder of folders) {
-      this.#hashes.set(folder, await this.#hashFolder(children.get(folder) ?? [], turns));
+      const inside = children.get(folder) ?? [];
+      if (inside.every((entry) => this.#isKnown(entry)))
+        this.#hashes.set(folder, await this.#hashFolder(inside, turns));
     }
     return this.#hashes.get("");
   }
 
-  /** What is in the folders whose hash has to be computed; `undefined` where a file's hash is not known. */
-  async #childrenOfUnknown(entries: Iterable<Entry>, turns: Turns): Promise<Map<string, Entry[]> | undefined> {
+  #isKnown(entry: Entry): boolean {
+    if (entry.kind === "directory") return this.#hashes.has(entry.path);
+    return entry.kind === "symlink" || entry.sha256?.length === 2 * ROOT_BYTES;
+  }
+
+  /** What is in the folders whose hash has to be computed. */
+  async #childrenOfUnknown(entries: Iterable<Entry>, turns: Turns): Promise<Map<string, Entry[]>> {
     const children = new Map<string, Entry[]>([["", []]]);
     let parent = "";
     let siblings = children.get("");
     for (const entry of entries) {
       if (turns.isOver()) await turns.next();
       const { path, kind } = entry;
-      if (kind === "file" && entry.sha256?.length !== 2 * ROOT_BYTES) return undefined;
       if (kind === "directory" && !this.#hashes.has(path)) childrenOf(children, path);
       // What was found by walking comes folder by folder.
       if (!isIn(path, parent)) {

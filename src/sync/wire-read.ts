@@ -9,6 +9,7 @@ import {
   KEEPS_FOLDER_TIMES,
   KEEPS_LINK_TIMES,
   KNOWS_CHUNKS,
+  LISTED_HASH_BYTES,
   MAX_ID_BYTES,
   MAX_MESSAGE_BYTES,
   MAX_NAME_BYTES,
@@ -22,11 +23,10 @@ import { ROOT_BYTES } from "./roots.js";
 export const KINDS: readonly Kind[] = ["file", "directory", "symlink"];
 export const SHA256_BYTES = 32;
 export const OWNER_EXECUTES = 0o100;
-/** Of a file's hash in a listing. */
-export const LISTED_HASH_BYTES = 8;
 /** In LIST. */
 export const LIST_VERIFIED = 1;
 export const LIST_PERMS = 2;
+export const LIST_FOLDERS = 4;
 
 /** The payload of a message of a type, which may have been sent by anybody. */
 export function readPayload(reader: Reader, type: Message["type"]): Message {
@@ -44,6 +44,10 @@ export function readPayload(reader: Reader, type: Message["type"]): Message {
     case "listed":
     case "same":
       return { type, count: reader.u64() };
+    case "look":
+      return { type, folders: readEach(reader, 2, () => reader.name(MAX_PATH_BYTES)) };
+    case "folders":
+      return { type, folders: readEach(reader, LISTED_HASH_BYTES + 2, () => readFolderHash(reader)) };
     case "settled":
       return { type, entries: reader.u64(), root: reader.raw(ROOT_BYTES) };
     case "root":
@@ -211,11 +215,22 @@ function readHash(reader: Reader): { sha256?: string } {
   return known.every((byte) => byte === 0) ? {} : { sha256: known.toString("hex") };
 }
 
+/** `least`: how many bytes each takes at least, so that the count cannot make us hold more than the payload justifies. */
+function readEach<T>(reader: Reader, least: number, read: () => T): T[] {
+  return Array.from({ length: reader.count(reader.u16(), least) }, read);
+}
+
+function readFolderHash(reader: Reader): { path: string; hash: Uint8Array } {
+  const hash = reader.raw(LISTED_HASH_BYTES);
+  return { path: reader.name(MAX_PATH_BYTES), hash };
+}
+
 function readList(reader: Reader): Message {
   const flags = reader.u8();
-  if (flags > (LIST_VERIFIED | LIST_PERMS)) throw malformed("unknown flags");
+  if (flags > (LIST_VERIFIED | LIST_PERMS | LIST_FOLDERS)) throw malformed("unknown flags");
   const root = reader.raw(ROOT_BYTES);
-  return { type: "list", root, verify: (flags & LIST_VERIFIED) !== 0, perms: (flags & LIST_PERMS) !== 0 };
+  const flagged = { verify: (flags & LIST_VERIFIED) !== 0, perms: (flags & LIST_PERMS) !== 0 };
+  return { type: "list", root, ...flagged, ...((flags & LIST_FOLDERS) === 0 ? {} : { folders: true }) };
 }
 
 function readIds(reader: Reader): number[] {

@@ -15,6 +15,8 @@ import {
   KEEPS_FOLDER_TIMES,
   KEEPS_LINK_TIMES,
   KNOWS_CHUNKS,
+  LISTED_HASH_BYTES,
+  MAX_ASKED_FOLDERS,
   MAX_CHUNKS,
   MAX_DATA_BYTES,
   MAX_DONE_IDS,
@@ -31,7 +33,7 @@ import {
   MODE_COUNTS,
 } from "./limits.js";
 import type { FileIdentity, Message } from "./messages.js";
-import { KINDS, LIST_PERMS, LIST_VERIFIED, LISTED_HASH_BYTES, OWNER_EXECUTES, readPayload } from "./wire-read.js";
+import { KINDS, LIST_FOLDERS, LIST_PERMS, LIST_VERIFIED, OWNER_EXECUTES, readPayload } from "./wire-read.js";
 
 export type { FileIdentity, Hello, Message, MovedFile, Request, SmallFile, Welcome } from "./messages.js";
 
@@ -44,6 +46,8 @@ const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } =
   entries: [5, MAX_LISTING_BYTES + MAX_PATH_BYTES + MAX_TARGET_BYTES + 32],
   listed: [6, 8],
   same: [7, 8],
+  look: [8, MAX_ASKED_FOLDERS * (MAX_PATH_BYTES + 2) + 2],
+  folders: [9, MAX_LISTING_BYTES],
   mkdir: [16, MAX_PATH_BYTES + 6],
   link: [17, MAX_PATH_BYTES + MAX_TARGET_BYTES + 16],
   remove: [18, MAX_PATH_BYTES + 7],
@@ -141,7 +145,14 @@ function writePayload(writer: Writer, message: Message): Writer {
     case "entries":
       return message.entries.reduce(writeEntry, writer.u32(message.entries.length));
     case "list":
-      return writer.u8((message.verify ? LIST_VERIFIED : 0) | (message.perms ? LIST_PERMS : 0)).raw(message.root);
+      return writer.u8(listFlags(message)).raw(message.root);
+    case "look":
+      return message.folders.reduce((to, path) => to.name(path, MAX_PATH_BYTES), writer.u16(message.folders.length));
+    case "folders":
+      return message.folders.reduce(
+        (to, { path, hash }) => to.raw(hash).name(path, MAX_PATH_BYTES),
+        writer.u16(message.folders.length),
+      );
     case "listed":
     case "same":
       return writer.u64(message.count);
@@ -230,6 +241,10 @@ function writeEntry(writer: Writer, entry: Entry): Writer {
     .u16(modeBits({ ...entry, executable: false }))
     .i64(mtimeNs)
     .name(path, MAX_PATH_BYTES);
+}
+
+function listFlags({ verify, perms, folders = false }: Message & { type: "list" }): number {
+  return (verify ? LIST_VERIFIED : 0) | (perms ? LIST_PERMS : 0) | (folders ? LIST_FOLDERS : 0);
 }
 
 function modeBits({ mode, executable }: { mode?: number; executable: boolean }): number {

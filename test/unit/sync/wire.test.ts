@@ -57,6 +57,11 @@ const message: fc.Arbitrary<Message> = fc.oneof(
   }),
   fc.record({ type: as("rename"), id, from: text, path: text }),
   fc.record({ type: as("hold"), id, path: text }),
+  fc.record({ type: as("look"), folders: fc.array(name) }),
+  fc.record({
+    type: as("folders"),
+    folders: fc.array(fc.record({ path: name, hash: sha256.map((hash) => hash.subarray(0, 8)) })),
+  }),
   permitted(fc.record({ type: as("delta"), id, ...identity, base: name })),
   fc.record({ type: as("copy"), id, first: id, count: id }),
   fc.record({ type: as("chunks"), id, records: bytes }),
