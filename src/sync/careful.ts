@@ -26,10 +26,12 @@ export interface Intent {
  * - `look`: decide that with a look at everything, as what is missing here may be elsewhere.
  * - `rest`: delete nothing yet, as more may be about to go: look again after so long. Everything else may be done.
  * - `wait`: the folder is gone or another one, and empty: touch nothing until that changes.
+ * - `emptied`: it is the same folder and has lost all of several files at once: touch nothing until some are there.
  * - `ask`: stop, with the numbers.
  */
 export type Judgement =
   | { readonly verdict: "go" | "look" | "wait" }
+  | { readonly verdict: "emptied"; readonly losses: Losses }
   | { readonly verdict: "rest"; readonly restMs: number }
   | { readonly verdict: "ask"; readonly losses: Losses; readonly empty: boolean };
 
@@ -67,11 +69,13 @@ export class Caution {
     const files = before + going;
     const held = going > 1 || this.#folderId === undefined ? countFiles(remote) : remote.size;
     const empty = whole ? holdsNothing(intent.local) : going >= held;
-    // The last file of a folder that is followed may go; many at once, up to the last, may be a disk that was cleared.
+    // The last file of a folder that is followed may go; several at once, up to the last, may come back, as after a build.
     const emptied = empty && (this.#folderId === undefined || going > 1);
     const most = files > MASS_DELETE_FILES && files * 2 > held + before;
     if ((emptied || most) && !whole) return { verdict: "look" };
-    if (emptied) return { verdict: "ask", losses: { files: going, of: held }, empty: true };
+    const all = { files: going, of: held };
+    if (emptied && this.#folderId === undefined) return { verdict: "ask", losses: all, empty: true };
+    if (emptied) return { verdict: "emptied", losses: all };
     if (most) return { verdict: "ask", losses: { files, of: held + before }, empty: false };
     const restMs = this.#folderId === undefined ? 0 : this.#rest(lost, nowMs);
     if (restMs > 0) return { verdict: "rest", restMs };

@@ -100,7 +100,7 @@ class Pusher {
   readonly #resting = new Set<string>();
   #foundByWalk: ReadonlySet<string> = new Set();
   readonly #unmovable = new Set<string>();
-  #news: Deferred = deferred();
+  #hinted: Deferred = deferred();
   readonly #caution: Caution;
   readonly #ignore: Ignore;
   readonly #rules: IgnoreRules | undefined;
@@ -112,7 +112,9 @@ class Pusher {
   /** Who wants to be told when a path stands at the destination. */
   readonly #asks = new Map<number, string>();
   #since = performance.now();
-  #toldSynced = false;
+  /** Whether the remote may have changed since it was told that all is equal, and whether there is something to tell. */
+  #unsettled = true;
+  #news = true;
 
   constructor(remote: Remote, options: PushOptions, report: (event: PushEvent) => void) {
     this.#remote = remote;
@@ -170,16 +172,16 @@ class Pusher {
       const waitMs = this.#dirty.dueMs() - performance.now();
       if (waitMs <= 0) return true;
       if (this.#dirty.empty && this.#ended && this.#timers.size === 0) return false;
-      this.#news = deferred();
-      const timer = waitMs === Number.POSITIVE_INFINITY ? undefined : setTimeout(this.#news.resolve, waitMs);
-      await this.#news.promise;
+      this.#hinted = deferred();
+      const timer = waitMs === Number.POSITIVE_INFINITY ? undefined : setTimeout(this.#hinted.resolve, waitMs);
+      await this.#hinted.promise;
       clearTimeout(timer);
     }
     return false;
   }
 
   #wake(): void {
-    this.#news.resolve();
+    this.#hinted.resolve();
   }
 
   #after(ms: number, task: () => void): void {
@@ -233,8 +235,8 @@ class Pusher {
       await round.run(work);
       return round;
     } catch (error) {
-      const comesBack =
-        error instanceof SyncError && error.code === "ERR_FOLDER" && this.#caution.hasSeenFolder && !this.#ended;
+      if (!(error instanceof SyncError) || this.#ended) throw error;
+      const comesBack = round.waits || (error.code === "ERR_FOLDER" && this.#caution.hasSeenFolder);
       if (!comesBack) throw error;
       this.#once({ type: "notice", code: error.code, message: error.message });
       this.#later(work.folder, [""], this.#options.retryMs ?? 5000);
@@ -248,6 +250,8 @@ class Pusher {
       return;
     }
     for (const key of TOTALS) this.#total[key] += round[key];
+    this.#unsettled ||= round.done > 0;
+    this.#news ||= round.told > 0;
     this.#reportProblems(walked !== undefined, round);
     if (round.resting.size > 0) this.#rest(folder, round);
     this.#waitForRest(folder, walked !== undefined, round);
@@ -353,11 +357,13 @@ class Pusher {
   }
 
   async #tellSynced(): Promise<void> {
-    const news = TOTALS.some((key) => this.#total[key] > 0) || !this.#toldSynced;
-    if (!news) return;
-    this.#options.index?.flush();
-    if (this.#failures.size === 0) await this.#remote.settled();
-    this.#toldSynced = true;
+    if (this.#unsettled) {
+      this.#unsettled = false;
+      this.#options.index?.flush();
+      if (this.#failures.size === 0) await this.#remote.settled();
+    }
+    if (!this.#news) return;
+    this.#news = false;
     const seconds = Math.round(performance.now() - this.#since) / 1000;
     const entries = this.#remote.entries.size;
     const failed = this.#failures.size;

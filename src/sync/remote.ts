@@ -24,7 +24,7 @@ import {
   PROTOCOL_VERSION,
 } from "./limits.js";
 import { relocated } from "./moves.js";
-import { isWithin } from "./path.js";
+import { isWithin, parentOf } from "./path.js";
 import type { Operation } from "./plan.js";
 import { NO_ROOT, Roots } from "./roots.js";
 import { Sender } from "./send.js";
@@ -131,6 +131,17 @@ function greet(duplex: Duplex, options: RemoteOptions): WireRemote {
   }
 }
 
+/** Something is missing there, or something else is there, in the folder that should hold it. */
+const CONTRADICTIONS: ReadonlySet<string> = new Set([
+  "ERR_NOT_A_FOLDER",
+  "ENOENT",
+  "ENOTDIR",
+  "EISDIR",
+  "EEXIST",
+  "ENOTEMPTY",
+  "ELOOP",
+]);
+
 class WireRemote implements RemoteSession {
   entries = new Map<string, Entry>();
   comparison: Comparison = {};
@@ -218,6 +229,7 @@ class WireRemote implements RemoteSession {
         offers: () => this.#hasSources(),
         report: (outcome) => {
           if (outcome.type === "done") this.#record(outcome.operation, outcome.sha256);
+          else if (outcome.type === "failed" && this.#contradicts(outcome)) this.#diverged();
           subscriber.next(outcome);
         },
       });
@@ -282,10 +294,28 @@ class WireRemote implements RemoteSession {
   /** What the mirror holds now. It is told when nobody has asked for anything since all was equal. */
   async #compareRoot(root: Uint8Array): Promise<void> {
     if (this.#senders.size > 0 || NO_ROOT.equals(root)) return;
+    const changes = this.#changes;
     this.root ??= (await this.#computeRoot())?.toString("hex");
     const ours = this.root;
-    if (ours === undefined || this.#senders.size > 0) return;
-    if (Buffer.from(root).toString("hex") === ours || !(this.#options.mayDiverge?.() ?? false)) return;
+    if (ours === undefined || this.#senders.size > 0 || this.#changes !== changes) return;
+    if (Buffer.from(root).toString("hex") !== ours) this.#diverged();
+  }
+
+  /** Whether a step could fail so only because the mirror is not what it has confirmed to be. */
+  #contradicts({ operation, error }: Outcome & { type: "failed" }): boolean {
+    // What fails here has a path.
+    if (!CONTRADICTIONS.has(error.code) || error.path !== undefined) return false;
+    const { path } = operation.entry;
+    // A folder that still holds what was to go before, and did not.
+    if (error.code === "ENOTEMPTY" && [...this.entries.keys()].some((name) => name !== path && isWithin(name, path))) {
+      return false;
+    }
+    const above = parentOf(path);
+    return above === "" || this.entries.get(above)?.kind === "directory";
+  }
+
+  #diverged(): void {
+    if (!(this.#options.mayDiverge?.() ?? false)) return;
     this.#channel.destroy(new SyncError("ERR_DIVERGED", "the destination is not what it should be; comparing anew"));
   }
 

@@ -50,6 +50,8 @@ export class Round {
   bytesReused = 0;
   bytesMoved = 0;
   deleted = 0;
+  /** Of what became durable, what was told: not the times of folders. */
+  told = 0;
   /** Paths of what became durable. */
   readonly donePaths: Set<string> = new Set<string>();
   /** Files that were sent as copies, as they are never at rest. */
@@ -61,6 +63,8 @@ export class Round {
   readonly skipped: Failure[] = [];
   /** Nothing was done, because only a look at everything can tell whether so much may be deleted. */
   unsure = false;
+  /** It was given up because the folder is empty, until it is not. */
+  waits = false;
   /** What is not deleted yet, and for how long. */
   readonly resting: Set<string> = new Set<string>();
   restMs = 0;
@@ -144,6 +148,9 @@ export class Round {
       const error = massDelete(folder, judgement.losses, judgement.empty);
       if (!this.#options.dryRun) throw error;
       this.#report({ type: "notice", code: error.code, message: error.message });
+    } else if (judgement.verdict === "emptied") {
+      this.waits = true;
+      throw massDelete(folder, judgement.losses, true);
     } else if (judgement.verdict === "wait") {
       const reason = "it is empty and not the folder it was, as when a disk is unmounted";
       throw new SyncError("ERR_FOLDER", `nothing of ${folder} is deleted at the destination: ${reason}`);
@@ -336,6 +343,8 @@ export class Round {
       this.#options.index?.record(operation.entry, sha256);
     if (operation.do === "check" && !operation.attributes) return;
     if (operation.do === "rename") this.#recordBelow(path);
+    if (operation.do === "touch" && kind === "directory") return;
+    this.told++;
     if (operation.do === "move" || operation.do === "rename") {
       this.moved++;
       this.bytesMoved += operation.do === "move" ? operation.entry.size : this.#bytesBelow(path);
@@ -347,7 +356,6 @@ export class Round {
       this.#report({ type: "deleted", path, kind });
       return;
     }
-    if (operation.do === "touch" && kind === "directory") return;
     if (kind === "file") this.files++;
     this.#report({ type: "pushed", path, kind, bytes: this.#transfers.get(path)?.sent ?? 0 });
   }

@@ -2,16 +2,18 @@
  * Whatever happens to a folder, its mirror, and what is between them: once it is quiet the mirror equals the folder; no
  * torn file was ever to be seen there; nothing outside of it was touched.
  *
- * CONFUNDO_HISTORIES=n runs so many (default 100), CONFUNDO_SEED=n those of one seed, CONFUNDO_DISK=1 on a disk instead
- * of in memory.
+ * Time is virtual and everything is in memory, or with CONFUNDO_DISK=1 real and on a disk. CONFUNDO_HISTORIES=n runs so many
+ * (default 100), CONFUNDO_SEED=n those of one seed.
  */
 import fs from "node:fs";
 import path from "node:path";
 import fc from "fast-check";
 import { expect, test, vi } from "vitest";
-import { History, notLink } from "../support/mirror-history.js";
+import { History, notLink, wait } from "../support/mirror-history.js";
+import { VirtualTime } from "../support/virtual-time.js";
 
 const HISTORIES = Number(process.env.CONFUNDO_HISTORIES ?? 100);
+const VIRTUAL = process.env.CONFUNDO_DISK === undefined;
 /** Most of a history's time is waiting. */
 const AT_ONCE = 10;
 const COMMANDS = 40;
@@ -118,13 +120,14 @@ const tampering: fc.Arbitrary<Command> = fc
     ),
   );
 
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+const pause = VIRTUAL ? fc.oneof(fc.nat(25), fc.constantFrom(100, 300, 1000, 4000, 12_000, 70_000)) : fc.nat(25);
 const disasters: fc.Arbitrary<Command>[] = [
   fc.constant(command("kill the client", (history) => history.killClient())),
   fc.constant(command("kill the server", (history) => history.killServer())),
   fc.constant(command("cut the network", (history) => history.cut())),
   fc.constant(command("heal the network", (history) => history.heal())),
-  fc.nat(25).map((ms) => command(`wait ${ms} ms`, () => pause(ms))),
+  fc.constant(command("lose the network, and nobody says so", (history) => history.silence())),
+  pause.map((ms) => command(`wait ${ms} ms`, () => wait(ms))),
   fc.constant(command("quiet", (history) => history.quiet())),
   fc.constant(command("quiet", (history) => history.quiet())),
   tampering,
@@ -136,27 +139,30 @@ const histories = fc.commands([...changes, ...changes, ...changes, ...disasters,
   size: "max",
 });
 
-const property = fc.asyncProperty(histories, async (commands) => {
-  const history = new History();
-  try {
-    await fc.asyncModelRun(() => ({ model: {}, real: history }), commands);
-    await history.quiet();
-    history.check();
-  } finally {
-    await history.end();
-  }
-});
+const property = (time: VirtualTime | undefined) =>
+  fc.asyncProperty(histories, async (commands) => {
+    const history = new History(time);
+    try {
+      await fc.asyncModelRun(() => ({ model: {}, real: history }), commands);
+      await history.quiet();
+      history.check();
+    } finally {
+      await history.end();
+    }
+  });
 
 test("whatever happened, once it is quiet the mirror equals the folder", async () => {
   const first = process.env.CONFUNDO_SEED;
   const seeds = first === undefined ? Array.from({ length: AT_ONCE }, (_, i) => i + 1) : [Number(first)];
   const numRuns = Math.ceil(HISTORIES / seeds.length);
-  const results = await Promise.all(
+  using time = VIRTUAL ? new VirtualTime() : undefined;
+  const checking = Promise.all(
     seeds.map(async (seed) => ({
       seed,
-      details: await fc.check(property, { seed, numRuns, endOnFailure: first === undefined }),
+      details: await fc.check(property(time), { seed, numRuns, endOnFailure: first === undefined }),
     })),
   );
+  const results = await (time?.run(checking) ?? checking);
   for (const { seed, details } of results) {
     const replay = `CONFUNDO_SEED=${seed} CONFUNDO_HISTORIES=${numRuns} npx vitest run test/property/mirror.test.ts`;
     const why = details.errorInstance instanceof Error ? details.errorInstance.stack : details.errorInstance;

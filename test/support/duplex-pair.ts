@@ -6,6 +6,8 @@ export interface Pair {
   readonly server: Duplex;
   /** Both ends are gone at once, without a farewell, as when a cable is pulled and noticed. */
   cut(): void;
+  /** Nothing arrives from now on, in either direction, and nobody is told. */
+  silence(): void;
 }
 
 export interface PairOptions {
@@ -21,7 +23,10 @@ export function linkedPair(options: PairOptions = {}): Pair {
     client.destroy();
     server.destroy();
   };
-  const pair = { client, server, cut };
+  const silence = (): void => {
+    for (const end of [client, server]) end._write = (_chunk, _encoding, callback) => callback(null);
+  };
+  const pair = { client, server, cut, silence };
   if (options.onClientBytes !== undefined) watchWrites(pair, options.onClientBytes);
   return pair;
 }

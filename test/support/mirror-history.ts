@@ -5,15 +5,25 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { Subject, type Subscription } from "rxjs";
 import { MirrorHome } from "../../src/server/home.js";
-import { everything, type Hint, mirror } from "../../src/sync/index.js";
+import { everything, type Hint, type MirrorOptions, mirror } from "../../src/sync/index.js";
 import { linkedPair, type Pair } from "./duplex-pair.js";
 import { differences, snapshot } from "./snapshot.js";
+import type { VirtualTime } from "./virtual-time.js";
 
-/** How long both sides may take to become equal when nothing happens any more. */
+/** How long both sides may take to become equal when nothing happens any more, in real and in virtual time. */
 const QUIET_MS = 20_000;
+const VIRTUAL_QUIET_MS = 1_800_000;
+const LOOK_EVERY_MS = 2;
+const VIRTUAL_LOOK_EVERY_MS = 500;
+/** Real time is not waited for. */
+const HASTE: Partial<MirrorOptions> = {
+  settleMs: 1,
+  recheckMs: 60_000,
+  retryMs: 20,
+  backoff: { firstMs: 2, mostMs: 20 },
+};
 const MEMORY = "/dev/shm";
 
 /** Where histories take place: in memory where the system offers that, unless CONFUNDO_DISK asks for a disk. */
@@ -37,7 +47,11 @@ export class History {
   #written = 0;
   #failure: unknown;
 
-  constructor() {
+  readonly #time: VirtualTime | undefined;
+
+  /** With virtual time a mirror waits as long as it does for its users. */
+  constructor(time?: VirtualTime) {
+    this.#time = time;
     fs.writeFileSync(path.join(this.outside, "file"), "outside");
     fs.mkdirSync(path.join(this.outside, "d"));
     fs.writeFileSync(path.join(this.outside, "d/f"), "outside");
@@ -76,10 +90,7 @@ export class History {
       connect: () => this.#connect(),
       watch: () => this.#hints,
       allowMassDelete: true,
-      settleMs: 1,
-      recheckMs: 60_000,
-      retryMs: 20,
-      backoff: { firstMs: 2, mostMs: 20 },
+      ...(this.#time === undefined ? HASTE : { scheduler: this.#time.scheduler, clocks: this.#time.clocks }),
     }).subscribe({
       error: (error) => {
         this.#failure = error;
@@ -107,16 +118,25 @@ export class History {
     this.#cutAll();
   }
 
+  /** Nothing arrives any more, and nobody is told: it takes its time until that is noticed. */
+  silence(): void {
+    if (this.#time === undefined) this.#cutAll();
+    else for (const pair of this.#pairs) pair.silence();
+  }
+
   heal(): void {
     this.#cut = false;
   }
 
-  /** Changes the destination, behind the server's back; it is looked at anew when the client comes again. */
+  /**
+   * Changes the destination, behind the server's back. It is looked at anew when the client comes again, which in real time
+   * has to be at once.
+   */
   tamper(act: (there: (name: string) => string) => void): void {
     if (!fs.existsSync(this.copy)) return;
     possible(() => act((name) => within(this.copy, name)));
     this.#remember(this.copy);
-    this.#cutAll();
+    if (this.#time === undefined) this.#cutAll();
   }
 
   // ---- what is to be so ----------------------------------------------------------------------------------------------
@@ -135,14 +155,15 @@ export class History {
   /** Nothing happens any more: both sides become equal, and stay so. */
   async quiet(): Promise<void> {
     this.heal();
-    const deadline = performance.now() + QUIET_MS;
+    const virtual = this.#time !== undefined;
+    const deadline = performance.now() + (virtual ? VIRTUAL_QUIET_MS : QUIET_MS);
     this.#hints.next(everything(this.folder, "it is quiet"));
     for (let equal = 0; equal < 2; ) {
       this.check();
       const found = this.#differences();
       equal = found.length === 0 ? equal + 1 : 0;
       if (performance.now() > deadline) throw new Error(`never equal: ${found.join("; ")}`);
-      await sleep(2);
+      await wait(virtual ? VIRTUAL_LOOK_EVERY_MS : LOOK_EVERY_MS);
     }
   }
 
@@ -179,6 +200,10 @@ export class History {
     if (!fs.existsSync(this.copy)) return fs.readdirSync(this.folder).length === 0 ? [] : ["there is no mirror yet"];
     return differences(lookAt(this.folder), lookAt(this.copy));
   }
+}
+
+export function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** What comes and goes while we look is looked at again. */

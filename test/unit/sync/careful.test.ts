@@ -6,7 +6,17 @@ import { Caution, type Intent } from "../../../src/sync/careful.js";
 import type { Entry } from "../../../src/sync/entry.js";
 import { type Hint, SyncError } from "../../../src/sync/index.js";
 import { plan } from "../../../src/sync/plan.js";
-import { contents, event, follow, make, mirrorOnce, ofType, tempFolder, testHome } from "../../support/sync-rig.js";
+import {
+  contents,
+  event,
+  follow,
+  make,
+  mirrorOnce,
+  ofType,
+  tempFolder,
+  testHome,
+  until,
+} from "../../support/sync-rig.js";
 
 type Tree = Map<string, Entry>;
 
@@ -73,7 +83,7 @@ describe("the decision", () => {
     const caution = new Caution();
     judge(caution, files(5), files(5));
     expect(judge(caution, new Map(), files(5), { whole: false }).verdict).toBe("look");
-    expect(judge(caution, new Map(), files(5))).toMatchObject({ verdict: "ask", empty: true, losses: { files: 5 } });
+    expect(judge(caution, new Map(), files(5))).toEqual({ verdict: "emptied", losses: { files: 5, of: 5 } });
     expect(rested(caution, new Map(), files(1), 0)).toBe("go");
   });
 
@@ -181,17 +191,22 @@ describe("a mirror", () => {
     subscription.unsubscribe();
   });
 
-  test("that is emptied while it is followed keeps what it has, and ends", async () => {
+  test("of a folder that is emptied while it is followed keeps what it has, and follows what comes", async () => {
     const { connect, at } = testHome();
     const folder = tempFolder();
     make(folder, many(7));
-    const { events } = follow(folder, () => connect());
+    const { events, seen } = follow(folder, () => connect(), { retryMs: 20 });
     await event(events, "synced");
     const before = contents(at());
-    const ended = new Promise((resolve) => events.subscribe({ error: resolve }));
     fs.rmSync(path.join(folder, "d"), { recursive: true });
-    expect(await ended).toMatchObject({ code: "ERR_MASS_DELETE", losses: { files: 7, of: 7 } });
+    const { message } = await event(events, "notice", ({ code }) => code === "ERR_MASS_DELETE");
+    expect(message).toContain("--allow-mass-delete");
+    await event(events, "walking", ({ reason }) => reason === "again");
     expect(contents(at())).toEqual(before);
+    make(folder, { "d/f1": "new" });
+    await event(events, "pushed", (pushed) => pushed.path === "d/f1");
+    await until(() => JSON.stringify(contents(at())) === JSON.stringify(contents(folder)));
+    expect(ofType(seen, "retrying")).toEqual([]);
   });
 
   test("of which most is deleted while it is followed keeps it and ends", async () => {

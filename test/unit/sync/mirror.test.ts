@@ -173,17 +173,21 @@ describe("mirror once", () => {
     expect(fs.readdirSync(at()).sort()).toEqual(["open", name]);
   });
 
-  test("what the destination refuses is reported with its path and stops nothing else", async () => {
+  test("what is in the way at the destination, time and again, is reported with its path and stops nothing else", async () => {
     const { connect, at } = testHome();
     const folder = tempFolder();
     make(folder, { "a/blocked": "x", "b/fine": "y", blocked: "z" });
+    let times = 0;
     const events: MirrorEvent[] = [];
     const tapped = mirrorOnce(folder, () => connect(), {
       ignore: (name) => {
         // Right after the comparison, something that nobody knows of takes the place.
-        if (name === "b/fine") make(at(), { "blocked/by a folder": "!" });
+        if (name !== "b/fine") return false;
+        fs.rmSync(path.join(at(), "blocked"), { recursive: true, force: true });
+        make(at(), { [`blocked/by ${++times}`]: "!" });
         return false;
       },
+      backoff: { firstMs: 1, mostMs: 1 },
     });
     await tapped
       .then((all) => events.push(...all))
@@ -191,7 +195,23 @@ describe("mirror once", () => {
         expect(error).toMatchObject({ code: "ERR_INCOMPLETE", failures: [{ path: "blocked", code: "EISDIR" }] });
       });
     expect(events).toEqual([]);
-    expect(Object.keys(contents(at()))).toEqual(["a", "a/blocked", "b", "b/fine", "blocked", "blocked/by a folder"]);
+    expect(Object.keys(contents(at()))).toEqual(["a", "a/blocked", "b", "b/fine", "blocked", `blocked/by ${times}`]);
+  });
+
+  test("what is in the way at the destination once goes", async () => {
+    const { connect, at } = testHome();
+    const folder = tempFolder();
+    make(folder, { "a/blocked": "x", "b/fine": "y", blocked: "z" });
+    let tampers = true;
+    const events = await mirrorOnce(folder, () => connect(), {
+      ignore: (name) => {
+        if (name === "b/fine" && tampers) make(at(), { "blocked/by a folder": "!" });
+        tampers &&= name !== "b/fine";
+        return false;
+      },
+    });
+    expect(ofType(events, "retrying")).toMatchObject([{ code: "ERR_DIVERGED" }]);
+    expect(contents(at())).toEqual(contents(folder));
   });
 
   test("a missing folder, a bad name", async () => {
