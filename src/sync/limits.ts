@@ -33,6 +33,8 @@ export const KEEPS_FOLDER_TIMES = 2;
 export const KEEPS_LINK_TIMES = 4;
 /** … and that something is known of what the mirror's files consist of. */
 export const KNOWS_CHUNKS = 8;
+/** … and that it keeps old versions, which a CLONE can bring back. */
+export const KEEPS_VERSIONS = 16;
 /** `CNFS`, the first four bytes of a HELLO's payload. */
 export const HELLO_MAGIC = 0x434e_4653;
 /** Type (1 byte) and payload length (4 bytes). */
@@ -135,6 +137,8 @@ export const REST_MS: number = process.platform === "linux" ? 12 : 20;
 export const LEAST_GUESSED_MOVE_BYTES = 1024;
 /** Content from this size on is copied at the mirror, where a file there holds it already. */
 export const LEAST_COPIED_BYTES: number = 4 * KIB;
+/** Small files remembered that the mirror held and may keep as old versions. */
+export const MAX_GONE = 16_384;
 /** So much new content makes it worth asking whether it was moved here from somewhere that was not looked at. */
 export const LEAST_SOUGHT_MOVE_BYTES: number = 256 * KIB;
 /** Of a file that has changed so often while it was read, a copy is sent. */

@@ -42,6 +42,8 @@ export interface Welcome {
   readonly mtimeToleranceNs: bigint;
   /** Whether anything is known of what the mirror's files, or their old versions, consist of. */
   readonly chunks?: boolean;
+  /** Whether what goes is kept, so that a CLONE can bring it back. */
+  readonly versions?: boolean;
   /** What both can do besides; nothing else may be used. Left out: nothing. */
   readonly features?: number;
 }

@@ -131,10 +131,11 @@ class Receiver implements ReceiveSession {
       storage.chunks.clean();
       const features = (hello.features ?? 0) & (storage.reuse === undefined ? FEATURES & ~FEATURE_OFFERS : FEATURES);
       const chunks = storage.reuse?.any ?? false;
+      const versions = storage.keeps;
       const keeps = storage.probe();
       examiner.comparison = keeps;
       examiner.lookAhead();
-      this.#channel.send({ type: "welcome", version: PROTOCOL_VERSION, features, ...keeps, chunks });
+      this.#channel.send({ type: "welcome", version: PROTOCOL_VERSION, features, ...keeps, chunks, versions });
       if ((features & FEATURE_PACKED) !== 0) this.#channel.compress();
       this.#emit({ type: "opened", name: hello.name, label: hello.label });
       this.#channel.release();

@@ -2,6 +2,7 @@
 import type { Duplex } from "node:stream";
 import { Observable } from "rxjs";
 import { Channel } from "./channel.js";
+import { Gone } from "./copies.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { Descent } from "./descent.js";
 import { type Comparison, type Entry, type FileEntry, withHash } from "./entry.js";
@@ -151,6 +152,8 @@ class WireRemote implements RemoteSession {
   moves = false;
   #deltas = false;
   #offers = false;
+  readonly #gone = new Gone();
+  #versions = false;
   /** Whether there are, or were, files to take chunks from. */
   #sources = false;
   readonly #perms: boolean;
@@ -226,6 +229,7 @@ class WireRemote implements RemoteSession {
         baseOf: (entry) => this.#baseOf(entry),
         suspect: this.#suspect,
         entries: this.entries,
+        gone: this.#gone,
         offers: () => this.#hasSources(),
         report: (outcome) => {
           if (outcome.type === "done") this.#record(outcome.operation, outcome.sha256);
@@ -320,7 +324,11 @@ class WireRemote implements RemoteSession {
   }
 
   #record(operation: Operation, sha256: Uint8Array | undefined): void {
-    const entry = withContent(operation.entry, sha256, this.entries.get(operation.entry.path));
+    const before = this.entries.get(operation.entry.path);
+    const entry = withContent(operation.entry, sha256, before);
+    const same =
+      operation.do !== "remove" && entry.kind === "file" && before?.kind === "file" && entry.sha256 === before.sha256;
+    if (this.#versions && before?.kind === "file" && !same) this.#gone.remember(before);
     this.root = undefined;
     this.#changes++;
     this.#roots.touch(entry.path);
@@ -384,6 +392,7 @@ class WireRemote implements RemoteSession {
     this.#offers = ((message.features ?? 0) & FEATURE_OFFERS) !== 0;
     this.#folders = ((message.features ?? 0) & FEATURE_FOLDERS) !== 0;
     this.#sources = message.chunks ?? false;
+    this.#versions = message.versions ?? false;
     const checks = ((message.features ?? 0) & FEATURE_CHECKS) !== 0;
     const { mtimeToleranceNs } = message;
     const times = { mtimeToleranceNs, folderTimes, linkTimes };

@@ -10,12 +10,12 @@ import { type ChunkList, chunkHash, MOST_CHUNK_BYTES } from "./chunk.js";
 import { ChunkIndex } from "./chunk-index.js";
 import { ChunkLists } from "./chunk-lists.js";
 import type { ChunkSource } from "./chunk-sources.js";
+import { openToRead } from "./content.js";
 import type { Entry } from "./entry.js";
 import { BUSY_PAUSE_MS, LEAST_SOURCE_BYTES, MAX_OPEN_SOURCES, MAX_WAITING_SOURCES } from "./limits.js";
 import { Places } from "./places.js";
 
 const read = promisify(fs.read);
-const { O_RDONLY, O_NOFOLLOW = 0, O_NONBLOCK = 0 } = fs.constants;
 
 export interface ReuseOptions {
   /** The mirror's folder. */
@@ -134,7 +134,7 @@ export class Reuse {
   leaving(path: string, place: string | Buffer): void {
     const number = this.#index.at(path);
     if (number === undefined) return;
-    const source = this.#opened(number) ?? this.#opened(number, () => openAt(place));
+    const source = this.#opened(number) ?? this.#opened(number, () => openToRead(place));
     this.#index.left(number, this.#keeps || source !== undefined);
   }
 
@@ -237,7 +237,7 @@ export class Reuse {
 
   #openFile(path: string): number | undefined {
     try {
-      return openAt(this.#places.at(path));
+      return openToRead(this.#places.at(path));
     } catch {
       return undefined;
     }
@@ -245,19 +245,6 @@ export class Reuse {
 
   #openKept({ sha256 }: ChunkSource): number | undefined {
     const place = sha256 === "" ? undefined : this.#options.kept?.(sha256);
-    return place === undefined ? undefined : openAt(place);
+    return place === undefined ? undefined : openToRead(place);
   }
-}
-
-/** `undefined` where there is no file that can be read. */
-function openAt(place: string | Buffer): number | undefined {
-  let fd: number | undefined;
-  try {
-    fd = fs.openSync(place, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    if (fs.fstatSync(fd).isFile()) return fd;
-  } catch {
-    // Nothing there, or nothing that we would read.
-  }
-  if (fd !== undefined) fs.closeSync(fd);
-  return undefined;
 }

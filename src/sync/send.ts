@@ -3,7 +3,7 @@ import { setImmediate as yieldToOthers } from "node:timers/promises";
 import { Asking, Curiosity } from "./asking.js";
 import type { Channel } from "./channel.js";
 import { CHUNK_RECORD_BYTES, ChunkList, LEAST_CHUNK_BYTES, Matcher } from "./chunk.js";
-import { Copies } from "./copies.js";
+import { Copies, type Gone } from "./copies.js";
 import { type Deferred, deferred } from "./deferred.js";
 import type { DirectoryEntry, Entry, FileEntry } from "./entry.js";
 import { SyncError, toSyncError } from "./errors.js";
@@ -36,6 +36,8 @@ export interface SenderOptions {
   readonly suspect: Set<string>;
   /** What the other end holds. */
   readonly entries: ReadonlyMap<string, Entry>;
+  /** What the other end held and may keep; taken from. */
+  readonly gone: Gone;
   /** Whether it is worth asking which chunks of a new file the other end has. */
   readonly offers: () => boolean;
   readonly report: (outcome: Outcome) => void;
@@ -100,7 +102,7 @@ export class Sender {
   /** Resolves when every operation has its outcome. Rejects when the connection is lost. */
   async run(operations: readonly Operation[]): Promise<void> {
     this.#left = operations.length;
-    this.#copies = new Copies(this.#options.entries, operations);
+    this.#copies = new Copies(this.#options.entries, operations, this.#options.gone);
     if (this.#options.channel.closed) this.lost(new SyncError("ERR_CONNECTION_LOST", "the session is closed"));
     if (operations.length === 0) return;
     this.#offers = operations.some(isLarge) && this.#options.offers();
@@ -169,6 +171,7 @@ export class Sender {
     const { operation } = asked;
     const built = asked.chunks !== undefined || asked.asking !== undefined || asked.clone === true;
     if (error.code === "ERR_CHECKSUM" && built) this.#options.suspect.add(operation.entry.path);
+    if (asked.clone && asked.sha256 !== undefined) this.#options.gone.forget(asked.sha256);
     this.#conclude(
       error.code === "ERR_CHECKSUM" ? { type: "changed", operation } : { type: "failed", operation, error },
     );
@@ -255,7 +258,10 @@ export class Sender {
   #clone(operation: Put, sha256: Buffer): boolean {
     const { entry } = operation;
     const from = this.#options.suspect.has(entry.path) ? undefined : this.#copies.of(sha256);
-    if (from === undefined || from === entry.path) return false;
+    // What is at the very path is another version, unless it is an old one that is wanted again.
+    const there = this.#options.entries.get(entry.path);
+    const isThere = there?.kind === "file" && there.sha256 === sha256.toString("hex");
+    if (from === undefined || (from === entry.path && isThere)) return false;
     const id = this.#ask(operation, { sha256, clone: true });
     this.#options.channel.send({ type: "clone", id, ...this.#identity(entry), sha256, from });
     this.#options.report({ type: "reused", operation, bytes: entry.size });

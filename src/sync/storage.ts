@@ -11,6 +11,7 @@ import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 import { ChunkLists } from "./chunk-lists.js";
+import { hashOf, openToRead, writeAll } from "./content.js";
 import { canFlushFileSystem, setTime, setTimeAt, setTimeOf } from "./disk.js";
 import type { Kind } from "./entry.js";
 import { SyncError, systemCode } from "./errors.js";
@@ -18,7 +19,7 @@ import { ExactNames } from "./exact-names.js";
 import { close, flushAround, flushFile, flushFolder, flushNow, type StagedFile } from "./flush.js";
 import { FolderTimes } from "./folder-times.js";
 import { Hashes } from "./hashes.js";
-import { FEW_FLUSHES, FILE_MODE, FOLDER_MODE, MAX_DATA_BYTES, MAX_PARTIALS, PARTIAL_KEEP_MS } from "./limits.js";
+import { FEW_FLUSHES, FILE_MODE, FOLDER_MODE, MAX_PARTIALS, PARTIAL_KEEP_MS } from "./limits.js";
 import { nameToBytes, systemPath } from "./names.js";
 import { Slots } from "./order.js";
 import { parentOf } from "./path.js";
@@ -28,7 +29,6 @@ import type { Reuse } from "./reuse.js";
 import type { FileIdentity, SmallFile } from "./wire.js";
 
 const fsync = promisify(fs.fsync);
-const read = promisify(fs.read);
 
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } = fs.constants;
 /** Absent on Windows, where creating a link needs a privilege that this guards against elsewhere. */
@@ -58,6 +58,8 @@ export interface Archive {
   retire(absolutePath: string | Buffer, path: string, why: "replaced" | "deleted"): void;
   /** Where content that was retired is kept, by its sha256 in hex; `undefined` where it is not. */
   find?(sha256: string): string | undefined;
+  /** Where what was at `path` is kept, if it had that sha256 in hex and was in this mirror. */
+  held?(path: string, sha256: string): Promise<string | undefined>;
   /** Makes what was retired durable; the client is told that its step is done after that. */
   flush?(): Promise<void>;
 }
@@ -101,6 +103,11 @@ export class Storage {
     this.#places = new Places(root, this.#names);
     this.hashes = new Hashes(this.#places, hashes);
     this.#folderTimes = new FolderTimes(this.#places);
+  }
+
+  /** Whether what goes is kept, and can come back. */
+  get keeps(): boolean {
+    return this.#archive?.held !== undefined;
   }
 
   /** Makes both folders. Throws `ERR_MIRROR_ROOT` where the mirror's place is taken by something else. */
@@ -188,15 +195,11 @@ export class Storage {
 
   /** Opens the file at `path` to read; `undefined` where there is none. */
   openFile(path: string): number | undefined {
-    let fd: number | undefined;
     try {
-      fd = fs.openSync(this.#places.at(path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-      if (fs.fstatSync(fd).isFile()) return fd;
+      return openToRead(this.#places.at(path));
     } catch {
-      // Nothing there, or nothing that we would read.
+      return undefined;
     }
-    if (fd !== undefined) fs.closeSync(fd);
-    return undefined;
   }
 
   /** Opens the place for a large file: where an earlier attempt at this very version stopped, or empty. */
@@ -277,25 +280,33 @@ export class Storage {
     }
   }
 
-  /** Makes the file at `file.path` a copy of the one at `from`, if that holds what `sha256` says: else `ERR_CHECKSUM`. */
+  /**
+   * Makes the file at `file.path` a copy of the one that is at `from`, or was and is kept, if that holds what `sha256` says:
+   * else `ERR_CHECKSUM`.
+   */
   async clone(file: FileIdentity, sha256: Uint8Array, from: string): Promise<void> {
-    const source = this.openFile(from);
-    if (source === undefined) throw new SyncError("ERR_CHECKSUM", "there is no such file at the destination");
+    if (await this.#copy(this.openFile(from), file, sha256)) return;
+    const kept = await this.#archive?.held?.(from, Buffer.from(sha256).toString("hex"));
+    if (kept !== undefined && (await this.#copy(openToRead(kept), file, sha256))) return;
+    throw new SyncError("ERR_CHECKSUM", "there is no such file at the destination");
+  }
+
+  /** Closes the source. Resolves to whether it was the right one. */
+  async #copy(source: number | undefined, file: FileIdentity, sha256: Uint8Array): Promise<boolean> {
+    if (source === undefined) return false;
     const staged = this.#newStaged();
     try {
       const fd = fs.openSync(staged, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, modeOf(file.executable));
       try {
-        const copied = await hashOf(source, file.size, (bytes) => writeAll(fd, bytes));
-        if (!copied.equals(sha256)) throw new SyncError("ERR_CHECKSUM", "the file at the destination is another one");
+        if (!(await hashOf(source, file.size, (bytes) => writeAll(fd, bytes))).equals(sha256)) return false;
         await this.sealIncoming({ fd, staged, have: 0 }, file);
       } finally {
         fs.closeSync(fd);
       }
       this.place(staged, file.path);
-    } catch (error) {
-      fs.rmSync(staged, { force: true });
-      throw error;
+      return true;
     } finally {
+      fs.rmSync(staged, { force: true });
       fs.closeSync(source);
     }
   }
@@ -461,23 +472,6 @@ function hasAttributes(stats: fs.BigIntStats, file: FileIdentity): boolean {
   const mode = Number(stats.mode) & FILE_MODE;
   const sameMode = file.mode === undefined ? ((mode & 0o100) !== 0) === file.executable : mode === file.mode;
   return sameMode && stats.mtimeNs === file.mtimeNs;
-}
-
-async function hashOf(fd: number, size: number, copy?: (bytes: Buffer) => void): Promise<Buffer> {
-  const hash = createHash("sha256");
-  const buffer = Buffer.allocUnsafe(Math.min(size, MAX_DATA_BYTES));
-  for (let done = 0; done < size; ) {
-    const { bytesRead } = await read(fd, buffer, 0, buffer.length, done);
-    if (bytesRead === 0) break;
-    hash.update(buffer.subarray(0, bytesRead));
-    copy?.(buffer.subarray(0, bytesRead));
-    done += bytesRead;
-  }
-  return hash.digest();
-}
-
-function writeAll(fd: number, content: Uint8Array): void {
-  for (let done = 0; done < content.length; ) done += fs.writeSync(fd, content, done, content.length - done);
 }
 
 function listOrNothing(directory: string): string[] {

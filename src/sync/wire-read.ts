@@ -8,6 +8,7 @@ import {
   KEEPS_EXECUTABLE,
   KEEPS_FOLDER_TIMES,
   KEEPS_LINK_TIMES,
+  KEEPS_VERSIONS,
   KNOWS_CHUNKS,
   LISTED_HASH_BYTES,
   MAX_ID_BYTES,
@@ -97,6 +98,7 @@ function readWelcome(reader: Reader): Message {
     folderTimes: (kept & KEEPS_FOLDER_TIMES) !== 0,
     linkTimes: (kept & KEEPS_LINK_TIMES) !== 0,
     ...((kept & KNOWS_CHUNKS) === 0 ? {} : { chunks: true }),
+    ...((kept & KEEPS_VERSIONS) === 0 ? {} : { versions: true }),
     mtimeToleranceNs: reader.i64(),
     ...readFeatures(reader),
   };

@@ -14,6 +14,7 @@ import {
   KEEPS_EXECUTABLE,
   KEEPS_FOLDER_TIMES,
   KEEPS_LINK_TIMES,
+  KEEPS_VERSIONS,
   KNOWS_CHUNKS,
   LISTED_HASH_BYTES,
   MAX_ASKED_FOLDERS,
@@ -251,9 +252,10 @@ function modeBits({ mode, executable }: { mode?: number; executable: boolean }):
   return mode === undefined ? (executable ? OWNER_EXECUTES : 0) : MODE_COUNTS | mode;
 }
 
-function keeps({ executable, folderTimes, linkTimes, chunks }: Message & { type: "welcome" }): number {
+function keeps({ executable, folderTimes, linkTimes, chunks, versions }: Message & { type: "welcome" }): number {
   const times = (folderTimes ? KEEPS_FOLDER_TIMES : 0) | (linkTimes ? KEEPS_LINK_TIMES : 0);
-  return (executable ? KEEPS_EXECUTABLE : 0) | times | (chunks ? KNOWS_CHUNKS : 0);
+  const more = (chunks ? KNOWS_CHUNKS : 0) | (versions ? KEEPS_VERSIONS : 0);
+  return (executable ? KEEPS_EXECUTABLE : 0) | times | more;
 }
 
 /** The payload of a longer DATA frame is put together where the next one will be. */

@@ -65,6 +65,8 @@ type Item =
 
 const PRUNE_MS = 60 * 60 * 1000;
 const LOOK_MS = 10 * 60 * 1000;
+/** So many of a path's last versions can come back to a client that remembers them. */
+const HELD_VERSIONS = 100;
 const DEFAULT_KEEP: Keep = { days: 30 };
 
 export class Keeper {
@@ -146,6 +148,7 @@ export class Keeper {
       },
       flush: () => this.content.flush(),
       find: (sha256) => this.content.find(sha256),
+      held: (path, sha256) => this.#held(name, path, sha256),
     };
     return {
       archive,
@@ -297,6 +300,16 @@ export class Keeper {
     if (wanted === undefined || wanted.kind !== "file") return undefined;
     const place = await findContent(this.database, this.content, this.dir, wanted).catch(() => undefined);
     return place === undefined ? undefined : { place, version: wanted };
+  }
+
+  /** Where the content of an old version of that very path is. What went a moment ago may not be written down yet. */
+  async #held(folder: string, path: string, sha256: string): Promise<string | undefined> {
+    for (const waits of [false, true]) {
+      if (waits) await this.settled();
+      const versions = await this.database.versions.list(folder, path, { limit: HELD_VERSIONS });
+      if (versions.some((version) => version.sha256 === sha256)) return this.content.find(sha256);
+    }
+    return undefined;
   }
 
   /** The mirrors that are on the disk or in the database. */

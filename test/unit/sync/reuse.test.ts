@@ -1,10 +1,13 @@
 /** Chunks that a mirror has anywhere are not sent again. */
+import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { openDatabase } from "../../../src/server/index.js";
 import { Keeper } from "../../../src/server/versions/keeper.js";
+import type { Message } from "../../../src/sync/wire.js";
 import { Random } from "../../support/random.js";
+import { hello, rawClient } from "../../support/raw-client.js";
 import {
   contents,
   counting,
@@ -158,6 +161,35 @@ describe("what goes and comes elsewhere", () => {
     expect(await again()).toBeLessThan(10 * KIB);
   });
 
+  test("small files that were deleted or replaced and come back as they were, in the same place or another", async () => {
+    const kept = await keeping();
+    const small = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`small/${i}`, noise(i + 1, 20_000)]));
+    const folder = tempFolder();
+    make(folder, { ...small, other: "x" });
+    const rig = testHome(kept);
+    const { count, connect } = counting(() => rig.connect());
+    const { events } = follow(folder, connect, { allowMassDelete: true });
+    await event(events, "synced");
+    const equal = () => until(() => JSON.stringify(contents(rig.at())) === JSON.stringify(contents(folder)));
+    await equal();
+    fs.rmSync(path.join(folder, "small/1"));
+    make(folder, { "small/2": "replaced" });
+    fs.rmSync(path.join(folder, "small/3"));
+    await equal();
+    count.sent = 0;
+    make(folder, { "small/1": small["small/1"] as Buffer, "small/2": small["small/2"] as Buffer });
+    make(folder, { elsewhere: small["small/3"] as Buffer });
+    await equal();
+    expect(count.sent).toBeLessThan(3000);
+    // Content that is not kept any more is sent.
+    fs.rmSync(path.join(folder, "small/5"));
+    await equal();
+    await kept.keeper.settled();
+    fs.rmSync(path.join(kept.dir, ".confundo/versions/objects"), { recursive: true });
+    make(folder, { "small/5": small["small/5"] as Buffer });
+    await equal();
+  });
+
   test("without one, it is sent again", async () => {
     const a = noise(1, MIB);
     const { again, full, folder } = await mirrored({ a, b: "b" });
@@ -243,6 +275,29 @@ describe("what is known is a hint", () => {
     await again();
     make(folder, { new: edited(a, 1e6) });
     expect(await again()).toBeLessThan(300 * KIB);
+  });
+
+  test("what another mirror held is not given to who knows its path and hash", async () => {
+    const kept = await keeping();
+    const secret = noise(1, 20_000);
+    const { connect, again, folder, full } = await mirrored({ secret, other: "x" }, kept);
+    fs.rmSync(full("secret"));
+    await again();
+    await kept.keeper.settled();
+    make(folder, { "stays/secret": noise(2, 20_000) });
+    await again();
+    const clone = async (name: string): Promise<Message> => {
+      const client = rawClient(connect());
+      client.say(hello({ name, clientId: name }));
+      expect((await client.hear("welcome")).versions).toBe(true);
+      const sha256 = createHash("sha256").update(secret).digest();
+      const file = { path: "mine", size: secret.length, mtimeNs: 1n, executable: false };
+      client.say({ type: "clone", id: 1, ...file, sha256, from: "secret" });
+      await until(() => client.heard.some(({ type }) => type === "done" || type === "fail"));
+      return client.heard.find(({ type }) => type === "done" || type === "fail") as Message;
+    };
+    expect(await clone("another")).toMatchObject({ type: "fail", code: "ERR_CHECKSUM" });
+    expect(await clone("m")).toMatchObject({ type: "done", ids: [1] });
   });
 
   test("of another mirror at the same home, nothing is known", async () => {

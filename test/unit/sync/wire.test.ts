@@ -55,6 +55,13 @@ const message: fc.Arbitrary<Message> = fc.oneof(
     mtimeToleranceNs: mtimeNs,
     features: fc.integer({ min: 1, max: 0xffff_ffff }),
   }),
+  fc.record({
+    type: as("welcome"),
+    ...welcome,
+    mtimeToleranceNs: mtimeNs,
+    chunks: fc.constant(true),
+    versions: fc.constant(true),
+  }),
   fc.record({ type: as("rename"), id, from: text, path: text }),
   fc.record({ type: as("hold"), id, path: text }),
   fc.record({ type: as("look"), folders: fc.array(name) }),
