@@ -93,9 +93,10 @@ export class Driver {
     if (!gathers || connection.readableBytes >= BATCH_BYTES) this.drain(connection);
   }
 
-  /** What came together has been received: now it is answered. */
+  /** What came together has been received: now it is answered, after its readers had it, in as few packets as can be. */
   endBatch(): void {
     for (const connection of this.#batch) {
+      this.#wake(connection);
       this.#batch.delete(connection);
       this.drain(connection);
     }
@@ -104,6 +105,11 @@ export class Driver {
   /** Sends, re-arms and wakes after any input to a connection. */
   drain(connection: Connection): void {
     if (this.#closed) return;
+    if (!this.#batch.has(connection)) this.#transmit(connection);
+    this.#wake(connection);
+  }
+
+  #transmit(connection: Connection): void {
     const now = this.now();
     for (;;) {
       const length = connection.transmit(this.#room(), now);
@@ -111,6 +117,9 @@ export class Driver {
       const taken = this.#port.send(this.#slab.subarray(this.#slabUsed, this.#slabUsed + length), connection);
       if (!taken) this.#slabUsed += length;
     }
+  }
+
+  #wake(connection: Connection): void {
     this.endpoint.settle(connection);
     this.#arm();
     const signals = connection.signals();
