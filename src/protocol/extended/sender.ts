@@ -11,6 +11,7 @@ import { DeliveryRate } from "./delivery-rate.js";
 import { Rack } from "./rack.js";
 import { type DeliveryListener, type SentSegment, SentSegments } from "./sent-segments.js";
 import { TailProbe } from "./tail-probe.js";
+import { TailRepeats } from "./tail-repeats.js";
 import { Undo } from "./undo.js";
 import { fromWireTime, type Packet } from "./wire.js";
 
@@ -79,6 +80,7 @@ export class Sender implements DeliveryListener {
   #recoveryEnd = 0;
   readonly #undo = new Undo();
   readonly #probe = new TailProbe();
+  readonly #tail = new TailRepeats();
   /** Position up to which the peer was last asked to acknowledge at once. */
   #askedUpTo = 0;
   readonly #rate = new DeliveryRate();
@@ -169,7 +171,7 @@ export class Sender implements DeliveryListener {
   onMoved(now: number, samePath: boolean): void {
     if (!samePath) this.rtt.reset();
     this.rtt.endBackOff();
-    if (this.timeouts > 0) this.#markOlderThan(now + 1);
+    if (this.timeouts > 0) this.segments.markOlderThan(now + 1);
     this.timeouts = 0;
     this.#arm(now);
   }
@@ -192,8 +194,8 @@ export class Sender implements DeliveryListener {
       return lost;
     }
     const length = this.#newLength(maxBytes);
-    if (length === 0 || (length > room && segments.inFlight > 0)) return null;
-    return this.#add(length, now);
+    if (length === 0) return this.#nextOfTail(Math.min(room, maxBytes), now);
+    return length > room && segments.inFlight > 0 ? null : this.#add(length, now);
   }
 
   /**
@@ -212,7 +214,8 @@ export class Sender implements DeliveryListener {
   /** When pacing next lets something leave that the window would allow, Infinity when that is not what it waits for. */
   pacedUntil(now: number): number {
     const { segments } = this;
-    const bytes = segments.firstLost()?.bytes ?? this.#newLength(this.segmentBytes);
+    const bytes =
+      segments.firstLost()?.bytes ?? (this.#newLength(this.segmentBytes) || (this.#tail.next()?.bytes ?? 0));
     const room = this.cwnd - segments.inFlight;
     if (bytes === 0 || (bytes > room && segments.inFlight > 0)) return NEVER;
     // What could leave together is waited for together.
@@ -271,6 +274,17 @@ export class Sender implements DeliveryListener {
     this.#stats.retransmissions++;
     if (segment.transmissions > BLACK_HOLE_TRANSMISSIONS) this.suspectsBlackHole = true;
     this.#left(segment, now);
+    if (this.ended && this.sndNxt >= this.dataEnd && this.timeouts === 0) this.#tail.onRepeated(segment);
+  }
+
+  /** What was repeated of the stream's end, once more. */
+  #nextOfTail(maxBytes: number, now: number): SentSegment | null {
+    const segment = this.#tail.next();
+    if (segment === null || this.#dataBytes(segment) > maxBytes) return null;
+    this.#tail.left(segment);
+    this.#stats.retransmissions++;
+    this.#pacer.onSent(segment.bytes, now);
+    return segment;
   }
 
   #left(segment: SentSegment, now: number): void {
@@ -348,7 +362,7 @@ export class Sender implements DeliveryListener {
 
   /** What ends at `end` has arrived twice (RFC 2883). */
   #onDuplicate(end: number): void {
-    if (this.#probe.explains(end)) return;
+    if (this.#probe.explains(end) || this.#tail.explains(end)) return;
     this.#rack.onDuplicate(this.sndUna, this.sndNxt);
     this.#undo.onDuplicate();
   }
@@ -453,7 +467,7 @@ export class Sender implements DeliveryListener {
     rtt.backOff();
     const before = segments.inFlight;
     const lostBefore = segments.lossCount;
-    this.#markOlderThan(now - rtt.smoothedMs);
+    segments.markOlderThan(now - rtt.smoothedMs);
     this.#probe.forget();
     this.#recoveryEnd = this.sndNxt;
     this.#undo.begin();
@@ -462,18 +476,6 @@ export class Sender implements DeliveryListener {
     this.#pacer.setRate(this.#pacingRate, this.segmentBytes, now);
     this.#waiting = "timeout";
     this.timerAt = now + rtt.timeoutMs;
-  }
-
-  /** The first segment is lost in any case. */
-  #markOlderThan(time: number): void {
-    const { segments } = this;
-    let first = true;
-    for (let segment = segments.earliest; segment !== null; ) {
-      const { later } = segment;
-      if (first || segment.sentAt <= time) segments.markLost(segment);
-      first = false;
-      segment = later;
-    }
   }
 
   /** RFC 8985 section 7.2: a probe after two round trips, where it comes before the timeout; once for each tail. */

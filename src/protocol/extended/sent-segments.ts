@@ -11,6 +11,8 @@ export class SentSegment {
   lost = false;
   /** Taken for lost at some time, whatever came of it. */
   wasLost = false;
+  /** Of the stream's end, and to be repeated a second time: see tail-repeats.ts. */
+  repeatsOnce = false;
   /** From a sacked segment on everything before this position is sacked too: lets a long run be stepped over. */
   sackedUntil = 0;
   /** What the delivery rate needs to know of the moment it was sent (draft-ietf-ccwg-bbr section 4.1.2.2). */
@@ -71,7 +73,7 @@ export class SentSegments {
     segment.start = start;
     segment.end = end;
     segment.transmissions = 0;
-    segment.sacked = segment.lost = segment.wasLost = false;
+    segment.sacked = segment.lost = segment.wasLost = segment.repeatsOnce = false;
     this.transmitted(segment, now);
     return segment;
   }
@@ -149,6 +151,17 @@ export class SentSegments {
     if (segment.start < this.#lostFrom || this.#lostCount === 1) this.#lostFrom = segment.start;
   }
 
+  /** Takes for lost what was sent at `time` or before; the first in any case. */
+  markOlderThan(time: number): void {
+    let first = true;
+    for (let segment = this.earliest; segment !== null; ) {
+      const { later } = segment;
+      if (first || segment.sentAt <= time) this.markLost(segment);
+      first = false;
+      segment = later;
+    }
+  }
+
   /** The first segment that is to be sent again, or null. */
   firstLost(): SentSegment | null {
     if (this.#lostCount === 0) return null;
@@ -219,6 +232,7 @@ export class SentSegments {
   }
 
   #leaveFlight(segment: SentSegment): void {
+    segment.repeatsOnce = false;
     if (segment.lost) {
       segment.lost = false;
       this.#lostCount--;

@@ -145,6 +145,37 @@ describe("what was taken for lost and was not (RFC 4015, RFC 3708)", () => {
   });
 });
 
+describe("the end of a stream", () => {
+  /** What leaves while pacing lets it go. */
+  const sendFor = (script: ScriptedSender, from: number, to: number): number[] => {
+    const sent: number[] = [];
+    for (let now = from; now < to; now++) sent.push(...script.send(now));
+    return sent;
+  };
+
+  test("what is lost of it is repeated twice, and what comes of that is no sign of reordering", () => {
+    const script = new ScriptedSender(8, { congestion: "bbr" });
+    script.send(0);
+    script.sender.ended = true;
+    expect(script.send(1), "the FIN").toEqual([8]);
+    script.ack(100, 0, 0, [1, 2, 4, 5, 6, 7]);
+    expect(sendFor(script, 101, 180)).toEqual([0, 3, 0, 3]);
+    expect(script.sender.bytesInFlight).toBe(2001);
+    const { cwnd } = script.sender;
+    script.ack(201, 3, 110, [4, 5, 6, 7]);
+    script.ack(202, 3, 110, [4, 5, 6, 7], 0);
+    script.ack(210, 8, 120);
+    expect(script.sender.cwnd).toBeGreaterThanOrEqual(cwnd);
+  });
+
+  test("while more may come it is repeated once", () => {
+    const script = new ScriptedSender(8, { congestion: "bbr" });
+    script.send(0);
+    script.ack(100, 0, 0, [1, 2, 4, 5, 6, 7]);
+    expect(sendFor(script, 101, 180)).toEqual([0, 3]);
+  });
+});
+
 describe("bounds", () => {
   test("an acknowledgement of what was never sent is refused", () => {
     const script = new ScriptedSender(2);
