@@ -5,8 +5,11 @@
  * A path is looked at when nothing was heard of it for its rest. One that is changed again as soon as it was sent is
  * given twice the rest each time, so that a file that is being written is not sent at each of its changes; one that
  * never rests is looked at all the same now and then.
+ *
+ * Of so many at a time some may have been lost: then everything is looked at too, when those that are known were. In between
+ * it would be looked at in vain, as more of it changes.
  */
-import { BURST_HINTS, MOST_REST_MS, NEVER_RESTS_MS } from "./limits.js";
+import { BURST_HINTS, MAX_WAITING_HINTS, MOST_REST_MS, NEVER_RESTS_MS } from "./limits.js";
 import { isWithin } from "./path.js";
 import type { Hint } from "./watch.js";
 
@@ -31,6 +34,7 @@ interface Restless {
 
 /** Names of events that say of a path that something else is there, or nothing. */
 const REPLACED: ReadonlySet<string> = new Set(["rename", "add", "addDir", "unlink", "unlinkDir"]);
+const MANY = "many changes at once";
 /** Paths remembered as restless. */
 const MOST_RESTLESS = 4096;
 
@@ -39,6 +43,9 @@ export class Dirty {
   #folder = "";
   #everything: string | undefined;
   #waiting = new Map<string, Waiting>();
+  #burst = false;
+  /** No path is due earlier. */
+  #soonestMs = Number.POSITIVE_INFINITY;
   /** The path that was replaced last. */
   #replaced = "";
   /** Paths looked at lately, the latest last. */
@@ -49,7 +56,7 @@ export class Dirty {
   }
 
   get empty(): boolean {
-    return this.#everything === undefined && this.#waiting.size === 0;
+    return this.#everything === undefined && this.#waiting.size === 0 && !this.#burst;
   }
 
   add({ folder, path, reason }: Hint, nowMs: number): void {
@@ -60,16 +67,24 @@ export class Dirty {
     const waiting = this.#waiting.get(path);
     // A watcher that knows UTF-8 only says of other names no more than that they are.
     if (path === "" || path.includes("\uFFFD")) this.#everything ??= reason;
-    else if (waiting !== undefined) waiting.lastMs = nowMs;
-    else if (this.#waiting.size < BURST_HINTS) {
-      this.#waiting.set(path, { firstMs: nowMs, lastMs: nowMs });
+    else if (waiting !== undefined) this.#wait(path, waiting, nowMs);
+    else if (this.#waiting.size < MAX_WAITING_HINTS) {
+      const fresh = { firstMs: nowMs, lastMs: nowMs };
+      this.#waiting.set(path, fresh);
+      this.#burst ||= this.#waiting.size > BURST_HINTS;
       this.#judge(path, nowMs);
-    } else this.#everything ??= "many changes at once";
+      this.#wait(path, fresh, nowMs);
+    } else this.#everything ??= MANY;
+  }
+
+  #wait(path: string, waiting: Waiting, nowMs: number): void {
+    waiting.lastMs = nowMs;
+    this.#soonestMs = Math.min(this.#soonestMs, this.#dueMs(path, waiting));
   }
 
   /** Whether something at or below `path`, or everything, is to be looked at. */
   waitsWithin(path: string): boolean {
-    if (this.#everything !== undefined) return true;
+    if (this.#everything !== undefined || this.#burst) return true;
     for (const waiting of this.#waiting.keys()) if (isWithin(waiting, path)) return true;
     return false;
   }
@@ -82,10 +97,22 @@ export class Dirty {
 
   /** When the next thing is due, in the same milliseconds; `Infinity` when nothing waits. A walk is due at once. */
   dueMs(): number {
-    if (this.#everything !== undefined) return Number.NEGATIVE_INFINITY;
+    if (this.#walk() !== undefined) return Number.NEGATIVE_INFINITY;
     let due = Number.POSITIVE_INFINITY;
     for (const [path, waiting] of this.#waiting) due = Math.min(due, this.#dueMs(path, waiting));
     return due;
+  }
+
+  /** How long it takes until something may be due: 0 when something is. Asked for as often as one likes. */
+  waitMs(nowMs: number): number {
+    if (this.#walk() !== undefined) return 0;
+    if (this.#soonestMs <= nowMs) this.#soonestMs = this.dueMs();
+    return Math.max(0, this.#soonestMs - nowMs);
+  }
+
+  /** Why everything is to be looked at now. */
+  #walk(): string | undefined {
+    return this.#everything ?? (this.#burst && this.#waiting.size === 0 ? MANY : undefined);
   }
 
   /**
@@ -93,8 +120,9 @@ export class Dirty {
    * walk, all there is.
    */
   take(nowMs: number, early = false): Work {
-    const everything = this.#everything;
+    const everything = this.#walk();
     this.#everything = undefined;
+    if (everything !== undefined) this.#burst = false;
     const paths = new Set<string>();
     for (const [path, waiting] of this.#waiting) {
       if (!early && everything === undefined && this.#dueMs(path, waiting) > nowMs + this.#settleMs / 2) continue;
@@ -105,12 +133,13 @@ export class Dirty {
       this.#waiting.delete(path);
       if (everything === undefined) this.#remember(path, nowMs);
     }
+    this.#soonestMs = this.#waiting.size === 0 ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY;
     return { folder: this.#folder, everything, paths };
   }
 
   /** The paths that wait, due or not; none where everything is to be looked at anyway. */
   rush(nowMs: number): ReadonlySet<string> {
-    return this.#everything === undefined ? this.take(nowMs, true).paths : new Set();
+    return this.#walk() === undefined ? this.take(nowMs, true).paths : new Set();
   }
 
   #dueMs(path: string, { firstMs, lastMs, next }: Waiting): number {

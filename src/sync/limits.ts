@@ -224,8 +224,10 @@ export const PROBE_MS = 1500;
 
 // Following.
 
-/** Hints beyond this within one settling time make a walk cheaper and safer than looking at each path. */
+/** Where more paths than this wait to be looked at at a time, a walk follows. */
 export const BURST_HINTS = 1000;
+/** More are not remembered: a walk takes their place. */
+export const MAX_WAITING_HINTS = 32_768;
 /** A change is sent when its path has rested for this long; one that is changed again at once gets twice as much … */
 export const SETTLE_MS = 10;
 /** … up to this. */

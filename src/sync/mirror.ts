@@ -4,14 +4,12 @@ import { realpathSync } from "node:fs";
 import { hostname } from "node:os";
 import type { Duplex } from "node:stream";
 import {
-  buffer,
   debounceTime,
   defer,
   distinct,
   EMPTY,
   filter,
   finalize,
-  from,
   map,
   merge,
   mergeMap,
@@ -221,10 +219,14 @@ function hints(
       repeat(),
       map(() => everything(folder, "a walk now and then")),
     );
-  const again = live.pipe(
-    buffer(live.pipe(debounceTime(recheckMs, scheduler))),
-    mergeMap((seen) => from(lookAgain(folder, seen))),
-  );
+  const again = defer(() => {
+    const seen: string[] = [];
+    return live.pipe(
+      tap(({ path }) => seen.length <= RECHECK_HINTS && seen.push(path)),
+      debounceTime(recheckMs, scheduler),
+      mergeMap(() => lookAgain(folder, seen.splice(0))),
+    );
+  });
   const unwatched = lasting.pipe(
     filter(({ code }) => code !== undefined && BLIND.has(code)),
     take(1),
@@ -257,10 +259,9 @@ class WalkingPace {
 /** Codes of hints after which changes may come without an event. */
 const BLIND: ReadonlySet<string> = new Set(["ENOSPC", "EMFILE", "ENOMEM", "ERR_NO_EVENTS"]);
 
-function lookAgain(folder: string, seen: readonly Hint[]): Hint[] {
+function lookAgain(folder: string, seen: readonly string[]): Hint[] {
   if (seen.length > RECHECK_HINTS) return [everything(folder, "once more after many changes")];
-  const paths = new Set(seen.map(({ path }) => path));
-  return [...paths].map((path) => ({ folder, path, reason: path === "" ? "once more, to be sure" : "again" }));
+  return [...new Set(seen)].map((path) => ({ folder, path, reason: path === "" ? "once more, to be sure" : "again" }));
 }
 
 /** Keeps `other` subscribed for as long as the result is. */

@@ -101,6 +101,8 @@ class Pusher {
   #foundByWalk: ReadonlySet<string> = new Set();
   readonly #unmovable = new Set<string>();
   #hinted: Deferred = deferred();
+  /** When the waiting ends by itself; while nobody waits, in the past. */
+  #wakesAtMs = Number.NEGATIVE_INFINITY;
   readonly #caution: Caution;
   readonly #ignore: Ignore;
   readonly #rules: IgnoreRules | undefined;
@@ -137,7 +139,8 @@ class Pusher {
     if (this.#dirty.empty) this.#since = now;
     this.#dirty.add(hint, now);
     if (hint.ask !== undefined) this.#asks.set(hint.ask, hint.path);
-    this.#wake();
+    // Of the thousands of a burst few are due before the one that is waited for.
+    if (this.#wakesAtMs > now && now + this.#dirty.waitMs(now) < this.#wakesAtMs) this.#wake();
   }
 
   end(): void {
@@ -169,12 +172,15 @@ class Pusher {
   /** Waits for hints, and for their rest. False: there are none and will be none. */
   async #somethingDue(): Promise<boolean> {
     while (!this.#stopped) {
-      const waitMs = this.#dirty.dueMs() - performance.now();
-      if (waitMs <= 0) return true;
+      const now = performance.now();
+      const waitMs = this.#dirty.waitMs(now);
+      if (waitMs === 0) return true;
       if (this.#dirty.empty && this.#ended && this.#timers.size === 0) return false;
       this.#hinted = deferred();
+      this.#wakesAtMs = now + waitMs;
       const timer = waitMs === Number.POSITIVE_INFINITY ? undefined : setTimeout(this.#hinted.resolve, waitMs);
       await this.#hinted.promise;
+      this.#wakesAtMs = Number.NEGATIVE_INFINITY;
       clearTimeout(timer);
     }
     return false;

@@ -63,7 +63,12 @@ export async function scanPaths(
 ): Promise<PartialSnapshot> {
   const snapshot: Snapshot = { entries: new Map(), problems: [], folderId: await requireFolder(folder) };
   const roots: string[] = [];
+  const turns = new Turns(SLICE);
   for (const path of [...new Set(paths)].sort()) {
+    if (turns.isOver()) {
+      await turns.next();
+      options.signal?.throwIfAborted();
+    }
     const root = firstNonFolder(folder, path, snapshot, options) ?? path;
     const last = roots.at(-1);
     if (last !== undefined && isWithin(root, last)) continue;

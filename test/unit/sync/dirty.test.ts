@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { Dirty } from "../../../src/sync/dirty.js";
-import { BURST_HINTS, MOST_REST_MS, NEVER_RESTS_MS } from "../../../src/sync/limits.js";
+import { BURST_HINTS, MAX_WAITING_HINTS, MOST_REST_MS, NEVER_RESTS_MS } from "../../../src/sync/limits.js";
 
 const SETTLE_MS = 10;
 const change = (path: string, reason = "change") => ({ folder: "/f", path, reason });
@@ -106,9 +106,36 @@ describe("everything", () => {
     expect(dirty.empty).toBe(true);
   });
 
-  test("is to be looked at after more hints than are worth a look each", () => {
+  test("is to be looked at after so many changes at a time, when each of them was", () => {
     const dirty = new Dirty(SETTLE_MS);
     for (let i = 0; i <= BURST_HINTS; i++) dirty.add(change(`f${i}`), 0);
-    expect(dirty.take(0).everything).toBe("many changes at once");
+    expect(dirty.waitMs(0)).toBe(SETTLE_MS);
+    const { everything, paths } = dirty.take(SETTLE_MS);
+    expect([everything, paths.size]).toEqual([undefined, BURST_HINTS + 1]);
+    expect([dirty.empty, dirty.waitsWithin("elsewhere"), dirty.waitMs(SETTLE_MS)]).toEqual([false, true, 0]);
+    expect(dirty.rush(SETTLE_MS).size).toBe(0);
+    dirty.add(change("late"), SETTLE_MS);
+    expect(dirty.waitMs(SETTLE_MS)).toBe(SETTLE_MS);
+    expect(dirty.take(2 * SETTLE_MS)).toMatchObject({ everything: undefined, paths: new Set(["late"]) });
+    expect(dirty.take(2 * SETTLE_MS)).toMatchObject({ everything: "many changes at once", paths: new Set() });
+    expect([dirty.empty, dirty.waitMs(2 * SETTLE_MS)]).toEqual([true, Number.POSITIVE_INFINITY]);
+  });
+
+  test("is to be looked at instead of more paths than are remembered", () => {
+    const dirty = new Dirty(SETTLE_MS);
+    for (let i = 0; i <= MAX_WAITING_HINTS; i++) dirty.add(change(`f${i}`), 0);
+    expect(dirty.waitMs(0)).toBe(0);
+    expect(dirty.take(0)).toMatchObject({ everything: "many changes at once", paths: { size: MAX_WAITING_HINTS } });
+    expect(dirty.empty).toBe(true);
+  });
+
+  test("is known to be due whenever it is, without looking at all that waits", () => {
+    const dirty = new Dirty(SETTLE_MS);
+    for (let now = 0; now < 200; now++) {
+      if (now % 3 === 0) dirty.add(change(`f${now % 7}`, now % 4 === 0 ? "rename" : "change"), now);
+      if (dirty.waitMs(now) === 0) expect(dirty.dueMs()).toBeLessThanOrEqual(now);
+      else expect(dirty.dueMs()).toBeGreaterThan(now);
+      if (now % 20 === 19) dirty.take(now);
+    }
   });
 });
