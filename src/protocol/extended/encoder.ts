@@ -10,6 +10,8 @@ import { SEQUENCE_MODULUS, type Sender } from "./sender.js";
 import type { SentSegment } from "./sent-segments.js";
 import {
   ACK,
+  DATA,
+  DATA_HEADER_BYTES,
   FIN,
   HELLO,
   OFFER_BITS,
@@ -34,6 +36,8 @@ export class Encoder {
   readonly #sender: Sender;
   readonly #receiver: Receiver;
   readonly #stats: ConnectionStats;
+  /** What the packet before has. */
+  #lastBits = 0;
 
   constructor(options: ExtendedConnectionOptions, sender: Sender, receiver: Receiver, stats: ConnectionStats) {
     this.#options = options;
@@ -76,12 +80,16 @@ export class Encoder {
   packet(out: Uint8Array, at: number, bits: number, segment: SentSegment | null, now: number): number {
     const sender = this.#sender;
     const start = segment?.start ?? sender.sndNxt;
-    this.#begin(out, at, bits, start);
+    // Behind another one in the burst that is nothing but data, its header is the template.
+    const repeats = at > 0 && bits === DATA && this.#lastBits === DATA;
+    this.#lastBits = bits;
+    if (repeats) writer.repeat(at, toSequence(start, this.#options.localTag, SEQUENCE_MODULUS), DATA_HEADER_BYTES);
+    else this.#begin(out, at, bits, start);
     if ((bits & ACK) !== 0) {
       this.#receiver.writeAck(writer, segment === null ? MAX_SACK_BLOCKS : MAX_SACK_BLOCKS_WITH_DATA, now);
     }
     if (segment !== null) {
-      writer.uint32(toWireTime(now));
+      if (!repeats) writer.uint32(toWireTime(now));
       const bytes = Math.min(segment.end, sender.dataEnd) - start;
       if (bytes > 0) sender.buffer.copy(start - 1, bytes, out, writer.at);
       writer.skip(bytes);

@@ -193,6 +193,17 @@ export class PacketWriter {
     this.#at += 2;
   }
 
+  /**
+   * Begins another packet of a burst with the last one's header, `headerBytes` long, which differs in the number only. That is a
+   * few ns more than writing it when that is optimized, and a tenth of the time before.
+   */
+  repeat(start: number, sequence: number, headerBytes: number): void {
+    this.#out.copyWithin(start, this.#start, this.#start + headerBytes);
+    this.#start = this.#at = start;
+    this.uint32(sequence);
+    this.#at = start + headerBytes;
+  }
+
   /** Bytes written of the packet so far. */
   get length(): number {
     return this.#at - this.#start;

@@ -69,8 +69,22 @@ export function bindAndConnectNow(udp: Socket, local: DatagramAddress, address: 
   }
 }
 
+/** Routes change seldom, and asking for one takes a socket: an answer is good for so long, for so many addresses. */
+const ROUTE_MS = 10_000;
+const MAX_ROUTES = 256;
+const routes = new Map<string, { readonly local: string | null; readonly until: number }>();
+
 /** The address that datagrams to `remoteAddress` leave from, by the routes of this machine. No datagram is sent. */
-export function localAddressTowards(remoteAddress: string): string | null {
+export function localAddressTowards(remoteAddress: string, now: number = performance.now()): string | null {
+  const known = routes.get(remoteAddress);
+  if (known !== undefined && now < known.until) return known.local;
+  const local = askForRoute(remoteAddress);
+  if (routes.size >= MAX_ROUTES) routes.clear();
+  routes.set(remoteAddress, { local, until: now + ROUTE_MS });
+  return local;
+}
+
+function askForRoute(remoteAddress: string): string | null {
   const type = remoteAddress.includes(":") ? "udp6" : "udp4";
   const udp = createUdp({ type });
   const anyPort: DatagramAddress = { address: type === "udp6" ? "::" : "0.0.0.0", port: 0, family: "IPv4" };
