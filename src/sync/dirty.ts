@@ -6,10 +6,13 @@
  * given twice the rest each time, so that a file that is being written is not sent at each of its changes; one that
  * never rests is looked at all the same now and then.
  *
+ * Where many come one after the other, they are looked at together when that is over, or after a while: each look begins
+ * with what has gathered, and ends when all of it is durable at the destination.
+ *
  * Of so many at a time some may have been lost: then everything is looked at too, when those that are known were. In between
  * it would be looked at in vain, as more of it changes.
  */
-import { BURST_HINTS, MAX_WAITING_HINTS, MOST_REST_MS, NEVER_RESTS_MS } from "./limits.js";
+import { BURST_HINTS, GATHER_MS, GATHERING_HINTS, MAX_WAITING_HINTS, MOST_REST_MS, NEVER_RESTS_MS } from "./limits.js";
 import { isWithin } from "./path.js";
 import type { Hint } from "./watch.js";
 
@@ -44,6 +47,9 @@ export class Dirty {
   #everything: string | undefined;
   #waiting = new Map<string, Waiting>();
   #burst = false;
+  /** Since when those that wait have gathered, and when the last of them came. */
+  #gathersSinceMs = 0;
+  #lastMs = 0;
   /** No path is due earlier. */
   #soonestMs = Number.POSITIVE_INFINITY;
   /** The path that was replaced last. */
@@ -69,6 +75,7 @@ export class Dirty {
     if (path === "" || path.includes("\uFFFD")) this.#everything ??= reason;
     else if (waiting !== undefined) this.#wait(path, waiting, nowMs);
     else if (this.#waiting.size < MAX_WAITING_HINTS) {
+      if (this.#waiting.size === 0) this.#gathersSinceMs = nowMs;
       const fresh = { firstMs: nowMs, lastMs: nowMs };
       this.#waiting.set(path, fresh);
       this.#burst ||= this.#waiting.size > BURST_HINTS;
@@ -79,6 +86,7 @@ export class Dirty {
 
   #wait(path: string, waiting: Waiting, nowMs: number): void {
     waiting.lastMs = nowMs;
+    this.#lastMs = nowMs;
     this.#soonestMs = Math.min(this.#soonestMs, this.#dueMs(path, waiting));
   }
 
@@ -100,7 +108,8 @@ export class Dirty {
     if (this.#walk() !== undefined) return Number.NEGATIVE_INFINITY;
     let due = Number.POSITIVE_INFINITY;
     for (const [path, waiting] of this.#waiting) due = Math.min(due, this.#dueMs(path, waiting));
-    return due;
+    if (this.#waiting.size < GATHERING_HINTS) return due;
+    return Math.max(due, Math.min(this.#lastMs + this.#settleMs, this.#gathersSinceMs + GATHER_MS));
   }
 
   /** How long it takes until something may be due: 0 when something is. Asked for as often as one likes. */
@@ -133,6 +142,7 @@ export class Dirty {
       this.#waiting.delete(path);
       if (everything === undefined) this.#remember(path, nowMs);
     }
+    this.#gathersSinceMs = nowMs;
     this.#soonestMs = this.#waiting.size === 0 ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY;
     return { folder: this.#folder, everything, paths };
   }

@@ -226,6 +226,10 @@ export const PROBE_MS = 1500;
 
 /** Where more paths than this wait to be looked at at a time, a walk follows. */
 export const BURST_HINTS = 1000;
+/** Where more than this come one after the other, they gather until that is over … */
+export const GATHERING_HINTS = 100;
+/** … for at most this long. */
+export const GATHER_MS = 200;
 /** More are not remembered: a walk takes their place. */
 export const MAX_WAITING_HINTS = 32_768;
 /** A change is sent when its path has rested for this long; one that is changed again at once gets twice as much … */

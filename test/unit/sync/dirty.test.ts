@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { Dirty } from "../../../src/sync/dirty.js";
-import { BURST_HINTS, MAX_WAITING_HINTS, MOST_REST_MS, NEVER_RESTS_MS } from "../../../src/sync/limits.js";
+import { BURST_HINTS, GATHER_MS, MAX_WAITING_HINTS, MOST_REST_MS, NEVER_RESTS_MS } from "../../../src/sync/limits.js";
 
 const SETTLE_MS = 10;
 const change = (path: string, reason = "change") => ({ folder: "/f", path, reason });
@@ -119,6 +119,29 @@ describe("everything", () => {
     expect(dirty.take(2 * SETTLE_MS)).toMatchObject({ everything: undefined, paths: new Set(["late"]) });
     expect(dirty.take(2 * SETTLE_MS)).toMatchObject({ everything: "many changes at once", paths: new Set() });
     expect([dirty.empty, dirty.waitMs(2 * SETTLE_MS)]).toEqual([true, Number.POSITIVE_INFINITY]);
+  });
+
+  test.each([
+    ["is over", 60, [[59 + SETTLE_MS, 1200]]],
+    [
+      "has taken a while",
+      300,
+      [
+        [GATHER_MS, 3920],
+        [299 + SETTLE_MS, 2080],
+      ],
+    ],
+  ])("a flood is looked at when it %s", (_, floodMs, expected) => {
+    const dirty = new Dirty(SETTLE_MS);
+    const taken: number[][] = [];
+    for (let now = 0; now <= 2 * floodMs; now++) {
+      for (let i = 0; i < 20 && now < floodMs; i++) dirty.add(change(`${now} ${i}`), now);
+      if (dirty.waitMs(now) > 0) continue;
+      expect(dirty.dueMs()).toBeLessThanOrEqual(now);
+      const { size } = dirty.take(now).paths;
+      if (size > 0) taken.push([now, size]);
+    }
+    expect(taken).toEqual(expected);
   });
 
   test("is to be looked at instead of more paths than are remembered", () => {
