@@ -19,6 +19,8 @@ const HEAD_BYTES = 1 + 2 + 8 + 8 + 2;
 const MAX_RECORD_BYTES = HEAD_BYTES + 4 * MAX_SEGMENT_BYTES + ROOT_BYTES;
 /** Records that are hashed in one go. */
 const SCRATCH_BYTES = 32 * 1024;
+/** Entries sorted without letting others have their turn. */
+const SORTED_AT_ONCE = 4096;
 const NOT_ASCII = /[^\0-\x7f]/;
 
 /** The root hash of entries in any order; `undefined` where the hash of a file is not known, or times are too coarse. */
@@ -105,7 +107,7 @@ export class Roots {
   async #hashFolder(entries: readonly Entry[], turns: Turns): Promise<Buffer> {
     let hashing: Hash | undefined;
     let length = 0;
-    for (const entry of inOrder(entries)) {
+    for (const entry of await inOrder(entries, turns)) {
       if (length > SCRATCH_BYTES || turns.isOver()) {
         hashing = (hashing ?? createHash("sha256")).update(scratch.subarray(0, length));
         length = 0;
@@ -160,16 +162,54 @@ function isIn(path: string, folder: string): boolean {
   return folder === "" ? slash < 0 : slash === folder.length && path.startsWith(folder);
 }
 
-/** By the bytes of their names. */
-function inOrder(entries: readonly Entry[]): readonly Entry[] {
-  const ordered = [...entries].sort((a, b) => (a.path < b.path ? -1 : 1));
-  // Else the order of the bytes is that of the characters.
-  if (!entries.some(({ path }) => NOT_ASCII.test(path))) return ordered;
-  const named = ordered.map((entry): [Buffer, Entry] => [
-    nameToBytes(entry.path.slice(entry.path.lastIndexOf("/") + 1)),
-    entry,
-  ]);
-  return named.sort(([a], [b]) => Buffer.compare(a, b)).map(([, entry]) => entry);
+/** By the bytes of their names; many are sorted a slice at a time, and then merged. */
+async function inOrder(entries: readonly Entry[], turns: Turns): Promise<readonly Entry[]> {
+  // Where all is ASCII, the order of the bytes is that of the characters.
+  const compare = entries.some(({ path }) => NOT_ASCII.test(path)) ? byBytes : byCharacters;
+  let runs: Entry[][] = [];
+  for (let at = 0; at < entries.length; at += SORTED_AT_ONCE) {
+    if (at > 0) await turns.next();
+    runs.push(entries.slice(at, at + SORTED_AT_ONCE).sort(compare));
+  }
+  while (runs.length > 1) {
+    const merged: Entry[][] = [];
+    for (let i = 0; i < runs.length; i += 2) {
+      merged.push(await merge(runs[i] as Entry[], runs[i + 1] ?? [], compare, turns));
+    }
+    runs = merged;
+  }
+  return runs[0] ?? [];
+}
+
+async function merge(
+  left: readonly Entry[],
+  right: readonly Entry[],
+  compare: (a: Entry, b: Entry) => number,
+  turns: Turns,
+): Promise<Entry[]> {
+  const merged: Entry[] = [];
+  let [l, r] = [0, 0];
+  while (l < left.length && r < right.length) {
+    if (turns.isOver()) await turns.next();
+    const [a, b] = [left[l] as Entry, right[r] as Entry];
+    const first = compare(a, b) <= 0;
+    merged.push(first ? a : b);
+    if (first) l++;
+    else r++;
+  }
+  // One by one: there may be more than a call takes arguments.
+  for (; l < left.length; l++) merged.push(left[l] as Entry);
+  for (; r < right.length; r++) merged.push(right[r] as Entry);
+  return merged;
+}
+
+/** Of entries in one folder. */
+function byCharacters(a: Entry, b: Entry): number {
+  return a.path < b.path ? -1 : 1;
+}
+
+function byBytes(a: Entry, b: Entry): number {
+  return Buffer.compare(nameToBytes(a.path), nameToBytes(b.path));
 }
 
 function modeOf(entry: Entry, { executable = true, perms = false }: Comparison): number {

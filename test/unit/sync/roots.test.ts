@@ -20,6 +20,15 @@ const file = (name: string, more: Partial<Entry & { kind: "file" }> = {}): Entry
 });
 const exact = { mtimeToleranceNs: 0n, folderTimes: true, linkTimes: true };
 
+/** The record of {@link file}. */
+function recordOf(name: string): Buffer {
+  const head = Buffer.alloc(21);
+  head.writeBigUInt64BE(5n, 3);
+  head.writeBigInt64BE(1_700_000_000_123_456_789n, 11);
+  head.writeUInt16BE(Buffer.byteLength(name), 19);
+  return Buffer.concat([head, Buffer.from(name), sha("hello")]);
+}
+
 describe("the root hash", () => {
   test("is what docs/sync-protocol.md says", async () => {
     const record = (kind: number, mode: number, size: number, time: bigint, name: string, hash: Buffer): Buffer => {
@@ -58,6 +67,18 @@ describe("the root hash", () => {
   test("is not known where times are coarse or a hash is missing", async () => {
     expect(await rootOf([file("a")], { mtimeToleranceNs: 2_000_000_000n })).toBeUndefined();
     expect(await rootOf([file("a", { sha256: "0123456789abcdef" })], exact)).toBeUndefined();
+  });
+
+  test("is that of the sorted names also where a folder holds more than are sorted at once", async () => {
+    const many = Array.from({ length: 20_000 }, (_, i) => file(`${(i * 7919) % 20_000}`));
+    many.push(file("\u{1f600}"), file("\uffee"));
+    const records = [...many].sort((a, b) => Buffer.compare(Buffer.from(a.path), Buffer.from(b.path)));
+    const root = await rootOf(many, exact);
+    expect(root).toEqual(await rootOf(records, exact));
+    expect(root).toEqual(await rootOf(records.toReversed(), exact));
+    const hashes = createHash("sha256");
+    for (const { path: name } of records) hashes.update(recordOf(name));
+    expect(root).toEqual(hashes.digest());
   });
 
   test("does not depend on the order, and changes with everything", async () => {
