@@ -7,6 +7,7 @@ import os from "node:os";
 import path from "node:path";
 import { Subject, type Subscription } from "rxjs";
 import { MirrorHome } from "../../src/server/home.js";
+import { setsExactTimes } from "../../src/sync/disk.js";
 import { everything, type Hint, type MirrorOptions, mirror } from "../../src/sync/index.js";
 import { linkedPair, type Pair } from "./duplex-pair.js";
 import { differences, snapshot } from "./snapshot.js";
@@ -210,7 +211,10 @@ export function wait(ms: number): Promise<void> {
 function lookAt(folder: string): ReturnType<typeof snapshot> {
   for (;;) {
     try {
-      return snapshot(folder);
+      const found = snapshot(folder);
+      if (setsExactTimes()) return found;
+      const rounded = (ns: bigint): bigint => ns - (((ns % 1000n) + 1000n) % 1000n);
+      return new Map([...found].map(([name, entry]) => [name, { ...entry, mtimeNs: rounded(entry.mtimeNs) }]));
     } catch (error) {
       if (!["ENOENT", "ENOTDIR", "EINVAL"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
     }

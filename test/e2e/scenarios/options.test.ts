@@ -212,8 +212,9 @@ describe("looking beforehand", () => {
         await m.mirrored();
         const before = m.names();
         fs.renameSync(m.at("a"), m.at("moved"));
-        fs.rmSync(m.at("c"));
+        // Before what goes, whose inode it would be given.
         m.write({ new: "4", "d/b": "22" });
+        fs.rmSync(m.at("c"));
         const { code, stdout } = await m.once("--dry-run", "--json");
         expect(code).toBe(0);
         const planned = stdout
