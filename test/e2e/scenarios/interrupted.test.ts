@@ -1,6 +1,7 @@
 /** Kills, cuts and floods: nothing is torn, nothing is lost, nothing is sent twice. */
 import fs from "node:fs";
 import path from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, vi } from "vitest";
 import { LossyProxy } from "../../support/lossy-proxy.js";
@@ -13,6 +14,17 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 /** Nothing but messages; the transport's probe for the longest datagram of the loopback interface is among it. */
 const LITTLE = 128 * KIB;
+
+/** How many files the home's database has of the mirror. */
+function filesInTheBooks(m: Mirrored): number {
+  const database = new DatabaseSync(path.join(m.shared.home, ".confundo", "database.sqlite"), { readOnly: true });
+  try {
+    const count = database.prepare("select count(*) as count from files where folder = ? and kind = 'file'");
+    return Number(count.get(m.name)?.count);
+  } finally {
+    database.close();
+  }
+}
 
 /** A way to the server that counts what passes to it, and can be cut. */
 async function proxied(m: Mirrored) {
@@ -175,6 +187,13 @@ describe("floods", () => {
         following.program.child.kill("SIGCONT");
         await m.equal();
         expect(m.names().length).toBe(20_041);
+        await until(() => following.of("synced").at(-1)?.entries === 20_041, 200);
+        // It is told to be in step when a look at everything has found nothing more.
+        const { events } = following;
+        const synced = events.findIndex(({ type, entries }) => type === "synced" && entries === 20_041);
+        const pushed = events.slice(0, synced).findLastIndex(({ type }) => type === "pushed");
+        expect(events.slice(pushed, synced).some(({ type }) => type === "walking")).toBe(true);
+        await until(() => filesInTheBooks(m) === 20_001, 200);
         await following.leave();
       },
     ],
