@@ -17,12 +17,14 @@ import { QUEUE_BYTES } from "./limits.js";
 import { Moderation } from "./moderation.js";
 import { maxDatagramBytes } from "./mtu.js";
 import type { DatagramAddress, DatagramHandlers, DatagramSocket, Tier } from "./types.js";
-import { localAddressTowards } from "./udp.js";
 
 const { EAGAIN, EINVAL, EIO, EMSGSIZE } = constants.errno;
 
 /** A look reads on while there is so much; then timers and other sockets get their turn. */
 const READS_PER_LOOK = 8;
+
+/** Routes do not depend on it, and no datagram is sent. */
+const ANY_PORT = 9;
 
 /** An address with a port. */
 type End = Pick<DatagramAddress, "address" | "port">;
@@ -70,6 +72,7 @@ export class NativeSocket implements DatagramSocket {
   protected readonly udp: Udp;
   protected readonly handlers: DatagramHandlers;
   protected closed = false;
+  readonly #native: Addon;
   readonly #room: Room;
   readonly #address: DatagramAddress;
   readonly #remote: End | null;
@@ -88,6 +91,7 @@ export class NativeSocket implements DatagramSocket {
 
   constructor(native: Addon, udp: Udp, handlers: DatagramHandlers, remote: End | null) {
     room ??= new Room(native);
+    this.#native = native;
     this.#room = room;
     this.udp = udp;
     this.handlers = handlers;
@@ -107,8 +111,8 @@ export class NativeSocket implements DatagramSocket {
   }
 
   maxDatagramBytes(remoteAddress: string): number {
-    const local = this.#remote === null ? localAddressTowards(remoteAddress) : this.#address.address;
-    return maxDatagramBytes(local ?? "", remoteAddress);
+    const local = this.#remote === null ? localAddressTowards(this.#native, remoteAddress) : this.#address.address;
+    return maxDatagramBytes(local, remoteAddress);
   }
 
   send(bytes: Uint8Array, segmentBytes: number, remotePort: number, remoteAddress: string): boolean {
@@ -302,6 +306,15 @@ export function bindNative(native: Addon, local: End, flags: number): Udp {
   const udp = new native.Udp();
   check(udp, "bind", local, udp.bind(local.address, local.port, flags));
   return udp;
+}
+
+/** The address that datagrams to `remoteAddress` leave from, by the routes of this machine; "" where there is none. */
+function localAddressTowards(native: Addon, remoteAddress: string): string {
+  const udp = new native.Udp();
+  const bound = udp.bind(remoteAddress.includes(":") ? "::" : "0.0.0.0", 0, 0);
+  const local = bound < 0 || udp.connect(remoteAddress, ANY_PORT) < 0 ? bound : udp.address();
+  udp.close();
+  return typeof local === "number" ? "" : local[0];
 }
 
 /** Throws what the kernel said, with the socket closed. */
