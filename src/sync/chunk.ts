@@ -24,17 +24,35 @@ export function chunkLength(data: Uint8Array): number {
   const end = Math.min(data.length, MOST_CHUNK_BYTES);
   if (end <= LEAST_CHUNK_BYTES) return end;
   const middle = Math.min(end, AVERAGE_CHUNK_BYTES);
+  return firstCut(data, LEAST_CHUNK_BYTES, middle, STRICT, GEAR) ?? firstCut(data, middle, end, LENIENT, GEAR) ?? end;
+}
+
+/** What is shifted out of the hash is forgotten. */
+const REMEMBERED_BYTES = 32;
+
+/**
+ * The first cut of this kind between two offsets. Four bytes at a time, which is a third faster: in a bundle, constants of
+ * a module are variables, and each turn of a loop looks them up.
+ */
+function firstCut(data: Uint8Array, from: number, to: number, mask: number, gears: Int32Array): number | undefined {
   let gear = 0;
-  let i = LEAST_CHUNK_BYTES;
-  for (; i < middle; i++) {
-    gear = ((gear << 1) + (GEAR[data[i] as number] as number)) | 0;
-    if ((gear & STRICT) === 0) return i + 1;
+  let i = Math.max(LEAST_CHUNK_BYTES, from - REMEMBERED_BYTES);
+  for (; i < from; i++) gear = ((gear << 1) + (gears[data[i] as number] as number)) | 0;
+  for (; i + 4 <= to; i += 4) {
+    const first = ((gear << 1) + (gears[data[i] as number] as number)) | 0;
+    const second = ((first << 1) + (gears[data[i + 1] as number] as number)) | 0;
+    const third = ((second << 1) + (gears[data[i + 2] as number] as number)) | 0;
+    gear = ((third << 1) + (gears[data[i + 3] as number] as number)) | 0;
+    if ((first & mask) === 0) return i + 1;
+    if ((second & mask) === 0) return i + 2;
+    if ((third & mask) === 0) return i + 3;
+    if ((gear & mask) === 0) return i + 4;
   }
-  for (; i < end; i++) {
-    gear = ((gear << 1) + (GEAR[data[i] as number] as number)) | 0;
-    if ((gear & LENIENT) === 0) return i + 1;
+  for (; i < to; i++) {
+    gear = ((gear << 1) + (gears[data[i] as number] as number)) | 0;
+    if ((gear & mask) === 0) return i + 1;
   }
-  return end;
+  return undefined;
 }
 
 /** A chunk in a list: 3 bytes length, the first 6 bytes of its sha256. */

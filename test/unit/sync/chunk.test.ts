@@ -98,6 +98,28 @@ describe("chunks", () => {
     `);
   });
 
+  test("they are where the definition says, one byte after the other", () => {
+    const gears = Int32Array.from({ length: 256 }, (_, i) => {
+      let z = Math.imul(i + 1, 0x9e37_79b9);
+      z = Math.imul(z ^ (z >>> 16), 0x21f0_aaad);
+      z = Math.imul(z ^ (z >>> 15), 0x735a_2d97);
+      return z ^ (z >>> 15);
+    });
+    const defined = (data: Buffer): number => {
+      let gear = 0;
+      for (let i = LEAST_CHUNK_BYTES; i < Math.min(data.length, MOST_CHUNK_BYTES); i++) {
+        gear = ((gear << 1) + (gears[data[i] as number] as number)) | 0;
+        if (gear >>> (i < AVERAGE_CHUNK_BYTES ? 14 : 18) === 0) return i + 1;
+      }
+      return Math.min(data.length, MOST_CHUNK_BYTES);
+    };
+    const data = noise(6_000_000, 7);
+    for (let at = 0; at < data.length; at += chunkLength(data.subarray(at))) {
+      expect(chunkLength(data.subarray(at))).toBe(defined(data.subarray(at)));
+      expect(chunkLength(data.subarray(at, at + 70_000))).toBe(defined(data.subarray(at, at + 70_000)));
+    }
+  });
+
   test("a list says whether it can be one of a file", () => {
     const list = listOf(noise(500_000));
     expect(list.fits(500_000)).toBe(true);
