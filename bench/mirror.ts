@@ -13,6 +13,10 @@
  * The clock runs from the start of a client to its end, or from a change to the moment when the destination shows it.
  * After each measurement the destination is compared with the folder. A tool that took longer than a minute in one
  * round sits out the rounds that are left.
+ *
+ * ext4 does not give an inode again for minutes after its file was deleted, and passes each of those by for every file that is
+ * made nearby (`recently_deleted`): where much was deleted lately, creating files takes several times as long, for the bench
+ * and for every tool. Give TMPDIR on a file system that was made for it.
  */
 import { spawnSync } from "node:child_process";
 import fs from "node:fs";
