@@ -34,7 +34,7 @@ export const BLACK_HOLE_TIMEOUTS = 2;
 /** Or after sending one segment so often, while smaller ones arrive. A third of all being lost does that once in 100,000. */
 const BLACK_HOLE_TRANSMISSIONS = 10;
 /** A receiver may gather so much, or four segments, before it acknowledges; a sender that cannot wait for that asks. */
-export const BYTES_PER_ACK: number = 64 * 1024;
+export const BYTES_PER_ACK: number = 24 * 1024;
 export const SEGMENTS_PER_ACK = 4;
 /** How often in a window a peer is asked to acknowledge at once. */
 const ASKS_A_WINDOW = 4;
