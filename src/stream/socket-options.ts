@@ -3,6 +3,9 @@ import type { Clock } from "./clock.js";
 import type { Tier } from "./datagram/index.js";
 import type { Driver } from "./driver.js";
 
+/** How often a silent connection with keep-alive asks for a sign of life: three tries within the 10 s of silence. */
+export const KEEP_ALIVE_MS = 3000;
+
 export interface AddressInfo {
   address: string;
   family: "IPv4" | "IPv6";

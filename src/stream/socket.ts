@@ -10,10 +10,7 @@ import {
 import type { Timer } from "./clock.js";
 import type { ConnectionOwner, Driver } from "./driver.js";
 import { abortError, connectionError, throwLater } from "./errors.js";
-import { type AddressInfo, type SocketParts, type SocketStats, socketStats } from "./socket-options.js";
-
-/** How often a silent connection with keep-alive asks for a sign of life: three tries within the 10 s of silence. */
-const KEEP_ALIVE_MS = 3000;
+import { type AddressInfo, KEEP_ALIVE_MS, type SocketParts, type SocketStats, socketStats } from "./socket-options.js";
 
 /** Written to hear of it when the window has room. */
 const NOTHING = new Uint8Array(0);
@@ -304,12 +301,15 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     }
     // The extended edition tells its peer of the room that reading has made.
     if (this.bytesRead > before && this.edition === "extended") this.#driver.drain(this.#connection);
-    if (this.#connection.ended && this.#connection.readableBytes === 0 && !this.#sawEnd) {
-      this.#sawEnd = true;
+    if (!this.#connection.ended || this.#connection.readableBytes > 0 || this.#sawEnd) return;
+    this.#sawEnd = true;
+    // As in node:net the end has a turn of its own, as a reader answers what it had before this side ends too; and it comes,
+    // and `close` with it, even where nobody reads, if there was nothing to read.
+    setImmediate(() => {
+      if (this.destroyed) return;
       this.push(null);
-      // As in node:net: `end` comes, and with it `close`, even where nobody reads, if there was nothing to read.
       this.read(0);
-    }
+    });
   }
 
   // ---- the connection's side -------------------------------------------------------------------------------------

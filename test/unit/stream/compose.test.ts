@@ -158,6 +158,25 @@ describe.each(BOTH_EDITIONS)("a socket of the %s edition composes with", (_name,
     expect(Buffer.concat(got).equals(DATA)).toBe(true);
   });
 
+  it("a generator that echoes what came together with the end", async () => {
+    const { server, port } = await listening(both, (socket) => {
+      void pipeline(
+        socket,
+        async function* (chunks) {
+          yield* chunks;
+        },
+        socket,
+      );
+    });
+    const sizes = [1, 411, 1000, 10_000, 100_000, 300_000];
+    const clients = sizes.map((size) =>
+      connect({ ...both, port, host: "127.0.0.1", allowHalfOpen: true }).end(DATA.subarray(0, size)),
+    );
+    const echoes = await Promise.all(clients.map((client) => readAll(client)));
+    expect(echoes.map(({ length }) => length)).toEqual(sizes);
+    await server[Symbol.asyncDispose]();
+  });
+
   it("for await, which may be left", async () => {
     await using pair = await connectedPair({ both });
     pair.accepted.on("error", () => {});
