@@ -23,14 +23,15 @@ export interface Intent {
 
 /**
  * - `go`: carry it out.
- * - `look`: decide that with a look at everything, as what is missing here may be elsewhere.
+ * - `look`: decide that with a look at everything, after so long, as what is missing here may be elsewhere.
  * - `rest`: delete nothing yet, as more may be about to go: look again after so long. Everything else may be done.
  * - `wait`: the folder is gone or another one, and empty: touch nothing until that changes.
  * - `emptied`: it is the same folder and has lost all of several files at once: touch nothing until some are there.
  * - `ask`: stop, with the numbers.
  */
 export type Judgement =
-  | { readonly verdict: "go" | "look" | "wait" }
+  | { readonly verdict: "go" | "wait" }
+  | { readonly verdict: "look"; readonly afterMs: number }
   | { readonly verdict: "emptied"; readonly losses: Losses }
   | { readonly verdict: "rest"; readonly restMs: number }
   | { readonly verdict: "ask"; readonly losses: Losses; readonly empty: boolean };
@@ -46,6 +47,8 @@ export class Caution {
   readonly #missing = new Set<string>();
   #missingSince = 0;
   #missedLast = 0;
+  /** What the look at everything before has found, if most of the mirror was missing. */
+  #doubt: { readonly lost: ReadonlySet<string>; readonly entries: number } | undefined;
 
   constructor(allowed = false) {
     this.#allowed = allowed;
@@ -61,8 +64,10 @@ export class Caution {
     const another = this.#folderId !== undefined && this.#folderId !== folderId;
     const { lost, added } = netLoss(intent);
     this.#forget(intent, lost);
+    const doubt = this.#doubt;
+    if (whole) this.#doubt = undefined;
     if (this.#allowed || lost.size === 0) return this.#go(folderId, whole || !another, 0, added, nowMs);
-    if (!whole && another) return { verdict: "look" };
+    if (!whole && another) return { verdict: "look", afterMs: 0 };
     if (whole && another && holdsNothing(intent.local)) return { verdict: "wait" };
     const before = this.#recent(nowMs);
     const going = this.#missing.size + [...lost].filter((path) => !this.#missing.has(path)).length;
@@ -72,11 +77,17 @@ export class Caution {
     // The last file of a folder that is followed may go; several at once, up to the last, may come back, as after a build.
     const emptied = empty && (this.#folderId === undefined || going > 1);
     const most = files > MASS_DELETE_FILES && files * 2 > held + before;
-    if ((emptied || most) && !whole) return { verdict: "look" };
+    if ((emptied || most) && !whole) return { verdict: "look", afterMs: 0 };
     const all = { files: going, of: held };
     if (emptied && this.#folderId === undefined) return { verdict: "ask", losses: all, empty: true };
     if (emptied) return { verdict: "emptied", losses: all };
-    if (most) return { verdict: "ask", losses: { files, of: held + before }, empty: false };
+    if (most) {
+      // A folder that is renamed while everything is looked at may be found nowhere: what counts is found twice.
+      this.#doubt = { lost, entries: intent.local.size };
+      const sure = this.#folderId === undefined || (doubt?.entries === intent.local.size && isSame(doubt.lost, lost));
+      if (!sure) return { verdict: "look", afterMs: DELETE_REST_MS };
+      return { verdict: "ask", losses: { files, of: held + before }, empty: false };
+    }
     const restMs = this.#folderId === undefined ? 0 : this.#rest(lost, nowMs);
     if (restMs > 0) return { verdict: "rest", restMs };
     for (const path of lost) this.#missing.delete(path);
@@ -112,6 +123,10 @@ export class Caution {
   #recent(nowMs: number): number {
     return nowMs - this.#last > LOSS_REST_MS || nowMs - this.#since > LOSS_WINDOW_MS ? 0 : this.#lost;
   }
+}
+
+function isSame(one: ReadonlySet<string>, other: ReadonlySet<string>): boolean {
+  return one.size === other.size && [...one].every((path) => other.has(path));
 }
 
 /** What a person is told who has to decide. */

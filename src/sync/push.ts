@@ -252,7 +252,8 @@ class Pusher {
 
   async #evaluate({ folder, everything: walked }: Work, round: Round): Promise<void> {
     if (round.unsure) {
-      this.#lookEverywhere(folder, "before so much is deleted");
+      if (round.resting.size > 0) this.#rest(folder, round);
+      else this.#lookEverywhere(folder, "before so much is deleted");
       return;
     }
     for (const key of TOTALS) this.#total[key] += round[key];

@@ -156,6 +156,10 @@ export class Round {
       throw new SyncError("ERR_FOLDER", `nothing of ${folder} is deleted at the destination: ${reason}`);
     }
     this.unsure = judgement.verdict === "look";
+    if (judgement.verdict === "look" && judgement.afterMs > 0) {
+      this.resting.add("");
+      this.restMs = judgement.afterMs;
+    }
     if (judgement.verdict === "rest") this.restMs = judgement.restMs;
     return !this.unsure;
   }

@@ -35,12 +35,12 @@ function judge(caution: Caution, local: Tree, remote: Tree, more: Partial<Intent
   return caution.judge({ operations, local, remote, whole: true, folderId: "1", nowMs: 0, ...more });
 }
 
-/** The verdict when what goes has rested. */
+/** The verdict when what goes has rested, and most was looked for once more. */
 function rested(caution: Caution, local: Tree, remote: Tree, nowMs: number): string {
   const first = judge(caution, local, remote, { nowMs });
-  return first.verdict === "rest"
-    ? judge(caution, local, remote, { nowMs: nowMs + first.restMs }).verdict
-    : first.verdict;
+  if (first.verdict !== "rest" && first.verdict !== "look") return first.verdict;
+  const waitMs = first.verdict === "rest" ? first.restMs : first.afterMs;
+  return judge(caution, local, remote, { nowMs: nowMs + waitMs }).verdict;
 }
 
 describe("the decision", () => {
@@ -96,7 +96,8 @@ describe("the decision", () => {
     expect(at(100, 398)).toEqual({ verdict: "rest", restMs: 250 });
     expect(at(300, 398)).toEqual({ verdict: "rest", restMs: 50 });
     expect(at(320, 300)).toEqual({ verdict: "rest", restMs: 250 });
-    expect(at(400, 199)).toMatchObject({ verdict: "ask", losses: { files: 201, of: 400 } });
+    expect(at(400, 199)).toEqual({ verdict: "look", afterMs: 250 });
+    expect(at(450, 199)).toMatchObject({ verdict: "ask", losses: { files: 201, of: 400 } });
     expect(at(500, 400)).toEqual({ verdict: "go" });
     for (let ms = 1000; ms < 3000; ms += 100) expect(at(ms, 390 - ms / 100).verdict).toBe("rest");
     expect(at(3000, 350).verdict).toBe("go");
@@ -108,6 +109,16 @@ describe("the decision", () => {
     );
     expect(judge(new Caution(), moved, files(300)).verdict).toBe("go");
     expect(judge(new Caution(), files(300, "g", 1000), files(300)).verdict).toBe("ask");
+  });
+
+  test("most of a followed folder is missing when two looks at everything in a row say the same: it may be on the move", () => {
+    const caution = new Caution();
+    const all = files(400);
+    const look = (local: Tree): string => judge(caution, local, all).verdict;
+    look(all);
+    expect([150, 20, 150].map((left) => look(files(left)))).toEqual(["look", "look", "look"]);
+    expect(look(all)).toBe("go");
+    expect([20, 20].map((left) => look(files(left)))).toEqual(["look", "ask"]);
   });
 
   test("what a few events say is decided by a look at everything", () => {
