@@ -8,7 +8,8 @@ import fs from "node:fs";
 import { setImmediate as yieldToOthers } from "node:timers/promises";
 import type { ChunkList } from "./chunk.js";
 import { type ChunkSource, ChunkSources } from "./chunk-sources.js";
-import { type ChunkPlace, ChunkTable, STAMP_BYTES } from "./chunk-table.js";
+import { type ChunkPlace, ChunkTable } from "./chunk-table.js";
+import { STAMP_BYTES } from "./stamped.js";
 
 /** Chunks written down before others get their turn. */
 const SLICE = 256;

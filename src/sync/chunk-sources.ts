@@ -6,9 +6,9 @@
 import fs from "node:fs";
 import { crc32 } from "node:zlib";
 import { Reader, Writer } from "./bytes.js";
-import { STAMP_BYTES } from "./chunk-table.js";
 import { MAX_CHUNK_SOURCES, MAX_PATH_BYTES, MAX_SOURCE_PATH_CHARS, SPARE_SOURCE_RECORDS } from "./limits.js";
 import { isWithin } from "./path.js";
+import { replaceFile, STAMPED_BYTES, stampedHeader, stampIn } from "./stamped.js";
 
 /** One version of a file. */
 export interface ChunkSource {
@@ -21,8 +21,6 @@ export interface ChunkSource {
 }
 
 const MAGIC = Buffer.from("confundo sources 1\n");
-const STAMP_AT = 24;
-const HEADER_BYTES: number = STAMP_AT + STAMP_BYTES;
 /** Checksum and length of what follows. */
 const PREFIX_BYTES = 6;
 const GONE: ChunkSource = { path: "", size: 0, mtimeNs: 0n, sha256: "" };
@@ -49,9 +47,9 @@ export class ChunkSources {
     let fd: number | undefined;
     try {
       const content = fs.readFileSync(path);
-      if (content.length < HEADER_BYTES || !content.subarray(0, MAGIC.length).equals(MAGIC)) return undefined;
+      if (content.length < STAMPED_BYTES || !content.subarray(0, MAGIC.length).equals(MAGIC)) return undefined;
       fd = fs.openSync(path, "a+");
-      const sources = new ChunkSources(path, fd, Buffer.from(content.subarray(STAMP_AT, HEADER_BYTES)));
+      const sources = new ChunkSources(path, fd, stampIn(content));
       fs.ftruncateSync(fd, sources.#read(content));
       return sources;
     } catch {
@@ -63,7 +61,7 @@ export class ChunkSources {
   /** None yet, in the place of what is there. */
   static create(path: string, stamp: Buffer): ChunkSources {
     const fd = fs.openSync(path, "w+", 0o600);
-    fs.writeSync(fd, headerOf(stamp));
+    fs.writeSync(fd, stampedHeader(MAGIC, stamp));
     return new ChunkSources(path, fd, stamp);
   }
 
@@ -142,7 +140,7 @@ export class ChunkSources {
 
   /** Returns how much of it is sound. */
   #read(content: Buffer): number {
-    let at = HEADER_BYTES;
+    let at = STAMPED_BYTES;
     while (at + PREFIX_BYTES <= content.length) {
       const end = at + PREFIX_BYTES + content.readUInt16BE(at + 4);
       if (end > content.length || crc32(content.subarray(at + 4, end)) !== content.readUInt32BE(at)) break;
@@ -162,28 +160,13 @@ export class ChunkSources {
 
   /** Only what counts, in the same order. */
   #rewrite(): void {
-    const beside = `${this.#path}.new`;
-    const fd = fs.openSync(beside, "w+", 0o600);
-    try {
-      const records = [...this.#byNumber].map(([number, source]) => encode(number, source));
-      fs.writeSync(fd, Buffer.concat([headerOf(this.stamp), ...records]));
-      fs.renameSync(beside, this.#path);
-    } catch (error) {
-      fs.closeSync(fd);
-      fs.rmSync(beside, { force: true });
-      throw error;
-    }
+    const records = [...this.#byNumber].map(([number, source]) => encode(number, source));
+    const content = Buffer.concat([stampedHeader(MAGIC, this.stamp), ...records]);
+    const fd = replaceFile(this.#path, (beside) => fs.writeSync(beside, content));
     fs.closeSync(this.#fd);
     this.#fd = fd;
     this.#records = this.#byNumber.size;
   }
-}
-
-function headerOf(stamp: Buffer): Buffer {
-  const header = Buffer.alloc(HEADER_BYTES);
-  MAGIC.copy(header);
-  stamp.copy(header, STAMP_AT);
-  return header;
 }
 
 function encode(number: number, { path, size, mtimeNs, sha256 }: ChunkSource): Buffer {

@@ -8,6 +8,7 @@
  */
 import fs from "node:fs";
 import { LEAST_TABLE_BUCKETS, MOST_TABLE_BUCKETS } from "./limits.js";
+import { replaceFile, stampedHeader } from "./stamped.js";
 
 /** Upper 32 bits of the hash, 3 bytes length (0: free), 4 bytes number of the source, 5 bytes offset in it. */
 const SLOT_BYTES = 16;
@@ -19,8 +20,6 @@ const OFFSET_AT = 11;
 /** Of a hash of 48 bits, what a slot does not hold. */
 const UNKEPT = 2 ** 16;
 const MAGIC = Buffer.from("confundo chunks 1\n");
-const STAMP_AT = 24;
-export const STAMP_BYTES = 8;
 /** Buckets moved at a time while the table grows. */
 const GROWING_BUCKETS = 4096;
 
@@ -51,7 +50,7 @@ export class ChunkTable {
       const buckets = fs.fstatSync(fd).size / BUCKET_BYTES - 1;
       const sized =
         buckets >= LEAST_TABLE_BUCKETS && buckets <= MOST_TABLE_BUCKETS && Number.isInteger(Math.log2(buckets));
-      if (sized && header.equals(headerOf(stamp))) return new ChunkTable(path, fd, buckets);
+      if (sized && header.equals(stampedHeader(MAGIC, stamp, BUCKET_BYTES))) return new ChunkTable(path, fd, buckets);
     } catch {
       // None yet, or none that can be read.
     }
@@ -62,7 +61,7 @@ export class ChunkTable {
   /** An empty one, in the place of what is there. */
   static create(path: string, stamp: Uint8Array): ChunkTable {
     const fd = fs.openSync(path, "w+", 0o600);
-    fs.writeSync(fd, headerOf(stamp));
+    fs.writeSync(fd, stampedHeader(MAGIC, stamp, BUCKET_BYTES));
     fs.ftruncateSync(fd, (LEAST_TABLE_BUCKETS + 1) * BUCKET_BYTES);
     return new ChunkTable(path, fd, LEAST_TABLE_BUCKETS);
   }
@@ -121,42 +120,30 @@ export class ChunkTable {
 
   /** What was in bucket b goes to b or to b + the number there were, by the next bit of its fingerprint. */
   #grow(): void {
-    const beside = `${this.#path}.new`;
-    const fd = fs.openSync(beside, "w+", 0o600);
-    try {
-      const header = Buffer.alloc(BUCKET_BYTES);
-      fs.readSync(this.#fd, header, 0, BUCKET_BYTES, 0);
-      fs.writeSync(fd, header, 0, BUCKET_BYTES, 0);
-      const low = Buffer.alloc(Math.min(GROWING_BUCKETS, this.#buckets) * BUCKET_BYTES);
-      const high = Buffer.alloc(low.length);
-      for (let from = BUCKET_BYTES; from <= this.#buckets * BUCKET_BYTES; from += low.length) {
-        fs.readSync(this.#fd, low, 0, low.length, from);
-        high.fill(0);
-        for (let at = 0; at < low.length; at += SLOT_BYTES) {
-          if ((low.readUInt32BE(at) & this.#buckets) === 0) continue;
-          low.copy(high, at, at, at + SLOT_BYTES);
-          low.fill(0, at, at + SLOT_BYTES);
-        }
-        fs.writeSync(fd, low, 0, low.length, from);
-        fs.writeSync(fd, high, 0, high.length, from + this.#buckets * BUCKET_BYTES);
-      }
-      fs.renameSync(beside, this.#path);
-    } catch (error) {
-      fs.closeSync(fd);
-      fs.rmSync(beside, { force: true });
-      throw error;
-    }
+    const fd = replaceFile(this.#path, (beside) => this.#split(beside));
     fs.closeSync(this.#fd);
     this.#fd = fd;
     this.#buckets *= 2;
   }
-}
 
-function headerOf(stamp: Uint8Array): Buffer {
-  const header = Buffer.alloc(BUCKET_BYTES);
-  MAGIC.copy(header);
-  header.set(stamp, STAMP_AT);
-  return header;
+  #split(into: number): void {
+    const header = Buffer.alloc(BUCKET_BYTES);
+    fs.readSync(this.#fd, header, 0, BUCKET_BYTES, 0);
+    fs.writeSync(into, header, 0, BUCKET_BYTES, 0);
+    const low = Buffer.alloc(Math.min(GROWING_BUCKETS, this.#buckets) * BUCKET_BYTES);
+    const high = Buffer.alloc(low.length);
+    for (let from = BUCKET_BYTES; from <= this.#buckets * BUCKET_BYTES; from += low.length) {
+      fs.readSync(this.#fd, low, 0, low.length, from);
+      high.fill(0);
+      for (let at = 0; at < low.length; at += SLOT_BYTES) {
+        if ((low.readUInt32BE(at) & this.#buckets) === 0) continue;
+        low.copy(high, at, at, at + SLOT_BYTES);
+        low.fill(0, at, at + SLOT_BYTES);
+      }
+      fs.writeSync(into, low, 0, low.length, from);
+      fs.writeSync(into, high, 0, high.length, from + this.#buckets * BUCKET_BYTES);
+    }
+  }
 }
 
 function fingerprintOf(hash: number): number {
