@@ -365,9 +365,10 @@ class Pusher {
 
   async #tellSynced(): Promise<void> {
     if (this.#unsettled) {
-      this.#unsettled = false;
+      // What failed may go without anything more to do: then all is equal by that.
+      this.#unsettled = this.#failures.size > 0;
       this.#options.index?.flush();
-      if (this.#failures.size === 0) await this.#remote.settled();
+      if (!this.#unsettled) await this.#remote.settled();
     }
     if (!this.#news) return;
     this.#news = false;

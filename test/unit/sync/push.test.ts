@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
-import { filter, from, lastValueFrom, Observable, of, toArray } from "rxjs";
+import { filter, from, lastValueFrom, Observable, of, Subject, tap, toArray } from "rxjs";
 import { describe, expect, test } from "vitest";
 import {
   type Entry,
   everything,
+  type Hint,
   type Operation,
   type Outcome,
   openRemote,
@@ -69,6 +70,30 @@ describe("pushTo", () => {
     expect(remote.hashes.get("g")).toBe(createHash("md5").update("2").digest("hex"));
     expect(remote.wasSettled).toBe(1);
     expect(events.at(-1)).toMatchObject({ type: "synced", files: 2, entries: 3 });
+  });
+
+  test("what failed and is gone leaves a remote that is told that all is equal", async () => {
+    const folder = tempFolder();
+    make(folder, { f: "1", g: "2" });
+    const remote = new HashRemote();
+    remote.refuse = "g";
+    const hints = new Subject<Hint>();
+    const settled: number[] = [];
+    const pushing = lastValueFrom(
+      hints.pipe(
+        pushTo(remote, { settleMs: 1, retryMs: 1 }),
+        tap(({ type }) => {
+          if (type !== "synced") return;
+          settled.push(remote.wasSettled);
+          fs.rmSync(path.join(folder, "g"));
+          hints.next({ folder, path: "g", reason: "test" });
+          hints.complete();
+        }),
+      ),
+    );
+    hints.next(everything(folder, "test"));
+    await pushing;
+    expect([...settled, remote.wasSettled]).toEqual([0, 1]);
   });
 
   test("only what a filter lets through is looked at", async () => {
