@@ -2,20 +2,13 @@
  * What a mirror's files hold, as far as it is known: by file the hash of the version (inode, change time, size and time) that
  * was stored or read. Kept beside the mirror in an {@link IndexFile}; what is lost or damaged of it is read anew.
  */
-import { createHash } from "node:crypto";
 import fs from "node:fs";
-import { promisify } from "node:util";
+import { hashOf, openToRead } from "./content.js";
 import { type Entry, type FileEntry, withHash } from "./entry.js";
 import { IndexFile } from "./index-file.js";
-import { MAX_DATA_BYTES } from "./limits.js";
 import type { Places } from "./places.js";
 import { fileEntry } from "./scan.js";
 import { Turns } from "./turns.js";
-
-const read = promisify(fs.read);
-const { O_RDONLY } = fs.constants;
-const O_NOFOLLOW = fs.constants.O_NOFOLLOW ?? 0;
-const O_NONBLOCK = fs.constants.O_NONBLOCK ?? 0;
 
 export class Hashes {
   readonly #index: IndexFile | undefined;
@@ -72,18 +65,11 @@ export class Hashes {
   async hashOf(entry: FileEntry): Promise<string | undefined> {
     let fd: number | undefined;
     try {
-      fd = fs.openSync(this.#places.at(entry.path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-      const hash = createHash("sha256");
-      const buffer = Buffer.allocUnsafe(Math.max(1, Math.min(entry.size, MAX_DATA_BYTES)));
-      for (let at = 0; ; ) {
-        const { bytesRead } = await read(fd, buffer, 0, buffer.length, at);
-        if (bytesRead === 0) break;
-        hash.update(buffer.subarray(0, bytesRead));
-        at += bytesRead;
-      }
+      fd = openToRead(this.#places.at(entry.path));
+      if (fd === undefined) return undefined;
+      const sha256 = (await hashOf(fd, entry.size)).toString("hex");
       const now = fileEntry(entry.path, fs.fstatSync(fd, { bigint: true }));
       if (now.version !== entry.version || now.size !== entry.size) return undefined;
-      const sha256 = hash.digest("hex");
       this.#record(entry, sha256);
       return sha256;
     } catch {
