@@ -75,20 +75,27 @@ const MAX_ROUTES = 256;
 const routes = new Map<string, { readonly local: string | null; readonly until: number }>();
 
 /** The address that datagrams to `remoteAddress` leave from, by the routes of this machine. No datagram is sent. */
-export function localAddressTowards(remoteAddress: string, now: number = performance.now()): string | null {
+export function localAddressTowards(
+  remoteAddress: string,
+  now: number = performance.now(),
+  ask: (remoteAddress: string) => string | null = askForRoute,
+): string | null {
   const known = routes.get(remoteAddress);
   if (known !== undefined && now < known.until) return known.local;
-  const local = askForRoute(remoteAddress);
+  const local = ask(remoteAddress);
   if (routes.size >= MAX_ROUTES) routes.clear();
   routes.set(remoteAddress, { local, until: now + ROUTE_MS });
   return local;
 }
 
+/** Routes do not depend on it, and no datagram is sent. */
+export const ANY_PORT = 9;
+
 function askForRoute(remoteAddress: string): string | null {
   const type = remoteAddress.includes(":") ? "udp6" : "udp4";
   const udp = createUdp({ type });
   const anyPort: DatagramAddress = { address: type === "udp6" ? "::" : "0.0.0.0", port: 0, family: "IPv4" };
-  if (!bindAndConnectNow(udp, anyPort, remoteAddress, 9)) return null;
+  if (!bindAndConnectNow(udp, anyPort, remoteAddress, ANY_PORT)) return null;
   const { address } = udp.address();
   udp.close();
   return address;
