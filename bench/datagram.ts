@@ -130,7 +130,7 @@ async function receive(name: Peer): Promise<void> {
           total += bytes.length;
           if (from !== null) return;
           from = shared.openPeer(remoteAddress, remotePort) ?? shared;
-          from.enableCoalescing();
+          from.enableCoalescing(false);
           peerAddress = remoteAddress;
           peerPort = remotePort;
         },

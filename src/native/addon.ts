@@ -22,8 +22,11 @@ export interface Udp {
    * before the last is told. `writable`: there is room to send again.
    */
   start(onEvent: (from: number, to: number, read: Result, writable: boolean) => void): Result;
-  /** From now on all slots of one read come in one call, which costs less. */
-  gather(): void;
+  /**
+   * From now on all slots of one read come in one call, which costs less. `join`: they have packets of the extended edition,
+   * and consecutive ones that are nothing but data become one, as long as a packet can be. Slots may end up empty.
+   */
+  gather(join: boolean): void;
   /** What `onEvent` is called for from now on; for room to send it is called once. */
   waitFor(readable: boolean, writable: boolean): Result;
   /** Reads what is there into the {@link Addon.room} and returns how many slots of it are taken. */
@@ -65,14 +68,17 @@ export const SLOT_BYTES: number = 65_536 + 2048;
 /** The 32-bit numbers that the table has for a slot. */
 export const TABLE_FIELDS = 4;
 export const LENGTH = 0;
-/** The kernel has merged datagrams of so many bytes, the last of which may be shorter; 0 for a single one. */
+/**
+ * The kernel has merged datagrams of so many bytes, the last of which may be shorter; 0 for a single one. After
+ * `gather(true)` instead: the packets that were joined were so long, where the last may have been shorter; 0 for none.
+ */
 export const SEGMENT_BYTES = 1;
 export const PORT = 2;
 /** Not 0: the address is another than that of the datagram before, or of the peer. */
 export const IS_NEW_ADDRESS = 3;
 
 /** As in addon.c: a binary that was built before is not used. */
-const REVISION = 2;
+const REVISION = 3;
 
 const load = createRequire(import.meta.url);
 let loaded: Addon | null | undefined;

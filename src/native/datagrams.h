@@ -29,7 +29,8 @@ union address {
 /* A row of the table. */
 struct entry {
   int32_t length;
-  /* The kernel has merged datagrams of so many bytes, the last of which may be shorter. 0: it is a single one. */
+  /* The kernel has merged datagrams of so many bytes, the last of which may be shorter. 0: it is a single one.
+   * After join_packets(), so of packets: they were so long before they were joined. 0: none were. */
   int32_t segment_bytes;
   int32_t port;
   /* Whether the address is another than that of the datagram before, or of the peer. */
@@ -74,6 +75,9 @@ int socket_connect(struct datagram_socket* socket, const union address* remote);
 int socket_reuse(const struct datagram_socket* socket, bool reuse);
 /* How many datagrams, or merged ones, are in the room; 0 when there are none. */
 int socket_read(struct datagram_socket* socket, struct batch* batch, uint8_t* room);
+/* What was read is of the extended edition. Packets that are nothing but data, each of which continues the one before it,
+ * become one, with the bits and the time of the last. Everything else stays as it is. Slots may end up empty. */
+void join_packets(uint8_t* room, int count);
 /* How many bytes the kernel has taken, of datagrams of `segment_bytes`. */
 int64_t socket_send(const struct datagram_socket* socket, const uint8_t* bytes, size_t length, size_t segment_bytes,
                     const union address* to);

@@ -26,6 +26,8 @@ struct udp {
   int events;
   /* Whether all that was read is told at once. */
   bool gathers;
+  /* Whether packets are joined before. */
+  bool joins;
   bool referenced;
   unsigned holders;
   /* Those that were started. */
@@ -117,6 +119,7 @@ static int read_now(struct udp* udp) {
   uint8_t* room = room_of(udp->instance);
   if (room == NULL) return -ENOBUFS;
   const int count = socket_read(&udp->socket, &udp->instance->udp->batch, room);
+  if (udp->joins && count > 0) join_packets(room, count);
   return count < 0 ? -errno : count;
 }
 
@@ -271,11 +274,14 @@ static napi_value udp_start(napi_env env, napi_callback_info info) {
   return from_integer(env, uv_poll_start(poll, udp->events, on_ready));
 }
 
-/* gather() */
+/* gather(join) */
 static napi_value udp_gather(napi_env env, napi_callback_info info) {
   struct call call;
+  bool joins = false;
   struct udp* udp = begin(env, info, &call);
-  if (udp != NULL) udp->gathers = true;
+  if (udp == NULL || !to_boolean(env, call.arguments[0], &joins)) return NULL;
+  udp->gathers = true;
+  udp->joins = joins;
   return NULL;
 }
 

@@ -9,8 +9,13 @@ export interface Arrival extends Header {
   address: string;
   port: number;
   now: number;
+  /**
+   * Consecutive packets of the extended edition that were nothing but data, each so long but the last, which may have been
+   * shorter, came as one: a longer one was several. 0: it has packets only as they were sent.
+   */
+  segmentBytes: number;
 }
 
 export function emptyArrival(): Arrival {
-  return { ...emptyHeader(), datagram: new Uint8Array(0), address: "", port: 0, now: 0 };
+  return { ...emptyHeader(), datagram: new Uint8Array(0), address: "", port: 0, now: 0, segmentBytes: 0 };
 }

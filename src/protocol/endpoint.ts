@@ -123,9 +123,15 @@ export class Endpoint {
 
   /**
    * Handles a datagram from an address. Returns the connection it was for, new or known, or null when it was dropped or has
-   * a {@link reply}. Arbitrary bytes never throw.
+   * a {@link reply}. Arbitrary bytes never throw. `segmentBytes`: see {@link Arrival}.
    */
-  receive(datagram: Uint8Array, remoteAddress: string, remotePort: number, now: number): Connection | null {
+  receive(
+    datagram: Uint8Array,
+    remoteAddress: string,
+    remotePort: number,
+    now: number,
+    segmentBytes = 0,
+  ): Connection | null {
     const arrival = this.#arrival;
     this.#now = now;
     this.reply = null;
@@ -133,6 +139,7 @@ export class Endpoint {
     arrival.address = remoteAddress;
     arrival.port = remotePort;
     arrival.now = now;
+    arrival.segmentBytes = segmentBytes;
     if (decodeHeader(datagram, arrival)) {
       const connection = this.#route(arrival);
       if (connection !== null) return connection;

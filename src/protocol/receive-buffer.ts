@@ -57,6 +57,13 @@ export class ReceiveBuffer {
     return range !== undefined && range.start <= offset ? index : -1;
   }
 
+  /** Whether nothing of what lies from `start` to before `end` is there yet. */
+  misses(start: number, end: number): boolean {
+    if (start < this.nextOffset) return false;
+    const range = this.#ahead[this.#firstReaching(start + 1)];
+    return range === undefined || range.start >= end;
+  }
+
   /** Bytes that wait for the reader. */
   get readableBytes(): number {
     return this.nextOffset - this.readOffset;

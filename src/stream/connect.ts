@@ -220,7 +220,7 @@ class ClientPort implements DatagramPort {
       tier,
       first,
       handlers: {
-        onDatagram: (bytes) => this.#receive(path, bytes),
+        onDatagram: (bytes, _address, _port, segmentBytes) => this.#receive(path, bytes, segmentBytes),
         onBatchEnd: () => this.#driver.endBatch(),
         onHint: (error) => {
           this.#kernelHint = error;
@@ -236,10 +236,10 @@ class ClientPort implements DatagramPort {
     this.socket.setRemote(path.address, this.#port, path.family === 6 ? "IPv6" : "IPv4");
   }
 
-  #receive(path: Path, bytes: Uint8Array): void {
+  #receive(path: Path, bytes: Uint8Array, segmentBytes: number | undefined): void {
     this.#choose(path);
     this.#kernelHint = null;
-    this.#driver.receive(bytes, "", 0);
+    this.#driver.receive(bytes, "", 0, segmentBytes);
   }
 
   /** Two sockets cannot have one local port, and one way is enough once it is found. */
@@ -284,7 +284,7 @@ class ClientPort implements DatagramPort {
     const udp = this.#open();
     if (udp === null || this.#chosen === null) return 0;
     // From here on the extended edition is spoken, whose packets tell their own length.
-    udp.enableCoalescing();
+    udp.enableCoalescing(this.#options.trace === undefined);
     return udp.maxDatagramBytes(this.#chosen.address);
   }
 

@@ -78,9 +78,10 @@ export class Driver {
     return this.clock.now();
   }
 
-  receive(datagram: Uint8Array, remoteAddress: string, remotePort: number): void {
+  /** `segmentBytes`: packets in it so long, of which the last may have been shorter, were joined; 0: none were. */
+  receive(datagram: Uint8Array, remoteAddress: string, remotePort: number, segmentBytes = 0): void {
     if (this.#closed) return;
-    const connection = this.endpoint.receive(datagram, remoteAddress, remotePort, this.now());
+    const connection = this.endpoint.receive(datagram, remoteAddress, remotePort, this.now(), segmentBytes);
     if (connection === null) {
       const { reply } = this.endpoint;
       if (reply !== null) this.#port.sendTo(reply, remoteAddress, remotePort);

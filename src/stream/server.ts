@@ -390,7 +390,8 @@ class ServerPort implements DatagramPort {
     const { bytesReceived, bytesAcknowledged } = connection.stats;
     if (bytesReceived + bytesAcknowledged < BULK_BYTES) return null;
     const udp = this.#udp.openPeer(address, port);
-    udp?.enableCoalescing();
+    // A trace tells of each packet.
+    udp?.enableCoalescing(this.#options.trace === undefined);
     // The shared socket, which outlives it, keeps the process alive or not.
     udp?.unref();
     this.#peers.set(connection, { address, port, udp });
@@ -415,7 +416,8 @@ class ServerPort implements DatagramPort {
     }
     const { tier } = this.#options;
     const handlers = {
-      onDatagram: (bytes: Uint8Array, from: string, fromPort: number) => this.#driver.receive(bytes, from, fromPort),
+      onDatagram: (bytes: Uint8Array, from: string, fromPort: number, segmentBytes?: number) =>
+        this.#driver.receive(bytes, from, fromPort, segmentBytes),
       onBatchEnd: () => this.#driver.endBatch(),
       // What one datagram met on its way is no matter: what is lost is sent again.
       onHint: () => {},

@@ -26,6 +26,7 @@ import {
   FIN,
   HELLO,
   HELLO_BYTES,
+  joinedPackets,
   type Packet,
   PING,
   PROBE,
@@ -173,8 +174,7 @@ export class ExtendedConnection implements Connection {
   }
 
   abort(): void {
-    if (this.closed) return;
-    this.#giveUp("aborted", "aborted");
+    if (!this.closed) this.#giveUp("aborted", "aborted");
   }
 
   discardInput(now: number): void {
@@ -240,9 +240,9 @@ export class ExtendedConnection implements Connection {
       : this.role === "server" && (!this.connected || helloTag === this.#encoder.remoteTag);
   }
 
-  #receivePacket(packet: Packet, { address, port, now }: Arrival): void {
+  #receivePacket(packet: Packet, { address, port, now, segmentBytes }: Arrival): void {
     const { bits } = packet;
-    this.stats.datagramsReceived++;
+    this.stats.datagramsReceived += joinedPackets(packet, segmentBytes);
     this.#liveness.onHeard(this.#sender.windowIsClosed, now);
     this.#introducing = false;
     if (!this.connected) this.#meet(packet, now);
@@ -256,7 +256,7 @@ export class ExtendedConnection implements Connection {
     if ((bits & ACK) !== 0) this.#receiveAck(packet, now);
     if ((bits & PROBE) !== 0) this.#probes.onProbe(packet, address, port);
     if ((bits & PROBE_ANSWER) !== 0) this.#receiveProbeAnswer(packet, now);
-    if ((bits & DATA) !== 0) this.#receiveData(packet, now);
+    if ((bits & DATA) !== 0) this.#receiveData(packet, segmentBytes, now);
     if ((bits & PING) !== 0) this.#receiver.ackDue = true;
     // Whoever is asked for nothing but a sign of life has been quiet: what was kept for more to come is given back.
     if (bits === (EXTENDED | PING)) this.#trim();
@@ -289,7 +289,7 @@ export class ExtendedConnection implements Connection {
     this.#wakeWriter();
   }
 
-  #receiveData(packet: Packet, now: number): void {
+  #receiveData(packet: Packet, segmentBytes: number, now: number): void {
     const receiver = this.#receiver;
     if (this.#discardsInput && packet.dataEnd > packet.dataAt) {
       // The peer must not take it for read (RFC 9293 section 3.6.1 says the same of TCP).
@@ -297,7 +297,7 @@ export class ExtendedConnection implements Connection {
       return;
     }
     const before = receiver.finReceived;
-    if (receiver.receive(packet, (packet.bits & FIN) !== 0, now)) this.#signals |= Signal.readable;
+    if (receiver.receive(packet, segmentBytes, now)) this.#signals |= Signal.readable;
     this.stats.bytesReceived = receiver.bytesReceived;
     this.stats.overflows = receiver.overflows;
     if (receiver.finReceived && !before) {

@@ -3,7 +3,15 @@ import type { Memory } from "../memory.js";
 import { type Range, ReceiveBuffer } from "../receive-buffer.js";
 import { toPosition, toSequence } from "../sequence.js";
 import { BYTES_PER_ACK, MAX_ACK_DELAY_MS, SEGMENTS_PER_ACK, SEQUENCE_MODULUS } from "./sender.js";
-import { ACK_BYTES, type Packet, type PacketWriter, SACK_BLOCK_BYTES } from "./wire.js";
+import {
+  ACK_BYTES,
+  DATA_HEADER_BYTES,
+  FIN,
+  joinedPackets,
+  type Packet,
+  type PacketWriter,
+  SACK_BLOCK_BYTES,
+} from "./wire.js";
 
 const NEVER: number = Number.POSITIVE_INFINITY;
 
@@ -51,20 +59,27 @@ export class Receiver {
     return this.buffer.nextOffset + (this.finReceived ? 2 : 1);
   }
 
-  /** Takes a packet's data, and its FIN. True: there is something new to read, or the end. */
-  receive(packet: Packet, fin: boolean, now: number): boolean {
+  /**
+   * Takes a packet's data, and its FIN. `segmentBytes`: the length of those that were joined to it, see `joinedPackets`. True:
+   * there is something new to read, or the end.
+   */
+  receive(packet: Packet, segmentBytes: number, now: number): boolean {
     const { buffer } = this;
+    const fin = (packet.bits & FIN) !== 0;
+    const packets = joinedPackets(packet, segmentBytes);
     const position = toPosition(packet.sequence, this.isn, SEQUENCE_MODULUS, buffer.nextOffset + 1);
     const offset = position - 1;
-    const dataBytes = packet.dataEnd - packet.dataAt;
-    const end = offset + dataBytes;
+    const end = offset + packet.dataEnd - packet.dataAt;
+    // What was there already is told of packet by packet: the sender reckons with duplicates.
+    if (packets > 1 && !buffer.misses(offset, end)) return this.#receiveApart(packet, segmentBytes, now);
     if (this.#contradicts(offset, end, fin)) return this.#refuse();
     this.#echo = packet.time;
     this.#echoArrivedAt = now;
-    this.#segments++;
+    const quick = this.#segments < QUICK_SEGMENTS;
+    this.#segments += packets;
     const before = buffer.nextOffset;
     const gapsBefore = buffer.ahead.length;
-    if (dataBytes > 0 && !this.#insert(offset, end, packet)) {
+    if (end > offset && !this.#insert(offset, end, packet)) {
       this.overflows++;
       return this.#refuse();
     }
@@ -73,9 +88,24 @@ export class Receiver {
     if (finished) this.finReceived = true;
     // RFC 5681 section 4.2: what makes, fills or shortens a gap is acknowledged at once.
     const gaps = gapsBefore !== buffer.ahead.length || (gapsBefore > 0 && buffer.nextOffset > before);
-    this.#schedule(dataBytes, fin || gaps, now);
+    this.#unacknowledged += end - offset;
+    const lastBytes = end - offset - (packets - 1) * (segmentBytes - DATA_HEADER_BYTES);
+    this.#schedule(lastBytes, quick, fin || gaps, now);
     this.bytesReceived += buffer.nextOffset - before;
     return finished || buffer.nextOffset > before;
+  }
+
+  #receiveApart(packet: Packet, segmentBytes: number, now: number): boolean {
+    const { sequence, dataAt, dataEnd } = packet;
+    const step = segmentBytes - DATA_HEADER_BYTES;
+    let isNew = false;
+    for (let at = dataAt; at < dataEnd; at += step) {
+      packet.sequence = (sequence + at - dataAt) % SEQUENCE_MODULUS;
+      packet.dataAt = at;
+      packet.dataEnd = Math.min(at + step, dataEnd);
+      if (this.receive(packet, 0, now)) isNew = true;
+    }
+    return isNew;
   }
 
   /** Call after reading: whether the peer should hear how much room there is now. */
@@ -147,9 +177,8 @@ export class Receiver {
     return false;
   }
 
-  #schedule(bytes: number, atOnce: boolean, now: number): void {
-    this.#unacknowledged += bytes;
-    const enough = this.#segments <= QUICK_SEGMENTS ? 2 * bytes : Math.max(SEGMENTS_PER_ACK * bytes, BYTES_PER_ACK);
+  #schedule(lastBytes: number, quick: boolean, atOnce: boolean, now: number): void {
+    const enough = quick ? 2 * lastBytes : Math.max(SEGMENTS_PER_ACK * lastBytes, BYTES_PER_ACK);
     if (atOnce || this.#unacknowledged >= enough) this.ackDue = true;
     else if (this.ackAt === NEVER) this.ackAt = now + MAX_ACK_DELAY_MS;
   }

@@ -125,6 +125,16 @@ export function decodePacket(datagram: Uint8Array, at: number, packet: Packet): 
   return decodeParts(datagram, at + EXTENDED_HEADER_BYTES, end, packet) ? end : 0;
 }
 
+/**
+ * How many packets were joined to this one, itself included. `segmentBytes`: the length of each but the last, which may have
+ * been shorter; 0 where none were joined in this datagram.
+ */
+export function joinedPackets({ bits, dataAt, dataEnd }: Packet, segmentBytes: number): number {
+  const dataBytes = segmentBytes - DATA_HEADER_BYTES;
+  if (dataBytes <= 0 || (bits & ~PING) !== (EXTENDED | DATA)) return 1;
+  return Math.max(1, Math.ceil((dataEnd - dataAt) / dataBytes));
+}
+
 function decodeParts(bytes: Uint8Array, from: number, end: number, packet: Packet): boolean {
   const { bits } = packet;
   let at = from;

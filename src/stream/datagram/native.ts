@@ -122,10 +122,10 @@ export class NativeSocket implements DatagramSocket {
     return false;
   }
 
-  enableCoalescing(): boolean {
+  enableCoalescing(join: boolean): boolean {
     if (this.closed) return false;
     this.#coalesces = true;
-    this.udp.gather();
+    this.udp.gather(join);
     return true;
   }
 
@@ -183,7 +183,12 @@ export class NativeSocket implements DatagramSocket {
     const port = this.#room.field(slot, PORT);
     const bytes = this.#room.bytes(slot);
     const segmentBytes = this.#room.field(slot, SEGMENT_BYTES);
-    if (this.#coalesces || segmentBytes === 0 || bytes.length <= segmentBytes) {
+    if (this.#coalesces) {
+      // An empty slot had what was joined to the one before.
+      if (bytes.length > 0) this.handlers.onDatagram(bytes, this.#sender, port, segmentBytes);
+      return;
+    }
+    if (segmentBytes === 0 || bytes.length <= segmentBytes) {
       this.handlers.onDatagram(bytes, this.#sender, port);
       return;
     }

@@ -71,7 +71,7 @@ export class PortableSocket implements DatagramSocket {
     return this.udp.getSendQueueCount() === 0;
   }
 
-  enableCoalescing(): boolean {
+  enableCoalescing(_join: boolean): boolean {
     return false;
   }
 

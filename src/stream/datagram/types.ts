@@ -18,9 +18,10 @@ export interface DatagramAddress {
 export interface DatagramHandlers {
   /**
    * One datagram, or after `enableCoalescing()` several back to back. The memory is the receiver's to keep where the bytes
-   * take more than half of their ArrayBuffer, and otherwise only until the call returns.
+   * take more than half of their ArrayBuffer, and otherwise only until the call returns. `segmentBytes`: packets so long, of
+   * which the last may have been shorter, were joined; 0 or nothing: none were.
    */
-  onDatagram(bytes: Uint8Array, remoteAddress: string, remotePort: number): void;
+  onDatagram(bytes: Uint8Array, remoteAddress: string, remotePort: number, segmentBytes?: number): void;
   /** After the `onDatagram` calls of one wake-up. */
   onBatchEnd(): void;
   /** What the kernel said of the network. Nothing has failed for good: it helps to explain a silence. */
@@ -57,8 +58,12 @@ export interface DatagramSocket {
    * behind them: that saves a wake-up for each. 0 for at once, as without it. Only the tier `segmented` makes use of it.
    */
   bePatient(patienceMs: number, clock: Clock): void;
-  /** From now on datagrams that arrived together may be delivered back to back as one. Returns whether they may. */
-  enableCoalescing(): boolean;
+  /**
+   * From now on datagrams that arrived together may be delivered back to back as one. They are of the extended edition if
+   * packets in them are to be joined: of consecutive ones that are nothing but data, the first is made longer. Returns
+   * whether they may.
+   */
+  enableCoalescing(join: boolean): boolean;
   ref(): void;
   unref(): void;
   close(): void;

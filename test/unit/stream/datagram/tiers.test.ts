@@ -66,8 +66,8 @@ describe.each(TIERS)("tier %s", (tier) => {
       const socket = await client(tier, away, shared.address().port);
       const peer = await greeted(shared, socket, home);
       if (coalescing) {
-        expect(socket.enableCoalescing()).toBe(tier === "segmented");
-        expect(peer.enableCoalescing()).toBe(tier === "segmented");
+        expect(socket.enableCoalescing(false)).toBe(tier === "segmented");
+        expect(peer.enableCoalescing(false)).toBe(tier === "segmented");
       }
       const directions = [
         { from: socket, to: home, port: shared.address().port },
@@ -337,7 +337,7 @@ test("without the addon the best tier is `descriptor`", async () => {
   const shared = await server("auto", new Station());
   const socket = await client("auto", new Station(), shared.address().port);
   expect([shared.tierOfPeers, socket.tier]).toEqual([best, best]);
-  expect(socket.enableCoalescing()).toBe(false);
+  expect(socket.enableCoalescing(false)).toBe(false);
 });
 
 test.skipIf(!linux)("peers beyond 256 share the server's socket, and one that closes makes room", async () => {
