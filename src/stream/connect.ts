@@ -233,7 +233,7 @@ class ClientPort implements DatagramPort {
     }
     path.udp = udp;
     if (!this.#ref) udp.unref();
-    this.socket.setRemote(path.address, this.#port, path.family === 6 ? "IPv6" : "IPv4");
+    this.socket.setRemote(path.address, this.#port);
   }
 
   #receive(path: Path, bytes: Uint8Array, segmentBytes: number | undefined): void {
@@ -255,7 +255,7 @@ class ClientPort implements DatagramPort {
   #choose(path: Path): void {
     if (this.#chosen !== null) return;
     this.#chosen = path;
-    this.socket.setRemote(path.address, this.#port, path.family === 6 ? "IPv6" : "IPv4");
+    this.socket.setRemote(path.address, this.#port);
     this.#closePathsBut(path);
     this.#paths = [path];
   }

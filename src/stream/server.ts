@@ -1,6 +1,6 @@
 import { lookup } from "node:dns/promises";
 import { EventEmitter } from "node:events";
-import { isIP, isIPv6 } from "node:net";
+import { isIP } from "node:net";
 import {
   type Connection,
   DEFAULT_EDITION,
@@ -224,7 +224,7 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
       localAddress: () => port.address(),
       currentTier: () => port.tierOf(connection),
     });
-    socket.setRemote(remoteAddress, remotePort, isIPv6(remoteAddress) ? "IPv6" : "IPv4");
+    socket.setRemote(remoteAddress, remotePort);
     this.#sockets.add(socket);
     socket.once("close", () => {
       this.#sockets.delete(socket);

@@ -1,4 +1,3 @@
-import { isIPv6 } from "node:net";
 import { Duplex, type DuplexOptions } from "node:stream";
 import {
   type Connection,
@@ -488,13 +487,14 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   /** The peer's address has changed, and was proven to be its own. */
   #followPeer(): void {
     const { remoteAddress, remotePort } = this.#connection;
-    this.setRemote(remoteAddress, remotePort, isIPv6(remoteAddress) ? "IPv6" : "IPv4");
+    this.setRemote(remoteAddress, remotePort);
   }
 
   /** @internal The address that is being talked to is known. */
-  setRemote(address: string, port: number, family: "IPv4" | "IPv6"): void {
+  setRemote(address: string, port: number): void {
     this.remoteAddress = address;
     this.remotePort = port;
-    this.remoteFamily = family;
+    // net.isIPv6() would compile its expression first, which takes 6 ms.
+    this.remoteFamily = address.includes(":") ? "IPv6" : "IPv4";
   }
 }
