@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
+import { Remembered } from "./remembered.js";
 
 /** RFC 791 and RFC 8200 headers without options, and that of UDP (RFC 768). */
 const IPV4_HEADERS = 20 + 8;
@@ -8,22 +9,33 @@ const ETHERNET_MTU = 1500;
 /** An IPv4 packet has 16 bits for its length. */
 const LARGEST_DATAGRAM = 65_535 - IPV4_HEADERS;
 
+/** Of the interface between two addresses. All interfaces are asked for, and a file is read. */
+const mtus = new Remembered<number>();
+
 /**
- * The largest datagram that fits the interface a socket with this local address sends through.
- * Where that cannot be known it is Ethernet's. A path may be narrower: this is where a search for its MTU ends.
+ * The largest datagram that fits the interface a socket with this local address sends through, as it is or was some seconds
+ * ago. Where that cannot be known it is Ethernet's. A path may be narrower: this is where a search for its MTU ends.
  */
-export function maxDatagramBytes(localAddress: string, remoteAddress: string): number {
-  const headers = isIpv4(remoteAddress) ? IPV4_HEADERS : IPV6_HEADERS;
-  return Math.min(interfaceMtu(unmapped(localAddress), unmapped(remoteAddress)) - headers, LARGEST_DATAGRAM);
+export function maxDatagramBytes(
+  localAddress: string,
+  remoteAddress: string,
+  now: number = performance.now(),
+  ask: (localAddress: string, remoteAddress: string) => number = interfaceMtu,
+): number {
+  const local = unmapped(localAddress);
+  const remote = unmapped(remoteAddress);
+  const mtu = mtus.get(`${local} ${remote}`, now, () => ask(local, remote));
+  return Math.min(mtu - (remote.includes(":") ? IPV6_HEADERS : IPV4_HEADERS), LARGEST_DATAGRAM);
+}
+
+/** A datagram was refused that should have fitted. */
+export function askForMtusAnew(): void {
+  mtus.clear();
 }
 
 /** `127.0.0.1` for `::ffff:127.0.0.1`, as a socket of both families sees IPv4 peers. */
 export function unmapped(address: string): string {
   return /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(address) ? address.slice(7) : address;
-}
-
-function isIpv4(address: string): boolean {
-  return !unmapped(address).includes(":");
 }
 
 function interfaceMtu(localAddress: string, remoteAddress: string): number {

@@ -15,7 +15,7 @@ import {
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../clock.js";
 import { QUEUE_BYTES } from "./limits.js";
 import { Moderation } from "./moderation.js";
-import { maxDatagramBytes } from "./mtu.js";
+import { askForMtusAnew, maxDatagramBytes } from "./mtu.js";
 import type { DatagramAddress, DatagramHandlers, DatagramSocket, Tier } from "./types.js";
 import { ANY_PORT, localAddressTowards } from "./udp.js";
 
@@ -264,6 +264,7 @@ export class NativeSocket implements DatagramSocket {
   /** Older kernels say EINVAL too of a segment that is larger than the interface's MTU. */
   #cannotSegment(failed: Result, segmentBytes: number, remoteAddress: string): boolean {
     if (failed !== -EIO && failed !== -EINVAL) return false;
+    askForMtusAnew();
     return segmentBytes <= this.maxDatagramBytes(this.#remote?.address ?? remoteAddress);
   }
 

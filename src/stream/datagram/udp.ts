@@ -1,5 +1,6 @@
 import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
+import { Remembered } from "./remembered.js";
 import type { DatagramAddress } from "./types.js";
 
 /** Asked of the kernel for every UDP socket. It may give less: net.core.rmem_max and wmem_max are its limits on Linux. */
@@ -69,10 +70,8 @@ export function bindAndConnectNow(udp: Socket, local: DatagramAddress, address: 
   }
 }
 
-/** Routes change seldom, and asking for one takes a socket: an answer is good for so long, for so many addresses. */
-const ROUTE_MS = 10_000;
-const MAX_ROUTES = 256;
-const routes = new Map<string, { readonly local: string | null; readonly until: number }>();
+/** Asking for one takes a socket. */
+const routes = new Remembered<string | null>();
 
 /** The address that datagrams to `remoteAddress` leave from, by the routes of this machine. No datagram is sent. */
 export function localAddressTowards(
@@ -80,12 +79,7 @@ export function localAddressTowards(
   now: number = performance.now(),
   ask: (remoteAddress: string) => string | null = askForRoute,
 ): string | null {
-  const known = routes.get(remoteAddress);
-  if (known !== undefined && now < known.until) return known.local;
-  const local = ask(remoteAddress);
-  if (routes.size >= MAX_ROUTES) routes.clear();
-  routes.set(remoteAddress, { local, until: now + ROUTE_MS });
-  return local;
+  return routes.get(remoteAddress, now, () => ask(remoteAddress));
 }
 
 /** Routes do not depend on it, and no datagram is sent. */
