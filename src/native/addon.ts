@@ -49,6 +49,11 @@ export interface Addon {
   readonly Udp: new () => Udp;
   /** The memory that every read writes into: a table of {@link TABLE_FIELDS} for each slot, and the slots. */
   room(): ArrayBuffer;
+  /**
+   * The memory that a slot has of its own, see {@link IS_APART}. It is the caller's from now on. Untaken, the next read writes
+   * into it.
+   */
+  take(slot: number): Buffer | undefined;
   /** The modification time of an open file or folder, in nanoseconds since 1970. */
   setTime(fd: number, timeNs: bigint): Result;
   /** The same of what stands at a path, or of what a link there leads to. */
@@ -66,7 +71,7 @@ export const REUSE_ADDRESS = 2;
 export const SLOTS_AT = 4096;
 export const SLOT_BYTES: number = 65_536 + 2048;
 /** The 32-bit numbers that the table has for a slot. */
-export const TABLE_FIELDS = 4;
+export const TABLE_FIELDS = 5;
 export const LENGTH = 0;
 /**
  * The kernel has merged datagrams of so many bytes, the last of which may be shorter; 0 for a single one. After
@@ -76,9 +81,11 @@ export const SEGMENT_BYTES = 1;
 export const PORT = 2;
 /** Not 0: the address is another than that of the datagram before, or of the peer. */
 export const IS_NEW_ADDRESS = 3;
+/** Not 0: it is not in the room. What is large has memory of its own, so that it need not be copied to be kept. */
+export const IS_APART = 4;
 
 /** As in addon.c: a binary that was built before is not used. */
-const REVISION = 3;
+const REVISION = 4;
 
 const load = createRequire(import.meta.url);
 let loaded: Addon | null | undefined;

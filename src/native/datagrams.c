@@ -31,6 +31,8 @@ enum {
   READ_BYTES = 64 * 1024,
   READ_MERGED_BYTES = 256 * 1024,
   FIRST_SLOTS = 4,
+  /* More than half of the memory that is handed over with it. */
+  LARGE_BYTES = 32 * 1024,
 };
 
 static int set_option(int fd, int level, int option, int value) {
@@ -100,9 +102,14 @@ int socket_reuse(const struct datagram_socket* socket, bool reuse) {
   return set_option(socket->fd, SOL_SOCKET, SO_REUSEADDR, reuse);
 }
 
-static void prepare(struct batch* batch, unsigned slots, uint8_t* room) {
-  for (unsigned slot = 0; slot < slots; slot++) {
-    batch->parts[slot].iov_base = room + TABLE_BYTES + (size_t)slot * SLOT_BYTES;
+static uint8_t* slot_of(uint8_t* room, unsigned slot) {
+  return room + TABLE_BYTES + (size_t)slot * SLOT_BYTES;
+}
+
+static void prepare(const struct datagram_socket* socket, struct batch* batch, uint8_t* room) {
+  for (unsigned slot = 0; slot < socket->slots; slot++) {
+    uint8_t* apart = socket->reads_large && slot < APART_SLOTS ? batch->apart[slot] : NULL;
+    batch->parts[slot].iov_base = apart != NULL ? apart : slot_of(room, slot);
     batch->parts[slot].iov_len = LARGEST_DATAGRAM;
     batch->messages[slot].msg_hdr = (struct msghdr){
         .msg_name = &batch->addresses[slot],
@@ -125,8 +132,18 @@ static int segment_bytes_of(struct msghdr* header) {
   return 0;
 }
 
+/* Whether a slot is in memory of its own; what takes little of that goes into the room after all. */
+static bool stays_apart(struct iovec* part, uint8_t* room, unsigned slot, size_t length) {
+  uint8_t* in_room = slot_of(room, slot);
+  if (part->iov_base == in_room) return false;
+  if (length >= LARGE_BYTES) return true;
+  memcpy(in_room, part->iov_base, length);
+  part->iov_base = in_room;
+  return false;
+}
+
 int socket_read(struct datagram_socket* socket, struct batch* batch, uint8_t* room) {
-  prepare(batch, socket->slots, room);
+  prepare(socket, batch, room);
   int count = 0;
   do {
     count = recvmmsg(socket->fd, batch->messages, socket->slots, MSG_DONTWAIT, NULL);
@@ -144,6 +161,7 @@ int socket_read(struct datagram_socket* socket, struct batch* batch, uint8_t* ro
         .segment_bytes = segment_bytes_of(&message->msg_hdr),
         .port = address_port(sender),
         .is_new_address = is_new,
+        .is_apart = stays_apart(&batch->parts[slot], room, (unsigned)slot, message->msg_len),
     };
     if (is_new) socket->sender = *sender;
     total += message->msg_len;
@@ -153,6 +171,7 @@ int socket_read(struct datagram_socket* socket, struct batch* batch, uint8_t* ro
     const size_t average = total / (size_t)count + 1;
     const size_t fitting = (merged ? READ_MERGED_BYTES : READ_BYTES) / average;
     socket->slots = fitting < 1 ? 1 : fitting > SLOTS ? SLOTS : (unsigned)fitting;
+    socket->reads_large = average > LARGE_BYTES;
   }
   return count;
 }

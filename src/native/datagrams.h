@@ -17,6 +17,8 @@ enum {
   SLOT_BYTES = 65536 + 2048,
   TABLE_BYTES = 4096,
   ROOM_BYTES = TABLE_BYTES + SLOTS * SLOT_BYTES,
+  /* So many slots at most may have memory of their own instead, which is handed over with what was read. */
+  APART_SLOTS = 4,
 };
 
 union address {
@@ -35,6 +37,8 @@ struct entry {
   int32_t port;
   /* Whether the address is another than that of the datagram before, or of the peer. */
   int32_t is_new_address;
+  /* Whether it is not in the room but in memory of its own. */
+  int32_t is_apart;
 };
 _Static_assert(SLOTS * sizeof(struct entry) <= TABLE_BYTES, "the table has its place");
 
@@ -47,6 +51,8 @@ struct batch {
     char bytes[CMSG_SPACE(sizeof(int))];
     struct cmsghdr aligned;
   } controls[SLOTS];
+  /* LARGEST_DATAGRAM bytes each, or NULL. */
+  uint8_t* apart[APART_SLOTS];
 };
 
 struct datagram_socket {
@@ -57,6 +63,8 @@ struct datagram_socket {
   bool segments;
   /* How many slots the next read takes. */
   unsigned slots;
+  /* Whether the last read brought such large ones that each is worth memory of its own. */
+  bool reads_large;
   /* Who sent the last datagram, the peer at first. */
   union address sender;
 };
@@ -77,7 +85,7 @@ int socket_reuse(const struct datagram_socket* socket, bool reuse);
 int socket_read(struct datagram_socket* socket, struct batch* batch, uint8_t* room);
 /* What was read is of the extended edition. Packets that are nothing but data, each of which continues the one before it,
  * become one, with the bits and the time of the last. Everything else stays as it is. Slots may end up empty. */
-void join_packets(uint8_t* room, int count);
+void join_packets(const struct batch* batch, uint8_t* room, int count);
 /* How many bytes the kernel has taken, of datagrams of `segment_bytes`. */
 int64_t socket_send(const struct datagram_socket* socket, const uint8_t* bytes, size_t length, size_t segment_bytes,
                     const union address* to);

@@ -27,6 +27,8 @@ struct train {
   /* The first; NULL where there is none. */
   uint8_t* head;
   struct entry* row;
+  /* Where its slot ends. */
+  const uint8_t* limit;
   size_t length;
   /* The length of the first: the others are as long, but for the last, which may be shorter. */
   size_t segment_bytes;
@@ -72,12 +74,14 @@ static bool continues(const struct train* train, const uint8_t* packet, size_t l
          (train->row->segment_bytes == 0 || train->row->segment_bytes == (int32_t)train->segment_bytes);
 }
 
-static void begin(struct train* train, struct entry* row, uint8_t* packet, size_t length, bool leaves_slot) {
+static void begin(struct train* train, struct entry* row, const uint8_t* limit, uint8_t* packet, size_t length,
+                  bool leaves_slot) {
   const uint32_t data_bytes = (uint32_t)(length - DATA_HEADER_BYTES);
   const bool asks = (read16(packet + BITS_AT) & PING) != 0;
   *train = (struct train){
       .head = asks ? NULL : packet,
       .row = row,
+      .limit = limit,
       .length = length,
       .segment_bytes = length,
       .next = read32(packet + SEQUENCE_AT) + data_bytes,
@@ -100,20 +104,20 @@ static void append(struct train* train, const uint8_t* packet, size_t length) {
 }
 
 /* Whether there is a train, which so many bytes more may be put behind. */
-static bool reaches(const struct train* train, const struct entry* row, const uint8_t* slot, size_t more) {
+static bool reaches(const struct train* train, const struct entry* row, size_t more) {
   if (train->head == NULL) return false;
   if (train->row == row) return true;
-  if (!train->leaves_slot) return false;
-  const uint8_t* before = slot - SLOT_BYTES * (size_t)(row - train->row);
-  return row->port == train->row->port && (size_t)(train->head - before) + train->length + more <= SLOT_BYTES;
+  return train->leaves_slot && row->port == train->row->port &&
+         train->length + more <= (size_t)(train->limit - train->head);
 }
 
-void join_packets(uint8_t* room, int count) {
+void join_packets(const struct batch* batch, uint8_t* room, int count) {
   struct entry* table = (struct entry*)room;
   struct train train = {.head = NULL};
   for (int index = 0; index < count; index++) {
     struct entry* row = &table[index];
-    uint8_t* slot = room + TABLE_BYTES + (size_t)index * SLOT_BYTES;
+    uint8_t* slot = batch->parts[index].iov_base;
+    const uint8_t* limit = slot + batch->parts[index].iov_len;
     const uint8_t* end = slot + row->length;
     uint8_t* out = slot;
     bool only_data = true;
@@ -122,7 +126,7 @@ void join_packets(uint8_t* room, int count) {
     for (const uint8_t* at = slot; at < end;) {
       const size_t length = packet_length(at, (size_t)(end - at));
       const bool data = length > 0 && is_data(at, length);
-      if (data && reaches(&train, row, slot, length - DATA_HEADER_BYTES) && continues(&train, at, length)) {
+      if (data && reaches(&train, row, length - DATA_HEADER_BYTES) && continues(&train, at, length)) {
         struct entry* joined = train.row;
         append(&train, at, length);
         if (joined == row) out += length - DATA_HEADER_BYTES;
@@ -134,7 +138,7 @@ void join_packets(uint8_t* room, int count) {
       const size_t kept = length > 0 ? length : (size_t)(end - at);
       memmove(out, at, kept);
       only_data &= data;
-      if (data) begin(&train, row, out, kept, only_data);
+      if (data) begin(&train, row, limit, out, kept, only_data);
       else train.head = NULL;
       out += kept;
       at += kept;

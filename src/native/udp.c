@@ -40,6 +40,8 @@ struct udp_state {
   /* The room: an ArrayBuffer, which is made for the first socket. */
   napi_ref room;
   struct batch batch;
+  /* The Buffers of `batch.apart`, which nobody else has. */
+  napi_ref apart[APART_SLOTS];
   struct udp* started;
   /* libuv's handles that are not closed yet. */
   size_t handles;
@@ -115,11 +117,24 @@ static uint8_t* room_of(const struct instance* instance) {
   return data;
 }
 
+/* What has memory of its own need not be copied to be kept: it is handed over, see take(). */
+static void provide_apart(struct instance* instance, unsigned slots) {
+  struct udp_state* state = instance->udp;
+  const napi_env env = instance->env;
+  for (unsigned slot = 0; slot < slots && slot < APART_SLOTS; slot++) {
+    napi_value buffer = NULL;
+    void* data = NULL;
+    if (state->batch.apart[slot] != NULL || napi_create_buffer(env, LARGEST_DATAGRAM, &data, &buffer) != napi_ok) continue;
+    if (napi_create_reference(env, buffer, 1, &state->apart[slot]) == napi_ok) state->batch.apart[slot] = data;
+  }
+}
+
 static int read_now(struct udp* udp) {
   uint8_t* room = room_of(udp->instance);
   if (room == NULL) return -ENOBUFS;
+  if (udp->socket.reads_large) provide_apart(udp->instance, udp->socket.slots);
   const int count = socket_read(&udp->socket, &udp->instance->udp->batch, room);
-  if (udp->joins && count > 0) join_packets(room, count);
+  if (udp->joins && count > 0) join_packets(&udp->instance->udp->batch, room, count);
   return count < 0 ? -errno : count;
 }
 
@@ -413,6 +428,20 @@ static napi_value udp_room(napi_env env, napi_callback_info info) {
   return room;
 }
 
+/* take(slot): the memory that a slot of the last read has of its own, which is the caller's from now on; undefined for none */
+static napi_value udp_take(napi_env env, napi_callback_info info) {
+  struct call call;
+  int64_t slot = 0;
+  napi_value buffer = NULL;
+  if (!call_begin(env, info, &call) || !to_integer(env, call.arguments[0], 0, SLOTS - 1, &slot)) return NULL;
+  struct udp_state* state = call.instance->udp;
+  if (slot >= APART_SLOTS || state->batch.apart[slot] == NULL) return NULL;
+  if (!done(env, napi_get_reference_value(env, state->apart[slot], &buffer))) return NULL;
+  state->batch.apart[slot] = NULL;
+  napi_delete_reference(env, state->apart[slot]);
+  return buffer;
+}
+
 #define METHOD(name, function) {.utf8name = name, .method = function, .attributes = napi_default_method}
 
 static bool define_class(napi_env env, napi_value exports) {
@@ -436,7 +465,7 @@ static bool define_class(napi_env env, napi_value exports) {
   return done(env, napi_define_class(env, "Udp", NAPI_AUTO_LENGTH, udp_new, NULL, sizeof methods / sizeof *methods,
                                      methods, &class)) &&
          done(env, napi_set_named_property(env, exports, "Udp", class)) &&
-         define_function(env, exports, "room", udp_room);
+         define_function(env, exports, "room", udp_room) && define_function(env, exports, "take", udp_take);
 }
 
 bool define_udp(struct instance* instance, napi_value exports) {

@@ -2,6 +2,7 @@ import { constants } from "node:os";
 import { getSystemErrorName } from "node:util";
 import {
   type Addon,
+  IS_APART,
   IS_NEW_ADDRESS,
   LENGTH,
   PORT,
@@ -36,13 +37,15 @@ interface Waiting {
 
 /** What was read last, by whichever socket: the addon reads into one place. */
 class Room {
+  readonly #native: Addon;
   readonly #buffer: ArrayBuffer;
   readonly #table: Int32Array;
   /** Of each slot, made again only where the length is another. */
   readonly #views: Uint8Array[] = [];
 
-  constructor({ room }: Addon) {
-    this.#buffer = room();
+  constructor(native: Addon) {
+    this.#native = native;
+    this.#buffer = native.room();
     this.#table = new Int32Array(this.#buffer, 0, SLOTS_AT / Int32Array.BYTES_PER_ELEMENT);
   }
 
@@ -50,8 +53,11 @@ class Room {
     return this.#table[slot * TABLE_FIELDS + field] as number;
   }
 
+  /** Once for each slot: what is large is handed over. */
   bytes(slot: number): Uint8Array {
     const length = this.field(slot, LENGTH);
+    const own = this.field(slot, IS_APART) === 0 ? undefined : this.#native.take(slot);
+    if (own !== undefined) return own.subarray(0, length);
     const known = this.#views[slot];
     if (known?.length === length) return known;
     const view = new Uint8Array(this.#buffer, SLOTS_AT + slot * SLOT_BYTES, length);
