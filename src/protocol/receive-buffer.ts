@@ -9,13 +9,15 @@ export interface Range {
 
 /** A lone chunk shorter than this is put into a block when more comes before the reader does. */
 const DIRECT_BYTES = 4096;
+/** What wastes no more of its memory than this share may wait for the reader as it is, behind others. */
+const WASTED_SHARE = 1 / 8;
 
 /**
  * Reassembles a direction's data, addressed by offset in the stream, within a fixed number of bytes.
  *
- * What comes while the reader keeps up is handed on as it is. What must wait is copied into blocks: a reader gets up to a
- * block at once however small the packets were, and a peer that sends single bytes makes us hold no more than one that
- * sends full segments. A connection that is quiet holds no block.
+ * What comes while the reader keeps up is handed on as it is, and so is what must wait, if it is long and fills memory of its
+ * own. The rest is copied into blocks: a reader gets up to a block at once however small the packets were, and a peer that
+ * sends single bytes makes us hold no more than one that sends full segments. A connection that is quiet holds no block.
  */
 export class ReceiveBuffer {
   readonly capacityBytes: number;
@@ -30,8 +32,10 @@ export class ReceiveBuffer {
   readonly #blockBytes: number;
   readonly #maxGaps: number;
   readonly #memory: Memory;
-  /** The one chunk in memory of its own: all that is readable, while the reader keeps up. */
-  #direct: Uint8Array | null = null;
+  /** Chunks in memory of their own, in order: the first of what is readable, and all of it while the reader keeps up. */
+  #direct: Uint8Array[] = [];
+  /** Offset behind them. */
+  #directEnd = 0;
 
   constructor(
     capacityBytes: number,
@@ -71,7 +75,8 @@ export class ReceiveBuffer {
 
   /** The memory that is held at the moment, for tests and statistics. */
   get allocatedBytes(): number {
-    return (this.#blocks?.size ?? 0) * this.#blockBytes + (this.#direct?.length ?? 0);
+    const direct = this.#direct.reduce((bytes, chunk) => bytes + chunk.length, 0);
+    return (this.#blocks?.size ?? 0) * this.#blockBytes + direct;
   }
 
   /**
@@ -87,19 +92,23 @@ export class ReceiveBuffer {
     const start = offset > next ? offset : next;
     const freshFrom = from + start - offset;
     if (start > next || this.#ahead.length > 0) return this.#insertAhead(start, end, bytes, freshFrom);
-    if (start === this.readOffset) this.#keepWhole(bytes, freshFrom, to, lent);
-    else {
-      if (this.#direct !== null) this.#gatherDirect(this.#direct);
+    if (start === this.readOffset) {
+      // Nothing else waits for the reader.
+      this.#blocks?.clear();
+      this.#keep(this.#owned(bytes, freshFrom, to, lent), end);
+    } else if (lent && start === this.#directEnd && fillsItsMemory(bytes, to - freshFrom)) {
+      this.#keep(bytes.subarray(freshFrom, to), end);
+    } else {
+      this.#gatherDirect();
       this.#store(start, bytes, freshFrom, to);
     }
     this.nextOffset = end;
     return true;
   }
 
-  /** Nothing else waits for the reader. */
-  #keepWhole(bytes: Uint8Array, from: number, to: number, lent: boolean): void {
-    this.#blocks?.clear();
-    this.#direct = this.#owned(bytes, from, to, lent);
+  #keep(chunk: Uint8Array, end: number): void {
+    this.#direct.push(chunk);
+    this.#directEnd = end;
   }
 
   #owned(bytes: Uint8Array, from: number, to: number, lent: boolean): Uint8Array {
@@ -114,18 +123,18 @@ export class ReceiveBuffer {
     return copy;
   }
 
-  #gatherDirect(direct: Uint8Array): void {
-    if (direct.length >= DIRECT_BYTES) return;
-    this.#direct = null;
-    this.#store(this.readOffset, direct, 0, direct.length);
+  #gatherDirect(): void {
+    const [chunk] = this.#direct;
+    if (chunk === undefined || this.#direct.length > 1 || chunk.length >= DIRECT_BYTES) return;
+    this.#direct = [];
+    this.#store(this.readOffset, chunk, 0, chunk.length);
   }
 
   /** The next bytes in order, at most a block of them, or null. The reader owns them. */
   read(): Uint8Array | null {
     if (this.readOffset === this.nextOffset) return null;
-    const direct = this.#direct;
-    if (direct !== null) {
-      this.#direct = null;
+    const direct = this.#direct.shift();
+    if (direct !== undefined) {
       this.readOffset += direct.length;
       return direct;
     }
@@ -147,7 +156,7 @@ export class ReceiveBuffer {
 
   /** Forgets everything that is buffered. */
   clear(): void {
-    this.#direct = null;
+    this.#direct = [];
     this.#blocks = null;
     this.#ahead = [];
     this.readOffset = this.nextOffset;
@@ -219,4 +228,8 @@ export class ReceiveBuffer {
     this.#blocks.set(key, block);
     return block;
   }
+}
+
+function fillsItsMemory(bytes: Uint8Array, length: number): boolean {
+  return length >= DIRECT_BYTES && length >= (1 - WASTED_SHARE) * bytes.buffer.byteLength;
 }

@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { BLOCK_BYTES, MAX_RECEIVE_GAPS } from "../../../src/protocol/limits.js";
 import { ReceiveBuffer } from "../../../src/protocol/receive-buffer.js";
@@ -128,6 +129,72 @@ describe("overlaps: the first bytes that arrived count", () => {
     }
     for (let at = 8; at < 16; at += 2) buffer.insert(at, bytes(at, at + 1));
     expect(buffer.read()).toEqual(bytes(8, 9, 10, 11, 12, 13, 14, 15));
+  });
+
+  test("long chunks that fill their memory wait as they are; what comes between them is copied", () => {
+    const buffer = new ReceiveBuffer(1_000_000);
+    const long = (length: number, fill: number) => new Uint8Array(length).fill(fill);
+    const [first, second, third] = [long(8000, 1), long(8000, 2), long(8000, 3)];
+    buffer.insert(0, first, true);
+    buffer.insert(8000, second, true);
+    expect(buffer.allocatedBytes).toBe(16_000);
+    buffer.insert(16_000, bytes(9), true);
+    buffer.insert(16_001, third, true);
+    expect(buffer.read()).toBe(first);
+    expect(buffer.read()).toEqual(second);
+    third.fill(0);
+    expect(readAll(buffer)).toEqual(new Uint8Array([9, ...long(8000, 3)]));
+    // Of a block of 64 KiB it would keep seven eighths for nothing.
+    buffer.insert(24_001, first, true);
+    const part = new Uint8Array(65_536).fill(5).subarray(0, 8000);
+    buffer.insert(32_001, part, true);
+    part.fill(0);
+    expect(buffer.read()).toEqual(long(8000, 1));
+    expect(readAll(buffer)).toEqual(long(8000, 5));
+    // What is not lent is its owner's.
+    const borrowed = long(8000, 6);
+    buffer.insert(40_001, long(8000, 4), true);
+    buffer.insert(48_001, borrowed);
+    borrowed.fill(0);
+    expect(readAll(buffer)).toEqual(new Uint8Array([...long(8000, 4), ...long(8000, 6)]));
+  });
+
+  test("whatever is lent, lost, doubled or late, and however it is read", () => {
+    const byteAt = (offset: number) => (offset * 7 + (offset >> 8)) & 255;
+    const step = fc.record({
+      from: fc.oneof(
+        { weight: 4, arbitrary: fc.constant(0) },
+        { weight: 1, arbitrary: fc.integer({ min: -9000, max: 9000 }) },
+      ),
+      length: fc.constantFrom(1, 100, 4095, 4096, 8000, 20_000),
+      room: fc.constantFrom(1, 1, 1.1, 3),
+      reads: fc.nat(3),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+        const buffer = new ReceiveBuffer(200_000, undefined, 16_384);
+        let read = 0;
+        for (const { from, length, room, reads } of steps) {
+          const offset = Math.max(0, buffer.nextOffset + from);
+          const memory = new Uint8Array(Math.ceil(length * room));
+          const chunk = memory.subarray(memory.length - length).map((_, i) => byteAt(offset + i));
+          memory.set(chunk, memory.length - length);
+          buffer.insert(offset, memory, true, memory.length - length, memory.length);
+          // What was not handed over is no longer ours.
+          if (2 * length <= memory.length) memory.fill(0);
+          for (let i = 0; i < reads; i++) {
+            const got = buffer.read();
+            if (got === null) break;
+            expect(got.every((byte, at) => byte === byteAt(read + at))).toBe(true);
+            read += got.length;
+            expect(buffer.readOffset).toBe(read);
+          }
+        }
+        const rest = readAll(buffer);
+        expect(rest.every((byte, at) => byte === byteAt(read + at))).toBe(true);
+        expect(read + rest.length).toBe(buffer.nextOffset);
+      }),
+    );
   });
 
   test("a peer that changes its mind about bytes already received is not believed", () => {
