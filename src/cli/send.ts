@@ -70,5 +70,8 @@ async function openSource(file: string): Promise<Source> {
     await handle.close();
     throw Object.assign(new Error("is a folder"), { code: "EISDIR", path: file });
   }
-  return { bytes: handle.createReadStream(), size: stat.isFile() ? stat.size : null };
+  const bytes = handle.createReadStream();
+  // The packet that ends the handshake has data where there is some: so it is read before, however fast the server answers.
+  if (stat.isFile()) await once(bytes, "readable");
+  return { bytes, size: stat.isFile() ? stat.size : null };
 }
