@@ -81,7 +81,7 @@ export const SEGMENT_BYTES = 1;
 export const PORT = 2;
 /** Not 0: the address is another than that of the datagram before, or of the peer. */
 export const IS_NEW_ADDRESS = 3;
-/** Not 0: it is not in the room. What is large has memory of its own, so that it need not be copied to be kept. */
+/** Not 0: it is not in the room. What is large has memory of its own after `gather()`, so that it need not be copied to be kept. */
 export const IS_APART = 4;
 
 /** As in addon.c: a binary that was built before is not used. */

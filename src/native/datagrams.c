@@ -171,7 +171,7 @@ int socket_read(struct datagram_socket* socket, struct batch* batch, uint8_t* ro
     const size_t average = total / (size_t)count + 1;
     const size_t fitting = (merged ? READ_MERGED_BYTES : READ_BYTES) / average;
     socket->slots = fitting < 1 ? 1 : fitting > SLOTS ? SLOTS : (unsigned)fitting;
-    socket->reads_large = average > LARGE_BYTES;
+    socket->reads_large = socket->hands_over && average > LARGE_BYTES;
   }
   return count;
 }

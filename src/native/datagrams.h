@@ -63,6 +63,8 @@ struct datagram_socket {
   bool segments;
   /* How many slots the next read takes. */
   unsigned slots;
+  /* Whether what is read is handed on whole: only then memory of its own is of use. */
+  bool hands_over;
   /* Whether the last read brought such large ones that each is worth memory of its own. */
   bool reads_large;
   /* Who sent the last datagram, the peer at first. */

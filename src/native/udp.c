@@ -296,6 +296,7 @@ static napi_value udp_gather(napi_env env, napi_callback_info info) {
   struct udp* udp = begin(env, info, &call);
   if (udp == NULL || !to_boolean(env, call.arguments[0], &joins)) return NULL;
   udp->gathers = true;
+  udp->socket.hands_over = true;
   udp->joins = joins;
   return NULL;
 }

@@ -19,10 +19,13 @@ describe.skipIf(native === null)("what is read", () => {
   });
 
   /** Sends datagrams of these lengths, each filled with its number, and reads them at once. */
-  function pair(): (lengths: readonly number[]) => { length: number; apart: boolean; start: number; end: number }[] {
+  function pair(
+    gather = true,
+  ): (lengths: readonly number[]) => { length: number; apart: boolean; start: number; end: number }[] {
     const [reader, writer] = [new native.Udp(), new native.Udp()];
     open.push(reader, writer);
     for (const udp of [reader, writer]) expect(udp.bind("127.0.0.1", 0, 0)).toBe(0);
+    if (gather) reader.gather(false);
     writer.connect(...(reader.address() as [string, number]));
     const room = new Uint8Array(native.room());
     const table = new Int32Array(native.room(), 0, SLOTS_AT / 4);
@@ -45,6 +48,11 @@ describe.skipIf(native === null)("what is read", () => {
     const exchange = pair();
     expect(exchange([60_000])).toEqual([{ length: 60_000, apart: false, start: 1, end: 1 }]);
     expect(exchange([60_000])).toMatchObject([{ length: 60_000, apart: true }]);
+  });
+
+  test("is always there for a reader that takes merged datagrams apart, of which it copies each", () => {
+    const exchange = pair(false);
+    for (let i = 0; i < 3; i++) expect(exchange([60_000])).toMatchObject([{ apart: false }]);
   });
 
   test("is handed over where it is large, and stays as it is", () => {
