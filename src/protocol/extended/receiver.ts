@@ -86,8 +86,10 @@ export class Receiver {
     if (fin) this.#finPosition = end + 1;
     const finished = !this.finReceived && buffer.nextOffset + 1 === this.#finPosition;
     if (finished) this.finReceived = true;
-    // RFC 5681 section 4.2: what makes, fills or shortens a gap is acknowledged at once.
-    const gaps = gapsBefore !== buffer.ahead.length || (gapsBefore > 0 && buffer.nextOffset > before);
+    // RFC 5681 section 4.2: what makes, fills or shortens a gap, at either of its ends, is acknowledged at once.
+    const gaps =
+      gapsBefore !== buffer.ahead.length ||
+      (gapsBefore > 0 && (buffer.nextOffset > before || this.#beginsRange(offset)));
     this.#unacknowledged += end - offset;
     const lastBytes = end - offset - (packets - 1) * (segmentBytes - DATA_HEADER_BYTES);
     this.#schedule(lastBytes, quick, fin || gaps, now);
@@ -155,6 +157,12 @@ export class Receiver {
     const start = Math.max(offset, buffer.nextOffset);
     this.#newest = start;
     return buffer.insert(start, packet.datagram, true, packet.dataAt + start - offset, packet.dataEnd);
+  }
+
+  /** What came at `offset` made a range there, or made one begin earlier. */
+  #beginsRange(offset: number): boolean {
+    const { buffer } = this;
+    return buffer.ahead[buffer.aheadIndex(offset)]?.start === offset;
   }
 
   /** Before the beginning, behind the FIN, another FIN, or a FIN before what has arrived. */

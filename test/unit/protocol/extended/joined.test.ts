@@ -70,6 +70,26 @@ describe("packets that were joined", () => {
     expect(joinedPackets({ ...joined, bits: EXTENDED | DATA | ACK }, HEADER + SEGMENT), "only data is joined").toBe(1);
   });
 
+  test("are acknowledged at once where they make a gap smaller, at either of its ends", () => {
+    for (const count of [1, 3]) {
+      for (const [from, atOnce] of [
+        [0, true],
+        [80 - count, true],
+        [90, false],
+      ] as const) {
+        const made = receiver();
+        // Behind the quick start, with a range ahead, from segment 80 to 90.
+        for (let i = 0; i < QUICK_SEGMENTS; i++)
+          made.receive(packetOf({ from: i * SEGMENT, count: 1, lastBytes: SEGMENT }), 0, 0);
+        const behind = QUICK_SEGMENTS * SEGMENT;
+        made.receive(packetOf({ from: behind + 80 * SEGMENT, count: 10, lastBytes: SEGMENT }), HEADER + SEGMENT, 0);
+        ackOf(made, 1);
+        made.receive(packetOf({ from: behind + from * SEGMENT, count, lastBytes: SEGMENT }), HEADER + SEGMENT, 2);
+        expect(made.ackDue, `${count} at ${from}`).toBe(atOnce);
+      }
+    }
+  });
+
   test("lead to what they would have led to one by one, whatever is lost, doubled or late", () => {
     const train = fc.record({
       from: fc.option(
