@@ -2,7 +2,8 @@ import { EXTENDED_BLOCK_BYTES, MAX_EXTENDED_GAPS, MAX_SACK_BLOCKS } from "../lim
 import type { Memory } from "../memory.js";
 import { type Range, ReceiveBuffer } from "../receive-buffer.js";
 import { toPosition, toSequence } from "../sequence.js";
-import { BYTES_PER_ACK, MAX_ACK_DELAY_MS, SEGMENTS_PER_ACK, SEQUENCE_MODULUS } from "./sender.js";
+import { bytesPerAck, MAX_ACK_DELAY_MS } from "./ack-policy.js";
+import { SEQUENCE_MODULUS } from "./sender.js";
 import {
   ACK_BYTES,
   DATA_HEADER_BYTES,
@@ -39,6 +40,7 @@ export class Receiver {
   #finPosition = NEVER;
   #segments = 0;
   #unacknowledged = 0;
+  #acknowledgedAt = 0;
   #echo = 0;
   #echoArrivedAt = 0;
   /** Position that the advertised window reaches to. */
@@ -141,6 +143,7 @@ export class Receiver {
     this.#advertisedEnd = windowEnd;
     this.#duplicateStart = 0;
     this.#unacknowledged = 0;
+    this.#acknowledgedAt = now;
     this.ackDue = false;
     this.ackAt = NEVER;
   }
@@ -186,7 +189,7 @@ export class Receiver {
   }
 
   #schedule(lastBytes: number, quick: boolean, atOnce: boolean, now: number): void {
-    const enough = quick ? 2 * lastBytes : Math.max(SEGMENTS_PER_ACK * lastBytes, BYTES_PER_ACK);
+    const enough = quick ? 2 * lastBytes : bytesPerAck(lastBytes, now - this.#acknowledgedAt);
     if (atOnce || this.#unacknowledged >= enough) this.ackDue = true;
     else if (this.ackAt === NEVER) this.ackAt = now + MAX_ACK_DELAY_MS;
   }

@@ -7,6 +7,7 @@ import { Pacer } from "../pacer.js";
 import { RttEstimator } from "../rtt.js";
 import { SendBuffer } from "../send-buffer.js";
 import { toPosition } from "../sequence.js";
+import { bytesPerAck, MAX_ACK_DELAY_MS, MOST_BYTES_PER_ACK } from "./ack-policy.js";
 import { DeliveryRate } from "./delivery-rate.js";
 import { Rack } from "./rack.js";
 import { type DeliveryListener, type SentSegment, SentSegments } from "./sent-segments.js";
@@ -25,18 +26,14 @@ const INITIAL_PEER_WINDOW_BYTES: number = 64 * 1024;
 /** On a path of a shorter round trip than this, no more than so much is in flight. */
 const NEAR_RTT_MS = 2;
 const NEAR_WINDOW_BYTES: number = 2 * 1024 * 1024;
-/** How long the peer may hold an acknowledgement back (see receiver.ts). */
-export const MAX_ACK_DELAY_MS = 25;
 /** The least time before a tail loss probe: timers fire in whole milliseconds. */
 const MIN_PROBE_TIMEOUT_MS = 4;
 /** After so many timeouts in a row, the path may have become one that takes no large datagrams. */
 export const BLACK_HOLE_TIMEOUTS = 2;
 /** Or after sending one segment so often, while smaller ones arrive. A third of all being lost does that once in 100,000. */
 const BLACK_HOLE_TRANSMISSIONS = 10;
-/** A receiver may gather so much, or four segments, before it acknowledges; a sender that cannot wait for that asks. */
-export const BYTES_PER_ACK: number = 24 * 1024;
-export const SEGMENTS_PER_ACK = 4;
-/** How often in a window a peer is asked to acknowledge at once. */
+/** A peer that would gather half of the window is asked to acknowledge so many times in each. */
+const WINDOWS_TO_ASK = 2;
 const ASKS_A_WINDOW = 4;
 /** A round trip takes some time, whatever the clock says: 0 means that there was no sample. */
 const LEAST_RTT_MS = 0.001;
@@ -200,13 +197,17 @@ export class Sender implements DeliveryListener {
 
   /**
    * Asked after each segment: whether the peer should acknowledge it at once, because the window is so small that a peer
-   * that gathers as much as it usually does before it acknowledges would stall us.
+   * that gathers as much as it may before it acknowledges would stall us.
    */
   takeAsk(): boolean {
     const { cwnd, segmentBytes } = this;
-    if (cwnd >= ASKS_A_WINDOW * Math.max(BYTES_PER_ACK, SEGMENTS_PER_ACK * segmentBytes)) return false;
+    if (cwnd >= WINDOWS_TO_ASK * MOST_BYTES_PER_ACK) return false;
     const stalls = this.segments.inFlight + segmentBytes > cwnd && this.#askedUpTo <= this.sndUna;
-    if (!stalls && this.sndNxt - this.#askedUpTo < Math.max(2 * segmentBytes, cwnd / ASKS_A_WINDOW)) return false;
+    if (!stalls) {
+      // A peer far away acknowledges several times a round trip.
+      if (this.rtt.minMs >= NEAR_RTT_MS && cwnd >= ASKS_A_WINDOW * bytesPerAck(segmentBytes)) return false;
+      if (this.sndNxt - this.#askedUpTo < Math.max(2 * segmentBytes, cwnd / ASKS_A_WINDOW)) return false;
+    }
     this.#askedUpTo = this.sndNxt;
     return true;
   }
