@@ -11,6 +11,8 @@ import { expectedHash, MEBIBYTE } from "./source.js";
 
 const CHILD: string = fileURLToPath(new URL("./child.ts", import.meta.url));
 const DEFAULT_LIMIT_SECONDS = 300;
+/** Node may wait for ever at its end for a thread that compiles (nodejs/node#54918). */
+const EXIT_LIMIT_MS = 5000;
 
 export interface Transfer {
   readonly bytes: number;
@@ -109,7 +111,9 @@ class End {
   async stop(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     if (this.#child.connected) this.#child.disconnect();
+    const timer = setTimeout(() => this.#child.kill("SIGKILL"), EXIT_LIMIT_MS);
     await this.#exited;
+    clearTimeout(timer);
   }
 }
 
