@@ -9,6 +9,7 @@ import { SendBuffer } from "../send-buffer.js";
 import { toPosition } from "../sequence.js";
 import { bytesPerAck, MAX_ACK_DELAY_MS, MOST_BYTES_PER_ACK } from "./ack-policy.js";
 import { DeliveryRate } from "./delivery-rate.js";
+import { NearWindow } from "./near-window.js";
 import { Rack } from "./rack.js";
 import { type DeliveryListener, type SentSegment, SentSegments } from "./sent-segments.js";
 import { TailProbe } from "./tail-probe.js";
@@ -23,9 +24,8 @@ const NEVER: number = Number.POSITIVE_INFINITY;
 const INITIAL_WINDOW_SEGMENTS = 48;
 /** What a peer is taken to have room for before it has said so: every receive buffer is larger than the first flight. */
 const INITIAL_PEER_WINDOW_BYTES: number = 64 * 1024;
-/** On a path of a shorter round trip than this, no more than so much is in flight. */
+/** A path of a shorter round trip than this is near. */
 const NEAR_RTT_MS = 2;
-const NEAR_WINDOW_BYTES: number = 2 * 1024 * 1024;
 /** The least time before a tail loss probe: timers fire in whole milliseconds. */
 const MIN_PROBE_TIMEOUT_MS = 4;
 /** After so many timeouts in a row, the path may have become one that takes no large datagrams. */
@@ -76,6 +76,7 @@ export class Sender implements DeliveryListener {
   /** Loss recovery ends when everything before this position is acknowledged; 0 outside of it (RFC 6675 section 5). */
   #recoveryEnd = 0;
   readonly #undo = new Undo();
+  readonly #near = new NearWindow();
   readonly #probe = new TailProbe();
   readonly #tail = new TailRepeats();
   /** Position up to which the peer was last asked to acknowledge at once. */
@@ -103,8 +104,7 @@ export class Sender implements DeliveryListener {
   }
 
   get cwnd(): number {
-    // What is on its way on so short a path waits in the peer's kernel, which has room for so much.
-    const most = this.rtt.minMs < NEAR_RTT_MS ? NEAR_WINDOW_BYTES : MAX_WINDOW_BYTES;
+    const most = this.rtt.minMs < NEAR_RTT_MS ? this.#near.bytes : MAX_WINDOW_BYTES;
     return Math.min(this.controller.cwnd, most);
   }
   /** Shorter than timers can tell apart, a round trip paces by its acknowledgements. */
@@ -405,6 +405,7 @@ export class Sender implements DeliveryListener {
       if (!inRecovery) {
         this.#recoveryEnd = this.sndNxt;
         this.#undo.begin();
+        this.#near.onLoss(before);
         this.controller.onLoss(before, now);
       }
       this.#undo.onLost(segments.lossCount - lostBefore);
@@ -432,6 +433,7 @@ export class Sender implements DeliveryListener {
     ack.smoothedRttMs = this.rtt.smoothedMs;
     ack.minRttMs = this.rtt.minMs === NEVER ? 0 : this.rtt.minMs;
     ack.inRecovery = this.#recoveryEnd > 0;
+    this.#near.onAck(ack.ackedBytes);
     this.controller.onAck(ack);
     this.#pacer.setRate(this.#pacingRate, this.segmentBytes, now);
     ack.ackedBytes = ack.lostBytes = 0;
