@@ -7,7 +7,8 @@ import tsupConfig from "../tsup.config.js";
 /** Holds the house to docs/architecture.md. */
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
-const LONGEST_FILE = 500;
+/** A hint that a file has two subjects, not a wall: shorter by cutting words helps nobody. */
+const LONGEST_FILE = 640;
 
 /** What each folder of src may import: folders below it, and packages. `*` stands for any package and node:*. */
 const MAY_IMPORT: Record<string, { folders: string[]; packages: string[] }> = {

@@ -33,9 +33,14 @@ export interface Udp {
   read(): Result;
   /** The address that the datagram in a slot came from. */
   sender(slot: number): string;
+  /** The address of this machine that the datagram in a slot came to; empty unless the socket is bound to all of them. */
+  local(slot: number): string;
   /** Sends datagrams of `segmentBytes`, the last of which may be shorter. Returns how many bytes the kernel has taken. */
   send(bytes: Uint8Array, segmentBytes: number): Result;
-  sendTo(bytes: Uint8Array, segmentBytes: number, address: string, port: number): Result;
+  /** `local` is the address of this machine that they leave from; empty or left out: the kernel chooses. */
+  sendTo(bytes: Uint8Array, segmentBytes: number, address: string, port: number, local?: string): Result;
+  /** The MTU of the route to the peer that the socket is connected to, as the kernel knows it now. */
+  mtu(): Result;
   /** Whether the kernel takes a burst as one; `false` forbids that for good. */
   segments(allow: boolean): boolean;
   address(): [address: string, port: number] | Result;
@@ -79,13 +84,18 @@ export const LENGTH = 0;
  */
 export const SEGMENT_BYTES = 1;
 export const PORT = 2;
-/** Not 0: the address is another than that of the datagram before, or of the peer. */
-export const IS_NEW_ADDRESS = 3;
+/**
+ * {@link NEW_SENDER}: the address is another than that of the datagram before, or of the peer. {@link NEW_LOCAL}: the address
+ * of this machine that it came to is another.
+ */
+export const NEW_ADDRESSES = 3;
+export const NEW_SENDER = 1;
+export const NEW_LOCAL = 2;
 /** Not 0: it is not in the room. What is large has memory of its own after `gather()`, so that it need not be copied to be kept. */
 export const IS_APART = 4;
 
 /** As in addon.c: a binary that was built before is not used. */
-const REVISION = 4;
+const REVISION = 5;
 
 const load = createRequire(import.meta.url);
 let loaded: Addon | null | undefined;

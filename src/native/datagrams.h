@@ -28,6 +28,8 @@ union address {
   struct sockaddr_in6 v6;
 };
 
+enum { NEW_SENDER = 1, NEW_LOCAL = 2 };
+
 /* A row of the table. */
 struct entry {
   int32_t length;
@@ -35,8 +37,9 @@ struct entry {
    * After join_packets(), so of packets: they were so long before they were joined. 0: none were. */
   int32_t segment_bytes;
   int32_t port;
-  /* Whether the address is another than that of the datagram before, or of the peer. */
-  int32_t is_new_address;
+  /* NEW_SENDER: the address is another than that of the datagram before, or of the peer. NEW_LOCAL: the address of this
+   * machine that it came to is another. */
+  int32_t new_addresses;
   /* Whether it is not in the room but in memory of its own. */
   int32_t is_apart;
 };
@@ -47,8 +50,10 @@ struct batch {
   struct mmsghdr messages[SLOTS];
   struct iovec parts[SLOTS];
   union address addresses[SLOTS];
+  /* The addresses of this machine that they came to; of no family where the kernel does not say. */
+  union address locals[SLOTS];
   union {
-    char bytes[CMSG_SPACE(sizeof(int))];
+    char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo))];
     struct cmsghdr aligned;
   } controls[SLOTS];
   /* LARGEST_DATAGRAM bytes each, or NULL. */
@@ -67,8 +72,13 @@ struct datagram_socket {
   bool hands_over;
   /* Whether the last read brought such large ones that each is worth memory of its own. */
   bool reads_large;
+  /* Whether the kernel refuses recvmmsg(2), or sendmmsg(2), as a seccomp filter may: recvmsg(2) and sendmsg(2) are used. */
+  bool reads_singly;
+  bool sends_singly;
   /* Who sent the last datagram, the peer at first. */
   union address sender;
+  /* The address of this machine that it came to, where the socket is bound to all of them. */
+  union address local;
 };
 
 enum { IPV6_ONLY = 1, REUSE_ADDRESS = 2 };
@@ -83,13 +93,18 @@ void format_address(const union address* address, char* text);
 int socket_bind(struct datagram_socket* socket, const union address* local, int flags);
 int socket_connect(struct datagram_socket* socket, const union address* remote);
 int socket_reuse(const struct datagram_socket* socket, bool reuse);
+/* Whether the kernel lets this process read datagrams. No datagram is taken. -1 with errno where it does not. */
+int socket_try_read(struct datagram_socket* socket);
 /* How many datagrams, or merged ones, are in the room; 0 when there are none. */
 int socket_read(struct datagram_socket* socket, struct batch* batch, uint8_t* room);
 /* What was read is of the extended edition. Packets that are nothing but data, each of which continues the one before it,
  * become one, with the bits and the time of the last. Everything else stays as it is. Slots may end up empty. */
 void join_packets(const struct batch* batch, uint8_t* room, int count);
-/* How many bytes the kernel has taken, of datagrams of `segment_bytes`. */
-int64_t socket_send(const struct datagram_socket* socket, const uint8_t* bytes, size_t length, size_t segment_bytes,
-                    const union address* to);
+/* How many bytes the kernel has taken, of datagrams of `segment_bytes`. `from` is the address of this machine that they leave
+ * from, NULL or of no family for the kernel's choice. */
+int64_t socket_send(struct datagram_socket* socket, const uint8_t* bytes, size_t length, size_t segment_bytes,
+                    const union address* to, const union address* from);
+/* The MTU of the route to the peer as the kernel knows it, ICMP's word included (IP_MTU of ip(7)); connected sockets only. */
+int socket_mtu(const struct datagram_socket* socket);
 
 #endif

@@ -122,7 +122,7 @@ void join_packets(const struct batch* batch, uint8_t* room, int count) {
     uint8_t* out = slot;
     bool only_data = true;
     row->segment_bytes = 0;
-    if (row->is_new_address) train.head = NULL;
+    if (row->new_addresses != 0) train.head = NULL;
     for (const uint8_t* at = slot; at < end;) {
       const size_t length = packet_length(at, (size_t)(end - at));
       const bool data = length > 0 && is_data(at, length);

@@ -167,7 +167,14 @@ static void on_ready(uv_poll_t* poll, int status, int events) {
   const bool writable = !failed && (events & UV_WRITABLE) != 0;
   const int count = failed || (events & UV_READABLE) != 0 ? read_now(udp) : 0;
   if (writable) udp->events &= ~UV_WRITABLE;
-  if (writable || failed) uv_poll_start(poll, udp->events, on_ready);
+  /* A seccomp filter came after bind(2): what is there stays there, and would wake us for ever. */
+  if (count == -ENOSYS || count == -EPERM) {
+    udp->events &= ~UV_READABLE;
+    uv_poll_stop(poll);
+    if (udp->events != 0) uv_poll_start(poll, udp->events, on_ready);
+  } else if (writable || failed) {
+    uv_poll_start(poll, udp->events, on_ready);
+  }
   if (writable || count < 0) tell(udp, 0, 0, count < 0 ? count : 0, writable);
   const int step = udp->gathers ? count : 1;
   for (int slot = 0; slot < count && udp->poll != NULL; slot += step) tell(udp, slot, slot + step, count, false);
@@ -216,7 +223,7 @@ static napi_value udp_bind(napi_env env, napi_callback_info info) {
     return NULL;
   }
   if (!known || udp->socket.fd >= 0) return from_integer(env, -EINVAL);
-  if (socket_bind(&udp->socket, &local, (int)flags) == 0) return from_integer(env, 0);
+  if (socket_bind(&udp->socket, &local, (int)flags) == 0 && socket_try_read(&udp->socket) == 0) return from_integer(env, 0);
   const int error = errno;
   close_descriptor(udp);
   return from_integer(env, -error);
@@ -335,7 +342,21 @@ static napi_value udp_sender(napi_env env, napi_callback_info info) {
   return result;
 }
 
-static napi_value hand_over(napi_env env, const struct udp* udp, const struct call* call, const union address* to) {
+/* local(index) */
+static napi_value udp_local(napi_env env, napi_callback_info info) {
+  struct call call;
+  int64_t slot = 0;
+  char text[ADDRESS_ROOM];
+  napi_value result = NULL;
+  struct udp* udp = begin(env, info, &call);
+  if (udp == NULL || !to_integer(env, call.arguments[0], 0, SLOTS - 1, &slot)) return NULL;
+  format_address(&udp->instance->udp->batch.locals[slot], text);
+  done(env, napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &result));
+  return result;
+}
+
+static napi_value hand_over(napi_env env, struct udp* udp, const struct call* call, const union address* to,
+                            const union address* from) {
   const uint8_t* bytes = NULL;
   size_t length = 0;
   int64_t segment_bytes = 0;
@@ -343,24 +364,40 @@ static napi_value hand_over(napi_env env, const struct udp* udp, const struct ca
       !to_integer(env, call->arguments[1], 1, INT32_MAX, &segment_bytes)) {
     return NULL;
   }
-  return from_result(env, socket_send(&udp->socket, bytes, length, (size_t)segment_bytes, to));
+  return from_result(env, socket_send(&udp->socket, bytes, length, (size_t)segment_bytes, to, from));
 }
 
 /* send(bytes, segmentBytes) */
 static napi_value udp_send(napi_env env, napi_callback_info info) {
   struct call call;
-  const struct udp* udp = begin(env, info, &call);
-  return udp == NULL ? NULL : hand_over(env, udp, &call, NULL);
+  struct udp* udp = begin(env, info, &call);
+  return udp == NULL ? NULL : hand_over(env, udp, &call, NULL, NULL);
 }
 
-/* sendTo(bytes, segmentBytes, address, port) */
+/* sendTo(bytes, segmentBytes, address, port, local) */
 static napi_value udp_send_to(napi_env env, napi_callback_info info) {
   struct call call;
   union address to;
+  union address from = {.family = AF_UNSPEC};
+  char local[ADDRESS_ROOM];
   bool known = false;
+  napi_valuetype type = napi_undefined;
+  struct udp* udp = begin(env, info, &call);
+  if (udp == NULL || !to_address(env, call.arguments[2], call.arguments[3], &to, &known) ||
+      !done(env, napi_typeof(env, call.arguments[4], &type))) {
+    return NULL;
+  }
+  if (type == napi_undefined) local[0] = '\0';
+  else if (!to_name(env, call.arguments[4], local, sizeof local)) return NULL;
+  if (local[0] != '\0') known = known && parse_address(local, 0, &from) && from.family == udp->socket.family;
+  return known ? hand_over(env, udp, &call, &to, &from) : from_integer(env, -EINVAL);
+}
+
+/* mtu() */
+static napi_value udp_mtu(napi_env env, napi_callback_info info) {
+  struct call call;
   const struct udp* udp = begin(env, info, &call);
-  if (udp == NULL || !to_address(env, call.arguments[2], call.arguments[3], &to, &known)) return NULL;
-  return known ? hand_over(env, udp, &call, &to) : from_integer(env, -EINVAL);
+  return udp == NULL ? NULL : from_result(env, socket_mtu(&udp->socket));
 }
 
 /* segments(allow): whether bursts are handed over as one, after having forbidden it where `allow` is false. */
@@ -455,8 +492,10 @@ static bool define_class(napi_env env, napi_value exports) {
       METHOD("waitFor", udp_wait_for),
       METHOD("read", udp_read),
       METHOD("sender", udp_sender),
+      METHOD("local", udp_local),
       METHOD("send", udp_send),
       METHOD("sendTo", udp_send_to),
+      METHOD("mtu", udp_mtu),
       METHOD("segments", udp_segments),
       METHOD("address", udp_address),
       METHOD("setRef", udp_set_ref),

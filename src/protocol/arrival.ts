@@ -8,6 +8,8 @@ export interface Arrival extends Header {
   datagram: Uint8Array;
   address: string;
   port: number;
+  /** The address of this machine that it came to, any string; empty where there is only one. */
+  localAddress: string;
   now: number;
   /**
    * Consecutive packets of the extended edition that were nothing but data, each so long but the last, which may have been
@@ -17,5 +19,13 @@ export interface Arrival extends Header {
 }
 
 export function emptyArrival(): Arrival {
-  return { ...emptyHeader(), datagram: new Uint8Array(0), address: "", port: 0, now: 0, segmentBytes: 0 };
+  return {
+    ...emptyHeader(),
+    datagram: new Uint8Array(0),
+    address: "",
+    port: 0,
+    localAddress: "",
+    now: 0,
+    segmentBytes: 0,
+  };
 }

@@ -25,6 +25,7 @@ export class ClassicConnection implements Connection {
   readonly role: "client" | "server";
   readonly remoteAddress: string;
   readonly remotePort: number;
+  localAddress = "";
   connectionId: number;
   shortSegments: ShortSegments = "nagle";
   keepAliveMs = 0;
@@ -122,6 +123,9 @@ export class ClassicConnection implements Connection {
   }
   get sendPort(): number {
     return this.remotePort;
+  }
+  get sendLocalAddress(): string {
+    return this.localAddress;
   }
   get inFinWait(): boolean {
     return this.#finWaitEndsAt !== NEVER;
@@ -330,6 +334,7 @@ export class ClassicConnection implements Connection {
 
   #heard(arrival: Arrival): void {
     this.#lastHeardAt = arrival.now;
+    this.localAddress = arrival.localAddress;
     this.stats.datagramsReceived++;
     if (this.#trace !== null) this.#trace(traceReceived(arrival, this.cwnd, this.ssthresh));
   }

@@ -18,7 +18,14 @@ import type { TraceSink } from "./trace.js";
 
 type ExtendedParts = Pick<
   ExtendedConnectionOptions,
-  "role" | "remoteAddress" | "remotePort" | "connectionId" | "synAcknowledgement" | "remoteTag" | "sendOnly"
+  | "role"
+  | "remoteAddress"
+  | "remotePort"
+  | "localAddress"
+  | "connectionId"
+  | "synAcknowledgement"
+  | "remoteTag"
+  | "sendOnly"
 >;
 
 /** Makes an endpoint's connections, of either edition, from what the endpoint was told. */
@@ -60,6 +67,7 @@ export class ConnectionFactory {
           role: "client",
           remoteAddress,
           remotePort,
+          localAddress: synAck.localAddress,
           connectionId: synAck.connectionId,
           synAcknowledgement: 0,
           remoteTag: synAck.sequence,
@@ -72,11 +80,12 @@ export class ConnectionFactory {
 
   /** What a SYN begins, or the HELLO of a client that was given a tag. */
   extendedServer(first: Arrival, connectionId: number, localTag?: number): ExtendedConnection {
-    const { sequence, address, port, now } = first;
+    const { sequence, address, port, localAddress, now } = first;
     const parts = {
       role: "server" as const,
       remoteAddress: address,
       remotePort: port,
+      localAddress,
       connectionId,
       synAcknowledgement: (sequence + 1) % this.#edition.modulus,
       remoteTag: 0,

@@ -97,9 +97,13 @@ export interface Connection {
   /** The peer, as given to the endpoint: any string that stands for a host, and a port. */
   readonly remoteAddress: string;
   readonly remotePort: number;
+  /** The address of this machine that the peer's datagrams come to, as given to the endpoint; empty where there is only one. */
+  readonly localAddress: string;
   /** Where the datagrams that `transmit` encoded last are to go: usually the peer's address. */
   readonly sendAddress: string;
   readonly sendPort: number;
+  /** The address of this machine that they are to leave from: usually {@link localAddress}. */
+  readonly sendLocalAddress: string;
   /** The length of each of them but the last, which may be shorter. */
   readonly datagramBytes: number;
   /** 0 until it is known. */

@@ -123,7 +123,7 @@ export class Endpoint {
 
   /**
    * Handles a datagram from an address. Returns the connection it was for, new or known, or null when it was dropped or has
-   * a {@link reply}. Arbitrary bytes never throw. `segmentBytes`: see {@link Arrival}.
+   * a {@link reply}. Arbitrary bytes never throw. `segmentBytes` and `localAddress`: see {@link Arrival}.
    */
   receive(
     datagram: Uint8Array,
@@ -131,6 +131,7 @@ export class Endpoint {
     remotePort: number,
     now: number,
     segmentBytes = 0,
+    localAddress = "",
   ): Connection | null {
     const arrival = this.#arrival;
     this.#now = now;
@@ -140,6 +141,7 @@ export class Endpoint {
     arrival.port = remotePort;
     arrival.now = now;
     arrival.segmentBytes = segmentBytes;
+    arrival.localAddress = localAddress;
     if (decodeHeader(datagram, arrival)) {
       const connection = this.#route(arrival);
       if (connection !== null) return connection;

@@ -49,6 +49,12 @@ export class OfferingConnection implements Connection {
   get sendPort(): number {
     return this.#inner.sendPort;
   }
+  get localAddress(): string {
+    return this.#inner.localAddress;
+  }
+  get sendLocalAddress(): string {
+    return this.#inner.sendLocalAddress;
+  }
   get datagramBytes(): number {
     return this.#inner.datagramBytes;
   }

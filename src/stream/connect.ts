@@ -147,7 +147,7 @@ class ClientPort implements DatagramPort {
     if (path === undefined || path.udp === "opening") return true;
     if (path.udp !== null) {
       path.udp.bePatient(patienceMs(connection.stats.minRttMs), this.#driver.clock);
-      return path.udp.send(bytes, connection.datagramBytes, this.#port, path.address);
+      return path.udp.send(bytes, connection.datagramBytes, this.#port, path.address, "");
     }
     this.#openPath(path, bytes.slice()).catch((error) => this.#pathFailed(path, error));
     return true;

@@ -7,12 +7,12 @@ export interface DatagramPort {
   readonly transmissionBytes: number;
   /**
    * Sends `bytes`, datagrams of `connection.datagramBytes` back to back of which the last may be shorter, to the
-   * connection's `sendAddress` and `sendPort`. Failures are the network's and go unreported. True: the memory may be used
+   * connection's `sendAddress` and `sendPort`, from its `sendLocalAddress`. Failures are the network's and go unreported. True: the memory may be used
    * again at once.
    */
   send(bytes: Uint8Array, connection: Connection): boolean;
   /** Sends one datagram that is of no connection. Its memory is the port's. */
-  sendTo(bytes: Uint8Array, remoteAddress: string, remotePort: number): void;
+  sendTo(bytes: Uint8Array, remoteAddress: string, remotePort: number, localAddress: string): void;
   /** The connection is closed: nothing more is sent for it. */
   forget(connection: Connection): void;
   /** Whether the port keeps the process alive. */
@@ -78,13 +78,13 @@ export class Driver {
     return this.clock.now();
   }
 
-  /** `segmentBytes`: packets in it so long, of which the last may have been shorter, were joined; 0: none were. */
-  receive(datagram: Uint8Array, remoteAddress: string, remotePort: number, segmentBytes = 0): void {
+  /** `segmentBytes`: packets in it so long, of which the last may have been shorter, were joined; 0: none were. `localAddress`: see {@link DatagramPort.send}. */
+  receive(datagram: Uint8Array, remoteAddress: string, remotePort: number, segmentBytes = 0, localAddress = ""): void {
     if (this.#closed) return;
-    const connection = this.endpoint.receive(datagram, remoteAddress, remotePort, this.now(), segmentBytes);
+    const { endpoint } = this;
+    const connection = endpoint.receive(datagram, remoteAddress, remotePort, this.now(), segmentBytes, localAddress);
     if (connection === null) {
-      const { reply } = this.endpoint;
-      if (reply !== null) this.#port.sendTo(reply, remoteAddress, remotePort);
+      if (endpoint.reply !== null) this.#port.sendTo(endpoint.reply, remoteAddress, remotePort, localAddress);
       return;
     }
     if (this.#onConnection !== null && !this.#owners.has(connection)) this.#onConnection(connection);

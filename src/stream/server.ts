@@ -221,7 +221,7 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
       host: remoteAddress,
       port: remotePort,
       kernelHint: () => null,
-      localAddress: () => port.address(),
+      localAddress: () => port.localAddressOf(connection),
       currentTier: () => port.tierOf(connection),
     });
     socket.setRemote(remoteAddress, remotePort);
@@ -282,6 +282,7 @@ class Embryo implements ConnectionOwner {
 interface Peer {
   readonly address: string;
   readonly port: number;
+  readonly localAddress: string;
   readonly udp: DatagramSocket | null;
 }
 
@@ -358,19 +359,26 @@ class ServerPort implements DatagramPort {
   }
 
   send(bytes: Uint8Array, connection: Connection): boolean {
-    const { sendAddress, sendPort, remoteAddress, remotePort, datagramBytes } = connection;
+    const { sendAddress, sendPort, sendLocalAddress, remoteAddress, remotePort, datagramBytes } = connection;
     // What checks whether a peer has moved goes to where it may be now.
-    const usual = sendPort === remotePort && sendAddress === remoteAddress;
+    const usual =
+      sendPort === remotePort && sendAddress === remoteAddress && sendLocalAddress === connection.localAddress;
     const udp = (usual ? this.#peerOf(connection) : null) ?? this.#udp;
-    return udp?.send(bytes, datagramBytes, sendPort, sendAddress) ?? true;
+    return udp?.send(bytes, datagramBytes, sendPort, sendAddress, sendLocalAddress) ?? true;
   }
 
-  sendTo(bytes: Uint8Array, remoteAddress: string, remotePort: number): void {
-    this.#udp?.send(bytes, bytes.length, remotePort, remoteAddress);
+  sendTo(bytes: Uint8Array, remoteAddress: string, remotePort: number, localAddress: string): void {
+    this.#udp?.send(bytes, bytes.length, remotePort, remoteAddress, localAddress);
   }
 
   forget(connection: Connection): void {
     this.#peers.get(connection)?.udp?.close();
+  }
+
+  /** The address that a connection's peer dialled, and the port. */
+  localAddressOf({ localAddress }: Connection): AddressInfo | null {
+    const bound = this.address();
+    return bound === null || localAddress === "" ? bound : { ...bound, address: localAddress };
   }
 
   tierOf(connection: Connection): Tier {
@@ -378,9 +386,9 @@ class ServerPort implements DatagramPort {
   }
 
   #peerOf(connection: Connection): DatagramSocket | null {
-    const { remoteAddress: address, remotePort: port } = connection;
+    const { remoteAddress: address, remotePort: port, localAddress } = connection;
     const known = this.#peers.get(connection);
-    if (known?.address === address && known.port === port) {
+    if (known?.address === address && known.port === port && known.localAddress === localAddress) {
       known.udp?.bePatient(patienceMs(connection.stats.minRttMs), this.#driver.clock);
       return known.udp;
     }
@@ -389,12 +397,12 @@ class ServerPort implements DatagramPort {
     if (connection.edition !== "extended" || !connection.connected || this.#udp === null) return null;
     const { bytesReceived, bytesAcknowledged } = connection.stats;
     if (bytesReceived + bytesAcknowledged < BULK_BYTES) return null;
-    const udp = this.#udp.openPeer(address, port);
+    const udp = this.#udp.openPeer(address, port, localAddress);
     // A trace tells of each packet.
     udp?.enableCoalescing(this.#options.trace === undefined);
     // The shared socket, which outlives it, keeps the process alive or not.
     udp?.unref();
-    this.#peers.set(connection, { address, port, udp });
+    this.#peers.set(connection, { address, port, localAddress, udp });
     return udp;
   }
 
@@ -416,8 +424,8 @@ class ServerPort implements DatagramPort {
     }
     const { tier } = this.#options;
     const handlers = {
-      onDatagram: (bytes: Uint8Array, from: string, fromPort: number, segmentBytes?: number) =>
-        this.#driver.receive(bytes, from, fromPort, segmentBytes),
+      onDatagram: (bytes: Uint8Array, from: string, fromPort: number, segmentBytes: number, to: string) =>
+        this.#driver.receive(bytes, from, fromPort, segmentBytes, to),
       onBatchEnd: () => this.#driver.endBatch(),
       // What one datagram met on its way is no matter: what is lost is sent again.
       onHint: () => {},

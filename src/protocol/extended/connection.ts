@@ -49,6 +49,8 @@ export class ExtendedConnection implements Connection {
   remotePort: number;
   sendAddress: string;
   sendPort: number;
+  localAddress: string;
+  sendLocalAddress: string;
   readonly connectionId: number;
   readonly stats: ConnectionStats = emptyStats();
   datagramBytes = 0;
@@ -88,6 +90,7 @@ export class ExtendedConnection implements Connection {
     this.role = options.role;
     this.remoteAddress = this.sendAddress = options.remoteAddress;
     this.remotePort = this.sendPort = options.remotePort;
+    this.localAddress = this.sendLocalAddress = options.localAddress;
     this.connectionId = options.connectionId;
     this.localTag = options.localTag;
     this.#sendOnly = options.sendOnly;
@@ -240,13 +243,14 @@ export class ExtendedConnection implements Connection {
       : this.role === "server" && (!this.connected || helloTag === this.#encoder.remoteTag);
   }
 
-  #receivePacket(packet: Packet, { address, port, now, segmentBytes }: Arrival): void {
+  #receivePacket(packet: Packet, { address, port, localAddress, now, segmentBytes }: Arrival): void {
     const { bits } = packet;
     this.stats.datagramsReceived += joinedPackets(packet, segmentBytes);
     this.#liveness.onHeard(this.#sender.windowIsClosed, now);
     this.#introducing = false;
     if (!this.connected) this.#meet(packet, now);
-    if (address !== this.remoteAddress || port !== this.remotePort) this.#probes.check.suspect(address, port);
+    if (address !== this.remoteAddress || port !== this.remotePort || localAddress !== this.localAddress)
+      this.#probes.check.suspect(address, port, localAddress);
     if (this.#options.trace !== null) this.#encoder.traceReceived(packet);
     if ((bits & RESET) !== 0) {
       this.resetReason = RESET_REASONS[packet.resetCode] ?? "unknown";
@@ -254,7 +258,7 @@ export class ExtendedConnection implements Connection {
       return;
     }
     if ((bits & ACK) !== 0) this.#receiveAck(packet, now);
-    if ((bits & PROBE) !== 0) this.#probes.onProbe(packet, address, port);
+    if ((bits & PROBE) !== 0) this.#probes.onProbe(packet, address, port, localAddress);
     if ((bits & PROBE_ANSWER) !== 0) this.#receiveProbeAnswer(packet, now);
     if ((bits & DATA) !== 0) this.#receiveData(packet, segmentBytes, now);
     if ((bits & PING) !== 0) this.#receiver.ackDue = true;
@@ -315,10 +319,11 @@ export class ExtendedConnection implements Connection {
 
   /** The peer has answered from its new address. Another port of the same host is the same path (RFC 9000 section 9.4). */
   #move(now: number): void {
-    const { address, port } = this.#probes.check;
+    const { address, port, localAddress } = this.#probes.check;
     const samePath = address === this.remoteAddress;
     this.remoteAddress = address;
     this.remotePort = port;
+    this.localAddress = localAddress;
     this.#signals |= Signal.moved;
     if (!samePath) this.#probes.onNewPath();
     this.#sender.onMoved(now, samePath);
@@ -341,6 +346,7 @@ export class ExtendedConnection implements Connection {
   transmit(out: Uint8Array, now: number): number {
     this.sendAddress = this.remoteAddress;
     this.sendPort = this.remotePort;
+    this.sendLocalAddress = this.localAddress;
     const bytes = this.#sendSingle(out, now);
     if (bytes > 0) this.datagramBytes = bytes;
     return bytes > 0 || !this.connected || this.closed ? bytes : this.#sendBurst(out, now);
@@ -358,6 +364,7 @@ export class ExtendedConnection implements Connection {
       if (bytes > 0 && this.#probes.goesTo !== "") {
         this.sendAddress = this.#probes.goesTo;
         this.sendPort = this.#probes.goesToPort;
+        this.sendLocalAddress = this.#probes.leavesFrom;
       }
       return bytes;
     }

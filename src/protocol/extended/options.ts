@@ -15,6 +15,7 @@ export interface ExtendedConnectionOptions {
   readonly role: "client" | "server";
   readonly remoteAddress: string;
   readonly remotePort: number;
+  readonly localAddress: string;
   readonly connectionId: number;
   /** What a server's SYN|ACK acknowledges the SYN with: the next number in the classic edition's space. */
   readonly synAcknowledgement: number;

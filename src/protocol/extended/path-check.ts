@@ -22,6 +22,8 @@ export function newNonce(random: () => number): Nonce {
 export class PathCheck {
   address = "";
   port = 0;
+  /** The address of this machine that it sends to. */
+  localAddress = "";
   /** When there is something to do, Infinity for never. */
   timerAt: number = NEVER;
   /** The challenge that is to be sent now. */
@@ -35,10 +37,11 @@ export class PathCheck {
   }
 
   /** Something valid came from there. */
-  suspect(address: string, port: number): void {
+  suspect(address: string, port: number, localAddress: string): void {
     if (this.#sent !== null || this.due !== null) return;
     this.address = address;
     this.port = port;
+    this.localAddress = localAddress;
     this.#challenges = 0;
     this.due = newNonce(this.#random);
   }

@@ -15,6 +15,7 @@ interface Answer {
   readonly bytes: number;
   readonly address: string;
   readonly port: number;
+  readonly localAddress: string;
 }
 
 /** Probes and their answers: whether the peer is at another address, and how long a datagram its path takes. */
@@ -31,6 +32,8 @@ export class Probes {
   /** Where what was written last goes; empty: to the peer. */
   goesTo = "";
   goesToPort = 0;
+  /** With {@link goesTo}: the address of this machine that it leaves from. */
+  leavesFrom = "";
 
   constructor(options: ExtendedConnectionOptions, encoder: Encoder) {
     this.#options = options;
@@ -49,9 +52,9 @@ export class Probes {
   }
 
   /** The peer's probe will be answered. */
-  onProbe(packet: Packet, address: string, port: number): void {
+  onProbe(packet: Packet, address: string, port: number, localAddress: string): void {
     const nonce = { high: packet.nonceHigh, low: packet.nonceLow };
-    this.#answer = { nonce, bytes: packet.probeBytes, address, port };
+    this.#answer = { nonce, bytes: packet.probeBytes, address, port, localAddress };
   }
 
   /** What an answer proves: that the peer is where `check` says, that longer datagrams arrive, or nothing. */
@@ -77,10 +80,11 @@ export class Probes {
     const { check, mtu } = this;
     const waitMs = Math.max(MIN_TIMEOUT_MS, timeoutMs);
     if (this.#answer !== null) {
-      const { nonce, bytes, address, port } = this.#answer;
+      const { nonce, bytes, address, port, localAddress } = this.#answer;
       this.#answer = null;
       this.goesTo = address;
       this.goesToPort = port;
+      this.leavesFrom = localAddress;
       return this.#encoder.probeAnswer(out, nonce, bytes);
     }
     if (check.due !== null) {
@@ -88,6 +92,7 @@ export class Probes {
       check.onSent(waitMs, now);
       this.goesTo = check.address;
       this.goesToPort = check.port;
+      this.leavesFrom = check.localAddress;
       return this.#encoder.probe(out, nonce, 0, introducing);
     }
     const bytes = mtu.dueBytes;

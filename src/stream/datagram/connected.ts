@@ -35,8 +35,9 @@ export class ConnectedSocket extends PortableSocket {
     handlers: DatagramHandlers,
     remote: { readonly address: string; readonly port: number },
     descriptor: Descriptor,
+    localAddress = "",
   ) {
-    super(udp, handlers, remote);
+    super(udp, handlers, remote, localAddress);
     this.#fd = descriptor.fd;
     this.#address = remote.address;
     this.#port = remote.port;
@@ -78,7 +79,7 @@ export class ConnectedSocket extends PortableSocket {
       super.receive(bytes, from);
       return;
     }
-    this.handlers.onDatagram(bytes, this.#address, this.#port);
+    this.handlers.onDatagram(bytes, this.#address, this.#port, 0, this.localAddress);
     this.#vainDrains = this.#drain() > 0 ? 0 : this.#vainDrains + 1;
     if (!this.closed) this.handlers.onBatchEnd();
   }
@@ -89,7 +90,7 @@ export class ConnectedSocket extends PortableSocket {
       const datagram = this.#read();
       if (datagram === null) break;
       reads++;
-      this.handlers.onDatagram(datagram, this.#address, this.#port);
+      this.handlers.onDatagram(datagram, this.#address, this.#port, 0, this.localAddress);
     }
     return reads;
   }
@@ -172,8 +173,9 @@ export function openConnectedSocket(
   handlers: DatagramHandlers,
   remote: { readonly address: string; readonly port: number },
   tier: Tier | "auto" | undefined,
+  localAddress = "",
 ): PortableSocket {
   const descriptor = tier === "dgram" ? null : findDescriptor(addressOf(udp), remote);
-  if (descriptor === null) return new PortableSocket(udp, handlers, remote);
-  return new ConnectedSocket(udp, handlers, remote, descriptor);
+  if (descriptor === null) return new PortableSocket(udp, handlers, remote, localAddress);
+  return new ConnectedSocket(udp, handlers, remote, descriptor, localAddress);
 }

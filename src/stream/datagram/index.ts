@@ -34,7 +34,7 @@ export async function openConnected(options: ConnectedOptions): Promise<Datagram
   const native = nativeFor(options.tier);
   if (native !== null) {
     const socket = connectNative(native, local, remote, 0, handlers);
-    if (first !== undefined) socket.send(first, first.length, remotePort, remoteAddress);
+    if (first !== undefined) socket.send(first, first.length, remotePort, remoteAddress, "");
     return socket;
   }
   const udp = createUdp({ type: isIpv6 ? "udp6" : "udp4" });

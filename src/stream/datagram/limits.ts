@@ -6,3 +6,6 @@ export const QUEUE_BYTES: number = 4 * 1024 * 1024;
  * one after the other, and making one takes time in proportion everywhere.
  */
 export const MOST_PEERS = 256;
+
+/** Addresses of this machine that have a socket of their own beside one that is bound to all, in the tiers without the addon. */
+export const MOST_LOCAL_ADDRESSES = 64;

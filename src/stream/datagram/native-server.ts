@@ -25,9 +25,9 @@ export class NativeServerSocket extends NativeSocket implements SharedDatagramSo
    * SO_REUSEADDR lets two sockets have one port if both ask for it. The shared socket asks only for the moment, as
    * otherwise any program could take the port from it unnoticed, and a second server would not be told EADDRINUSE.
    */
-  openPeer(address: string, port: number): DatagramSocket | null {
+  openPeer(address: string, port: number, localAddress = ""): DatagramSocket | null {
     if (this.closed || this.#peers.size >= MOST_PEERS || this.udp.allowReuse(true) < 0) return null;
-    const peer = this.#connect(address, port);
+    const peer = this.#connect(address, port, localAddress);
     this.udp.allowReuse(false);
     if (peer === null) return null;
     this.#peers.add(peer);
@@ -40,9 +40,12 @@ export class NativeServerSocket extends NativeSocket implements SharedDatagramSo
     super.close();
   }
 
-  #connect(address: string, port: number): NativeSocket | null {
+  #connect(address: string, port: number, localAddress: string): NativeSocket | null {
+    const bound = this.address();
+    const local = localAddress === "" ? bound : { address: localAddress, port: bound.port };
+    const flags = this.#flags | REUSE_ADDRESS;
     try {
-      return connectNative(this.#native, this.address(), { address, port }, this.#flags | REUSE_ADDRESS, this.handlers);
+      return connectNative(this.#native, local, { address, port }, flags, this.handlers, localAddress);
     } catch {
       // No route, or no more descriptors.
       return null;

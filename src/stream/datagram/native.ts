@@ -3,8 +3,10 @@ import { getSystemErrorName } from "node:util";
 import {
   type Addon,
   IS_APART,
-  IS_NEW_ADDRESS,
   LENGTH,
+  NEW_ADDRESSES,
+  NEW_LOCAL,
+  NEW_SENDER,
   PORT,
   type Result,
   SEGMENT_BYTES,
@@ -33,6 +35,7 @@ interface Waiting {
   readonly segmentBytes: number;
   readonly remotePort: number;
   readonly remoteAddress: string;
+  readonly localAddress: string;
 }
 
 /** What was read last, by whichever socket: the addon reads into one place. */
@@ -82,8 +85,9 @@ export class NativeSocket implements DatagramSocket {
   readonly #remote: End | null;
   #segments: boolean;
   #coalesces = false;
-  /** Who sent the last datagram. */
+  /** Who sent the last datagram, and the address of this machine that it came to; empty where there is only one. */
   #sender: string;
+  #local: string;
   #keepsProcessAlive = true;
   readonly #moderation = new Moderation();
   #patienceMs = 0;
@@ -93,7 +97,7 @@ export class NativeSocket implements DatagramSocket {
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
 
-  constructor(native: Addon, udp: Udp, handlers: DatagramHandlers, remote: End | null) {
+  constructor(native: Addon, udp: Udp, handlers: DatagramHandlers, remote: End | null, localAddress = "") {
     room ??= new Room(native);
     this.#native = native;
     this.#room = room;
@@ -101,6 +105,7 @@ export class NativeSocket implements DatagramSocket {
     this.handlers = handlers;
     this.#remote = remote;
     this.#sender = remote?.address ?? "";
+    this.#local = localAddress;
     this.#segments = udp.segments(true);
     this.#address = addressOf(udp);
     check(udp, "poll", this.#address, udp.start(this.#onEvent));
@@ -119,9 +124,9 @@ export class NativeSocket implements DatagramSocket {
     return maxDatagramBytes(local ?? "", remoteAddress);
   }
 
-  send(bytes: Uint8Array, segmentBytes: number, remotePort: number, remoteAddress: string): boolean {
+  send(bytes: Uint8Array, segmentBytes: number, remotePort: number, remoteAddress: string, localAddress = ""): boolean {
     if (this.closed) return true;
-    const waiting = { bytes, segmentBytes, remotePort, remoteAddress };
+    const waiting = { bytes, segmentBytes, remotePort, remoteAddress, localAddress };
     const taken = this.#waiting.length > 0 ? 0 : this.#write(waiting);
     if (taken >= bytes.length) return true;
     this.#wait(taken === 0 ? waiting : { ...waiting, bytes: bytes.subarray(taken) });
@@ -185,21 +190,23 @@ export class NativeSocket implements DatagramSocket {
   }
 
   #deliver(slot: number): void {
-    if (this.#room.field(slot, IS_NEW_ADDRESS) !== 0) this.#sender = this.udp.sender(slot);
+    const news = this.#room.field(slot, NEW_ADDRESSES);
+    if ((news & NEW_SENDER) !== 0) this.#sender = this.udp.sender(slot);
+    if ((news & NEW_LOCAL) !== 0) this.#local = this.udp.local(slot);
     const port = this.#room.field(slot, PORT);
     const bytes = this.#room.bytes(slot);
     const segmentBytes = this.#room.field(slot, SEGMENT_BYTES);
     if (this.#coalesces) {
       // An empty slot had what was joined to the one before.
-      if (bytes.length > 0) this.handlers.onDatagram(bytes, this.#sender, port, segmentBytes);
+      if (bytes.length > 0) this.handlers.onDatagram(bytes, this.#sender, port, segmentBytes, this.#local);
       return;
     }
     if (segmentBytes === 0 || bytes.length <= segmentBytes) {
-      this.handlers.onDatagram(bytes, this.#sender, port);
+      this.handlers.onDatagram(bytes, this.#sender, port, 0, this.#local);
       return;
     }
     for (let at = 0; at < bytes.length && !this.closed; at += segmentBytes) {
-      this.handlers.onDatagram(bytes.subarray(at, at + segmentBytes), this.#sender, port);
+      this.handlers.onDatagram(bytes.subarray(at, at + segmentBytes), this.#sender, port, 0, this.#local);
     }
   }
 
@@ -238,14 +245,14 @@ export class NativeSocket implements DatagramSocket {
   // ---- sending -----------------------------------------------------------------------------------------------------
 
   /** Returns how many bytes are done with, sent or lost: all of them, unless the kernel has no room. */
-  #write({ bytes, segmentBytes, remotePort, remoteAddress }: Waiting): number {
+  #write({ bytes, segmentBytes, remotePort, remoteAddress, localAddress }: Waiting): number {
     let at = 0;
     let refusals = 0;
     while (at < bytes.length) {
       const rest = at === 0 ? bytes : bytes.subarray(at);
       const taken =
         this.#remote === null
-          ? this.udp.sendTo(rest, segmentBytes, remoteAddress, remotePort)
+          ? this.udp.sendTo(rest, segmentBytes, remoteAddress, remotePort, localAddress)
           : this.udp.send(rest, segmentBytes);
       if (taken === -EAGAIN) return at;
       if (taken >= 0) {
@@ -288,8 +295,8 @@ export class NativeSocket implements DatagramSocket {
     const waiting = this.#waiting;
     this.#waiting = [];
     this.#waitingBytes = 0;
-    for (const { bytes, segmentBytes, remotePort, remoteAddress } of waiting) {
-      this.send(bytes, segmentBytes, remotePort, remoteAddress);
+    for (const { bytes, segmentBytes, remotePort, remoteAddress, localAddress } of waiting) {
+      this.send(bytes, segmentBytes, remotePort, remoteAddress, localAddress);
     }
   }
 
@@ -300,7 +307,7 @@ export class NativeSocket implements DatagramSocket {
 
 /**
  * A socket that is connected to a peer. Between bind(2) and connect(2) datagrams of anybody may come in: they are delivered
- * with their senders' addresses. `flags` are the addon's.
+ * with their senders' addresses. `flags` are the addon's. `localAddress` is reported with what arrives.
  * @throws the error of bind(2) or connect(2)
  */
 export function connectNative(
@@ -309,10 +316,11 @@ export function connectNative(
   remote: End,
   flags: number,
   handlers: DatagramHandlers,
+  localAddress = "",
 ): NativeSocket {
   const udp = bindNative(native, local, flags);
   check(udp, "connect", remote, udp.connect(remote.address, remote.port));
-  return new NativeSocket(native, udp, handlers, remote);
+  return new NativeSocket(native, udp, handlers, remote, localAddress);
 }
 
 /** @throws the error of bind(2) */

@@ -19,6 +19,8 @@ export class PortableSocket implements DatagramSocket {
   protected readonly handlers: DatagramHandlers;
   /** The one peer, if the socket is connected. */
   protected readonly remote: { readonly address: string; readonly port: number } | null;
+  /** Reported with what arrives: the address of this machine that it came to, empty where that is not known. */
+  protected readonly localAddress: string;
   protected closed = false;
   protected keepsProcessAlive = true;
   /** Whether `onBatchEnd` is due in this turn of the event loop. */
@@ -33,8 +35,10 @@ export class PortableSocket implements DatagramSocket {
     udp: Socket,
     handlers: DatagramHandlers,
     remote: { readonly address: string; readonly port: number } | null,
+    localAddress = "",
   ) {
     this.udp = udp;
+    this.localAddress = localAddress;
     this.handlers = handlers;
     this.remote = remote;
     this.#address = addressOf(udp);
@@ -104,7 +108,7 @@ export class PortableSocket implements DatagramSocket {
   }
 
   protected receive(bytes: Uint8Array, from: RemoteInfo): void {
-    this.handlers.onDatagram(bytes, from.address, from.port);
+    this.handlers.onDatagram(bytes, from.address, from.port, 0, this.localAddress);
     this.#arrivals++;
     if (this.batchEnds) return;
     if (this.#loneWakeups >= LONE_WAKEUPS && this.#unchecked < UNCHECKED_WAKEUPS) {

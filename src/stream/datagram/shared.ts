@@ -1,7 +1,8 @@
-import type { Socket } from "node:dgram";
+import type { RemoteInfo, Socket } from "node:dgram";
 import { openConnectedSocket } from "./connected.js";
 import { countListeners, findDescriptor } from "./descriptor.js";
 import { MOST_PEERS } from "./limits.js";
+import { LocalSockets, localAddresses } from "./local-sockets.js";
 import { PortableSocket } from "./portable.js";
 import type {
   DatagramAddress,
@@ -18,23 +19,46 @@ export class ServerSocket extends PortableSocket implements SharedDatagramSocket
   readonly #tierOfPeers: Tier;
   readonly #udpOptions: UdpOptions;
   readonly #peers = new Set<DatagramSocket>();
+  /** Null unless this one is bound to all addresses. */
+  readonly #locals: LocalSockets | null;
 
-  constructor(udp: Socket, handlers: DatagramHandlers, udpOptions: UdpOptions, tierOfPeers: Tier) {
+  constructor(
+    udp: Socket,
+    handlers: DatagramHandlers,
+    udpOptions: UdpOptions,
+    tierOfPeers: Tier,
+    locals: LocalSockets | null,
+  ) {
     super(udp, handlers, null);
     this.#udpOptions = udpOptions;
     this.#tierOfPeers = tierOfPeers;
+    this.#locals = locals;
   }
 
   get tierOfPeers(): Tier {
     return this.#tierOfPeers;
   }
 
-  openPeer(remoteAddress: string, remotePort: number): DatagramSocket | null {
+  override send(
+    bytes: Uint8Array,
+    segmentBytes: number,
+    remotePort: number,
+    remoteAddress: string,
+    localAddress = "",
+  ): boolean {
+    const local = localAddress === "" ? undefined : this.#locals?.at(localAddress);
+    if (local !== undefined) return local.send(bytes, segmentBytes, remotePort, remoteAddress);
+    return super.send(bytes, segmentBytes, remotePort, remoteAddress);
+  }
+
+  openPeer(remoteAddress: string, remotePort: number, localAddress = ""): DatagramSocket | null {
     if (this.closed || this.#tierOfPeers === "dgram" || this.#peers.size >= MOST_PEERS) return null;
     const remote = { address: remoteAddress, port: remotePort };
     const udp = createUdp({ ...this.#udpOptions, reuseAddr: true });
-    if (!bindAndConnectNow(udp, this.address(), remoteAddress, remotePort)) return null;
-    const peer = openConnectedSocket(udp, this.handlers, remote, this.#tierOfPeers);
+    const bound = this.address();
+    const local = localAddress === "" ? bound : { ...bound, address: localAddress };
+    if (!bindAndConnectNow(udp, local, remoteAddress, remotePort)) return null;
+    const peer = openConnectedSocket(udp, this.handlers, remote, this.#tierOfPeers, localAddress);
     if (peer.tier === "dgram") {
       // No faster than the shared socket.
       peer.close();
@@ -45,35 +69,66 @@ export class ServerSocket extends PortableSocket implements SharedDatagramSocket
     return peer;
   }
 
+  override ref(): void {
+    super.ref();
+    this.#locals?.setRef(true);
+  }
+
+  override unref(): void {
+    super.unref();
+    this.#locals?.setRef(false);
+  }
+
   override close(): void {
     for (const peer of this.#peers) peer.close();
+    this.#locals?.close();
     super.close();
+  }
+
+  protected override receive(bytes: Uint8Array, from: RemoteInfo): void {
+    // Its address has no socket yet.
+    void this.#locals?.follow();
+    super.receive(bytes, from);
   }
 }
 
 /**
- * Binds a server's socket.
+ * Binds a server's socket, and where `address` is that of all interfaces one more for each address of this machine.
  * @throws the error of bind(2), EADDRINUSE for a second server
  */
-export async function openServerSocket(options: SharedOptions): Promise<ServerSocket> {
+export async function openServerSocket(
+  options: SharedOptions,
+  addresses: typeof localAddresses = localAddresses,
+): Promise<ServerSocket> {
   const { address, port, ipv6Only = false, tier, handlers } = options;
   const udpOptions: UdpOptions = address.includes(":") ? { type: "udp6", ipv6Only } : { type: "udp4" };
   const udp = createUdp(udpOptions);
   await bind(udp, address, port);
   const bound = addressOf(udp);
-  if (tier === "dgram" || findDescriptor(bound, null) === null) {
-    return new ServerSocket(udp, handlers, udpOptions, "dgram");
-  }
+  const tierOfPeers = tier === "dgram" || findDescriptor(bound, null) === null ? "dgram" : "descriptor";
+  const isWildcard = address === "0.0.0.0" || address === "::";
+  if (tierOfPeers === "dgram" && !isWildcard) return new ServerSocket(udp, handlers, udpOptions, "dgram", null);
   // SO_REUSEADDR comes at bind or never. The port was free: that is known from the first socket.
   udp.close();
   const reusing = createUdp({ ...udpOptions, reuseAddr: true });
   await bind(reusing, address, bound.port);
-  if (countListeners(bound) > 1) {
+  if (hasOtherListeners(bound)) {
     // Two servers that start in the same moment may both find the port free. Then neither gets it.
     reusing.close();
     throw addressInUse(bound);
   }
-  return new ServerSocket(reusing, handlers, udpOptions, "descriptor");
+  const locals = isWildcard ? new LocalSockets(bound, udpOptions, handlers, addresses) : null;
+  await locals?.follow();
+  return new ServerSocket(reusing, handlers, udpOptions, tierOfPeers, locals);
+}
+
+/** False where the system does not say. */
+function hasOtherListeners(bound: DatagramAddress): boolean {
+  try {
+    return process.platform === "linux" && countListeners(bound) > 1;
+  } catch {
+    return false;
+  }
 }
 
 function addressInUse({ address, port }: DatagramAddress): NodeJS.ErrnoException {

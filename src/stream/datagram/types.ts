@@ -19,9 +19,16 @@ export interface DatagramHandlers {
   /**
    * One datagram, or after `enableCoalescing()` several back to back. The memory is the receiver's to keep where the bytes
    * take more than half of their ArrayBuffer, and otherwise only until the call returns. `segmentBytes`: packets so long, of
-   * which the last may have been shorter, were joined; 0 or nothing: none were.
+   * which the last may have been shorter, were joined; 0: none were. `localAddress` is the address of this machine that it
+   * came to, for answers to leave from; empty where the socket is bound to a single one.
    */
-  onDatagram(bytes: Uint8Array, remoteAddress: string, remotePort: number, segmentBytes?: number): void;
+  onDatagram(
+    bytes: Uint8Array,
+    remoteAddress: string,
+    remotePort: number,
+    segmentBytes: number,
+    localAddress: string,
+  ): void;
   /** After the `onDatagram` calls of one wake-up. */
   onBatchEnd(): void;
   /** What the kernel said of the network. Nothing has failed for good: it helps to explain a silence. */
@@ -47,12 +54,19 @@ export interface DatagramSocket {
   maxDatagramBytes(remoteAddress: string): number;
   /**
    * Sends `bytes`: datagrams of `segmentBytes` each, back to back, where the last may be shorter. A connected socket
-   * sends to its peer whatever the address. Network errors are never thrown: they are losses, and hints where they say
-   * something.
+   * sends to its peer whatever the address. They leave from `localAddress`, one that {@link DatagramHandlers.onDatagram} has
+   * reported; empty or left out: from where the system says. Network errors are never thrown: they are losses, and hints where they
+   * say something.
    * @returns whether the memory is free again. When false the kernel had no room: the rest waits, its memory must stay
    * as it is, and sending more before a while has passed is of little use.
    */
-  send(bytes: Uint8Array, segmentBytes: number, remotePort: number, remoteAddress: string): boolean;
+  send(
+    bytes: Uint8Array,
+    segmentBytes: number,
+    remotePort: number,
+    remoteAddress: string,
+    localAddress?: string,
+  ): boolean;
   /**
    * From now on datagrams that come in a dense stream may be delivered so many ms late by this clock, together with those
    * behind them: that saves a wake-up for each. 0 for at once, as without it. Only the tier `segmented` makes use of it.
@@ -75,7 +89,7 @@ export interface SharedDatagramSocket extends DatagramSocket {
   /**
    * A socket of its own for one peer on the same local port: the kernel then hands that peer's datagrams to it. They and
    * strays come through the shared socket's handlers. Null where that is not possible: use the shared socket.
-   * Closing the shared socket closes these too.
+   * Closing the shared socket closes these too. `localAddress` is the one that the peer's datagrams come to, as reported.
    */
-  openPeer(remoteAddress: string, remotePort: number): DatagramSocket | null;
+  openPeer(remoteAddress: string, remotePort: number, localAddress?: string): DatagramSocket | null;
 }

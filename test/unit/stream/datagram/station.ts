@@ -43,11 +43,14 @@ export class Station implements DatagramHandlers {
   /** The length of each delivery, of one datagram or of several. */
   readonly deliveries: number[] = [];
   readonly hints: { code: string | undefined; from: string }[] = [];
+  /** The address of this machine that each delivery came to. */
+  readonly locals: string[] = [];
   batches = 0;
   onArrival: (bytes: Uint8Array, address: string, port: number) => void = () => {};
   #waiters: (() => void)[] = [];
 
-  onDatagram(bytes: Uint8Array, address: string, port: number): void {
+  onDatagram(bytes: Uint8Array, address: string, port: number, _segmentBytes = 0, localAddress = ""): void {
+    this.locals.push(localAddress);
     this.deliveries.push(bytes.length);
     for (let at = 0; at < bytes.length; ) {
       const view = new DataView(bytes.buffer, bytes.byteOffset + at, bytes.length - at);
