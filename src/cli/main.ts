@@ -6,6 +6,7 @@ import {
   DEFAULT_PORT,
   editionOption,
   gather,
+  orNone,
   parseBytes,
   parseCount,
   parseListen,
@@ -85,6 +86,12 @@ function program(): Command {
     )
     .option("--quota <size>", "how much a folder may hold, such as 50G (default: what there is room for)", parseBytes)
     .option(
+      "--storage-limit <size>",
+      "how much a folder may take with its old versions and unfinished uploads (default: 3 times its quota)",
+      parseBytes,
+    )
+    .option("--max-entries <count>", "how many files, links and directories a folder may hold", parseCount)
+    .option(
       "--http <host:port>",
       "where the dashboard and the REST interface are (default: 127.0.0.1:5080)",
       parseListen,
@@ -143,6 +150,17 @@ function program(): Command {
     .option("--to <folder>", "restore into this folder, where nothing is replaced, and leave the mirror alone")
     .option("--dir <dir>", "the folder that is served")
     .action(async (name, path, options) => (await import("./versions.js")).restore(name, path, options));
+
+  root
+    .command("quota")
+    .description("show what a mirror may take, or set limits of its own; beside the server")
+    .argument("[name]", "the mirror; without one, all of them")
+    .option("--quota <size>", "how much it may hold, such as 50G; none: what `serve` says", orNone(parseBytes))
+    .option("--storage-limit <size>", "how much with its old versions and unfinished uploads", orNone(parseBytes))
+    .option("--max-entries <count>", "how many files, links and directories", orNone(parseCount))
+    .option("--json", "print one mirror a line as JSON")
+    .option("--dir <dir>", "the folder that is served")
+    .action(async (name, options) => (await import("./quota.js")).quota(name, options));
 
   root
     .command("resume")

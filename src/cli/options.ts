@@ -47,6 +47,11 @@ export function parseCount(value: string): number {
   throw new UsageError(`${shownPath(value)} is not a number from 1 on.`);
 }
 
+/** As `parse`, but `none` is null. */
+export function orNone<T>(parse: (value: string) => T): (value: string) => T | null {
+  return (value) => (value === "none" ? null : parse(value));
+}
+
 /** Below this the signs of life alone would not get through in time. */
 const LEAST_RATE = 256;
 

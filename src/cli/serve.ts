@@ -21,6 +21,8 @@ export interface ServeCommandOptions {
   readonly insecure?: boolean;
   readonly keep?: string;
   readonly quota?: number;
+  readonly storageLimit?: number;
+  readonly maxEntries?: number;
   readonly http?: false | { readonly host: string; readonly port: number };
   readonly httpCert?: string;
   readonly httpKey?: string;
@@ -33,11 +35,14 @@ export async function serve(directory: string, options: ServeCommandOptions): Pr
   const problem = options.name === undefined ? undefined : mirrorNameProblem(options.name);
   if (problem !== undefined)
     throw new UsageError(`${shownPath(options.name ?? "")} cannot be a folder's name: ${problem}.`);
-  const { keep, quota, http: _, ...others } = options;
+  const { keep, quota, storageLimit, maxEntries, http: _, ...others } = options;
+  requireRoomForQuota(quota, storageLimit);
   const serving = await startServing({
     ...others,
     ...(keep === undefined ? {} : { keep: parseKeepOption(keep) }),
     ...(quota === undefined ? {} : { quotaBytes: quota }),
+    ...(storageLimit === undefined ? {} : { storageLimitBytes: storageLimit }),
+    ...(maxEntries === undefined ? {} : { maxEntries }),
     ...webOptions(options),
     dir: directory,
     onEvent: report,
@@ -75,6 +80,14 @@ const REDACTED = ["authorization", "cookie", "password", "token", "code"].flatMa
   `*.${name}`,
   `*.*.${name}`,
 ]);
+
+/** @throws UsageError where a folder could never hold as much as its quota says */
+export function requireRoomForQuota(quota: number | null | undefined, storageLimit: number | null | undefined): void {
+  if (typeof quota !== "number" || typeof storageLimit !== "number" || storageLimit >= quota) return;
+  throw new UsageError(
+    `--storage-limit is less than --quota, but the content counts towards both: it should be more (default: 3 times the quota).`,
+  );
+}
 
 function parseKeepOption(value: string): Keep {
   const keep = parseKeep(value);

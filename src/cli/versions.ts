@@ -99,7 +99,10 @@ export function reindex(name: string | undefined, options: HomeOption): Promise<
   });
 }
 
-async function withKeeper(options: HomeOption, work: (home: OpenHome, keeper: Keeper) => Promise<void>): Promise<void> {
+export async function withKeeper(
+  options: HomeOption,
+  work: (home: OpenHome, keeper: Keeper) => Promise<void>,
+): Promise<void> {
   await withHome(options, async (home) => {
     const keeper = new Keeper({ dir: home.dir, database: home.database });
     try {
@@ -110,7 +113,7 @@ async function withKeeper(options: HomeOption, work: (home: OpenHome, keeper: Ke
   });
 }
 
-async function requireFolder(database: Database, name: string): Promise<void> {
+export async function requireFolder(database: Database, name: string): Promise<void> {
   if ((await database.folders.byName(name)) !== undefined) return;
   const known = (await database.folders.list()).map((folder) => shownPath(folder.name));
   const there = known.length === 0 ? "there is none yet" : `there are ${known.join(", ")}`;

@@ -14,5 +14,6 @@ export { Desk } from "./versions/desk.js";
 export { VersionError, type VersionErrorCode } from "./versions/errors.js";
 export { Keeper, type KeeperOptions } from "./versions/keeper.js";
 export { type Keep, parseKeep } from "./versions/prune.js";
+export type { Limits } from "./versions/quota.js";
 export type { Reindexed } from "./versions/reindex.js";
 export type { Restored, RestoreRequest } from "./versions/restore.js";

@@ -1,9 +1,10 @@
 /** The mirrors of a home as the HTTP interface sees and changes them. */
 import { SyncError } from "../sync/index.js";
-import type { FileRecord } from "./database/types.js";
+import type { FileRecord, Folder, FolderLimits } from "./database/types.js";
 import type { HomeSession, MirrorHome } from "./home.js";
 import type {
   ConnectionFigures,
+  FolderStorage,
   LiveSession,
   LiveTransfer,
   Mirrors,
@@ -74,6 +75,18 @@ export class HomeMirrors implements Mirrors {
   async restore({ path, ...request }: RestoreRequest): Promise<Restored> {
     const { files, removed, bytes, unchanged } = await this.#keeper.restore({ ...request, path: path ?? "" });
     return { changed: files + removed, files, removed, unchanged, bytes };
+  }
+
+  storage(folder: Folder): FolderStorage {
+    return this.#keeper.storage(folder);
+  }
+
+  setLimits(folder: string, limits: Partial<FolderLimits>): Promise<Folder> {
+    return this.#keeper.setLimits(folder, limits);
+  }
+
+  quotaFigures(): ReturnType<Mirrors["quotaFigures"]> {
+    return this.#keeper.quotaFigures;
   }
 
   resume(folder: string): Promise<boolean> {

@@ -50,6 +50,10 @@ export interface ServeOptions extends MirrorHomeOptions {
   readonly keep?: Keep;
   /** What a folder without a quota of its own may hold. Default: as much as there is room for. */
   readonly quotaBytes?: number;
+  /** What a folder may take with its old versions and unfinished uploads; see docs/server.md. Default: three times its quota. */
+  readonly storageLimitBytes?: number;
+  /** How many files, links and directories a folder may hold. Default: any number. */
+  readonly maxEntries?: number;
   /** REST, WebSocket and the dashboard. Default: none. */
   readonly http?: WebOptions & {
     /** Where its port is taken, the rest is served all the same, and {@link Serving.httpProblem} says why. Default false. */
@@ -138,7 +142,9 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
     dir: state.dir,
     database,
     ...(options.keep === undefined ? {} : { keep: options.keep }),
-    ...(options.quotaBytes === undefined ? {} : { quotaBytes: options.quotaBytes }),
+    quotaBytes: options.quotaBytes ?? null,
+    storageLimitBytes: options.storageLimitBytes ?? null,
+    maxEntries: options.maxEntries ?? null,
     ...(options.onError === undefined ? {} : { onError: options.onError }),
   });
   undo.push(() => keeper.close());

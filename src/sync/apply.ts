@@ -40,8 +40,10 @@ export class Applier {
     const { id, path, content } = request;
     const turn = desk.enter([path]);
     let file: StagedFile;
+    let room: Promise<void> | undefined;
     try {
-      desk.permit(path, content.length);
+      desk.permit();
+      room = desk.reserve(id, path, content.length);
       storage.prepare();
       file = storage.stageSmall(request);
     } catch (error) {
@@ -52,12 +54,12 @@ export class Applier {
     }
     desk.stage({
       file,
-      place: this.#placing(file, turn, { id, folders: foldersOf(request), event: eventOf(request) }),
+      place: this.#placing(file, turn, room, { id, folders: foldersOf(request), event: eventOf(request) }),
     });
   }
 
   /** What is done with a file when its content is durable, or could not be made so, and it is its turn. */
-  #placing(file: StagedFile, turn: Turn, placed: Placed): (error?: unknown) => void {
+  #placing(file: StagedFile, turn: Turn, room: Promise<void> | undefined, placed: Placed): (error?: unknown) => void {
     const desk = this.#desk;
     const { path } = placed.event as StepEvent;
     const conclude = (error?: unknown): void => {
@@ -73,13 +75,17 @@ export class Applier {
         desk.leave();
       }
     };
-    return (error) => (turn.ready === undefined ? conclude(error) : void turn.ready.then(() => conclude(error)));
+    if (room === undefined)
+      return (error) => (turn.ready === undefined ? conclude(error) : void turn.ready.then(() => conclude(error)));
+    return (error) => void Promise.all([room, turn.ready]).then(() => conclude(error), conclude);
   }
 
   async #other(request: OtherStep, turn: Turn): Promise<void> {
     const desk = this.#desk;
     try {
-      desk.permit(request.path, request.type === "clone" ? request.size : undefined);
+      desk.permit();
+      const room = this.#reserve(request);
+      if (room !== undefined) await room;
       desk.storage.prepare();
       if (turn.ready !== undefined) await turn.ready;
       await this.#carryOut(request);
@@ -89,6 +95,25 @@ export class Applier {
     } finally {
       turn.leave();
       desk.leave();
+    }
+  }
+
+  #reserve(request: OtherStep): Promise<void> | undefined {
+    const { id, path } = request;
+    switch (request.type) {
+      case "mkdir":
+        return this.#desk.reserve(id, path, 0, "directory");
+      case "link":
+        return this.#desk.reserve(id, path, Buffer.byteLength(request.target));
+      case "clone":
+        return this.#desk.reserve(id, path, request.size);
+      case "rename":
+        return this.#desk.reserve(id, path, 0, "rename");
+      case "move":
+        // What was held may still be where it was, too.
+        return request.held === 0 ? undefined : this.#desk.reserve(id, path, request.size);
+      default:
+        return undefined;
     }
   }
 

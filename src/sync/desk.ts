@@ -2,7 +2,7 @@
 import type { Channel } from "./channel.js";
 import { Commits, type Placed, type Staged } from "./commit.js";
 import { clip, SyncError, toSyncError } from "./errors.js";
-import type { Admission, StepEvent, StoredEntry } from "./hosting.js";
+import type { Admission, Admitted, StepEvent, StoredEntry, Ticket } from "./hosting.js";
 import { MAX_PENDING_BYTES, MAX_PENDING_OPERATIONS } from "./limits.js";
 import { PathOrder, type Turn } from "./order.js";
 import type { Storage } from "./storage.js";
@@ -25,6 +25,8 @@ export class Desk {
   readonly #order = new PathOrder();
   readonly #commits: Commits;
   readonly #idle: (() => void)[] = [];
+  /** Room that is reserved, by the id of its step. */
+  readonly #tickets = new Map<number, Ticket>();
   #pending = 0;
   #pendingBytes = 0;
   #full = false;
@@ -78,13 +80,48 @@ export class Desk {
     const { code, message } = toSyncError(error);
     this.channel.send({ type: "fail", id, code, message: clip(message) });
     this.#options.onFailed(path, code);
+    this.release(id);
   }
 
-  /** Throws where the host does not let the client do that. */
-  permit(path: string, bytes?: number): void {
-    const { readOnly, admitBytes } = this.#options.admission;
+  /** Throws where the host does not let the client change anything. */
+  permit(): void {
+    const { readOnly } = this.#options.admission;
     if (readOnly) throw new SyncError("ERR_FORBIDDEN", "this client may read the mirror only");
-    if (bytes !== undefined) admitBytes?.(path, bytes);
+  }
+
+  /**
+   * Reserves room for a step until it is done, has failed or is {@link release}d. Throws where there is none; returns a promise
+   * where room is being made, and nothing more is read until then.
+   */
+  reserve(id: number, path: string, bytes: number, what: Admitted = "file"): Promise<void> | undefined {
+    const ticket = this.#options.admission.admitBytes?.(path, bytes, what);
+    if (ticket === undefined) return undefined;
+    if (this.#tickets.has(id)) {
+      ticket.release();
+      const twice = new SyncError(
+        "ERR_PROTOCOL",
+        `the id ${id} is used for a second step before the first is answered`,
+      );
+      this.channel.fail(twice);
+      throw twice;
+    }
+    this.#tickets.set(id, ticket);
+    const { ready } = ticket;
+    if (ready === undefined) return undefined;
+    this.channel.hold();
+    ready.catch(() => {}).finally(() => this.channel.release());
+    return ready;
+  }
+
+  release(id: number): void {
+    this.#tickets.get(id)?.release();
+    this.#tickets.delete(id);
+  }
+
+  /** At the end of a session. */
+  releaseAll(): void {
+    for (const ticket of this.#tickets.values()) ticket.release();
+    this.#tickets.clear();
   }
 
   whenIdle(): Promise<void> {
@@ -99,6 +136,7 @@ export class Desk {
       if ("entry" in event) this.#remember(event.entry);
       this.#options.onStep(event);
     }
+    if (this.#tickets.size > 0) for (const { id } of group) this.release(id);
     this.channel.send({ type: "done", ids: group.map(({ id }) => id) });
     this.#throttle();
     if (!this.channel.needsDrain) return;

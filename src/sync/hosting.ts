@@ -69,10 +69,21 @@ export interface Admission {
   /** The client may look and compare, and nothing else: each of its steps fails with `ERR_FORBIDDEN`. Default false. */
   readonly readOnly?: boolean;
   /**
-   * Asked before a file of so many bytes is accepted for `path`, in the place of what stands there. What it throws (a
-   * {@link SyncError} `ERR_QUOTA`) fails that file alone, and nothing has changed.
+   * Called before an entry with so many bytes of content is accepted for `path`, in the place of what stands there, and before
+   * anything is renamed to it. What it throws (a {@link SyncError} `ERR_QUOTA`) fails that step alone, and nothing has changed.
    */
-  readonly admitBytes?: (path: string, bytes: number) => void;
+  readonly admitBytes?: (path: string, bytes: number, what: Admitted) => Ticket | undefined;
+}
+
+/** The kinds of steps that take room; links count as files. */
+export type Admitted = "file" | "directory" | "rename";
+
+/** Room that a host has reserved for a step. */
+export interface Ticket {
+  /** Resolves when there is room; `undefined`: there is. What it rejects with fails the step. */
+  readonly ready?: Promise<void>;
+  /** Called when the step is done or has failed, perhaps more than once. */
+  readonly release: () => void;
 }
 
 /** A large file that is on its way. */

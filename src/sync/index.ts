@@ -7,12 +7,14 @@ export type { MirrorEvent, PushEvent, Step, SyncedSummary } from "./events.js";
 export { examine, type Finding } from "./examine.js";
 export type {
   Admission,
+  Admitted,
   Arriving,
   ReceiveEvent,
   ReceiveOptions,
   ReceiveSession,
   StepEvent,
   StoredEntry,
+  Ticket,
 } from "./hosting.js";
 export {
   CONFUNDOIGNORE,
@@ -30,6 +32,7 @@ export { type LiveMirror, liveMirror } from "./live-mirror.js";
 export { type MirrorOptions, mirror } from "./mirror.js";
 export { type MoveOptions, planWithMoves } from "./moves.js";
 export { nameFromBytes, systemPath } from "./names.js";
+export { listPartials, partialId } from "./partials.js";
 export { ancestorsOf, parentOf, unsafePath } from "./path.js";
 export {
   type Entries,

@@ -199,6 +199,7 @@ class Receiver implements ReceiveSession {
     examiner.close();
     await desk.whenIdle();
     await uploads.close();
+    desk.releaseAll();
     desk.storage.hashes.close();
     try {
       desk.storage.clean(desk.settled);

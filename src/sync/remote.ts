@@ -310,6 +310,8 @@ class WireRemote implements RemoteSession {
     // What fails here has a path.
     if (!CONTRADICTIONS.has(error.code) || error.path !== undefined) return false;
     const { path } = operation.entry;
+    // Its making failed before, for which there may be other reasons.
+    if (operation.do === "touch" && !this.entries.has(path)) return false;
     // A folder that still holds what was to go before, and did not.
     if (error.code === "ENOTEMPTY" && [...this.entries.keys()].some((name) => name !== path && isWithin(name, path))) {
       return false;

@@ -59,6 +59,8 @@ export class Round {
   /** Paths to look at again because they changed meanwhile. */
   readonly changed: Set<string> = new Set<string>();
   readonly failures: Failure[] = [];
+  /** Folders that could not be made. */
+  readonly #unmade = new Set<string>();
   /** What cannot be mirrored and is not a failure, such as sockets. */
   readonly skipped: Failure[] = [];
   /** Nothing was done, because only a look at everything can tell whether so much may be deleted. */
@@ -296,13 +298,21 @@ export class Round {
         this.changed.add(path);
         if (outcome.operation.do === "put") this.#report({ type: "superseded", path });
       } else if (outcome.type === "done") this.#takeDone(outcome.operation, outcome.sha256);
-      else this.failures.push({ path, code: outcome.error.code, message: outcome.error.message });
+      else this.#takeFailure(outcome);
       this.#stepsTotal -= outcome.type === "done" ? 0 : 1;
       this.#transfers.delete(path);
       this.#queued.delete(path);
       this.#tellQueued();
     }
     this.#progress();
+  }
+
+  /** That a folder that could not be made has no attributes either is no news. */
+  #takeFailure({ operation, error: { code, message } }: Outcome & { type: "failed" }): void {
+    const { path } = operation.entry;
+    if (operation.do === "touch" && this.#unmade.has(path)) return;
+    if (operation.do === "mkdir") this.#unmade.add(path);
+    this.failures.push({ path, code, message });
   }
 
   #advance(operation: Operation, sent: number, saved: number): void {

@@ -5,7 +5,7 @@
  * The short system calls are synchronous on purpose: a small file costs a fraction of what a round of promises would.
  * The calls that wait for the disk (flushing) are asynchronous.
  */
-import { createHash, hash, randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
@@ -19,9 +19,10 @@ import { ExactNames } from "./exact-names.js";
 import { close, flushAround, flushFile, flushFolder, flushNow, type StagedFile } from "./flush.js";
 import { FolderTimes } from "./folder-times.js";
 import { Hashes } from "./hashes.js";
-import { FEW_FLUSHES, FILE_MODE, FOLDER_MODE, MAX_PARTIALS, PARTIAL_KEEP_MS } from "./limits.js";
-import { nameToBytes, systemPath } from "./names.js";
+import { FEW_FLUSHES, FILE_MODE, FOLDER_MODE } from "./limits.js";
+import { systemPath } from "./names.js";
 import { Slots } from "./order.js";
+import { listOrNothing, listPartials, partialId, partialName, partialsToKeep } from "./partials.js";
 import { parentOf } from "./path.js";
 import { Places } from "./places.js";
 import { type Keeps, probe } from "./probe.js";
@@ -37,7 +38,6 @@ const O_NOFOLLOW = fs.constants.O_NOFOLLOW ?? 0;
 const O_NONBLOCK = fs.constants.O_NONBLOCK ?? 0;
 /** How systems say that they make no links, or none for us. */
 const NO_LINKS: ReadonlySet<string> = new Set(["ENOSYS", "EPERM", "EOPNOTSUPP", "ENOTSUP"]);
-const PARTIAL = /^[0-9a-f]{32}-[0-9a-f]{32}\.partial$/;
 
 /** A large file on its way in. */
 export interface Incoming {
@@ -135,17 +135,13 @@ export class Storage {
    * of them. The staging folder itself goes when it is empty.
    */
   clean(all: boolean): void {
-    const partials: { file: string; age: number }[] = [];
+    const kept = all ? new Set() : partialsToKeep(listPartials(this.staging));
     for (const name of listOrNothing(this.staging)) {
       const file = `${this.staging}/${name}`;
-      const age = Date.now() - (fs.lstatSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0);
-      if (PARTIAL.test(name) && !all && age < PARTIAL_KEEP_MS) partials.push({ file, age });
-      else fs.rmSync(file, { recursive: true, force: true });
+      if (!kept.has(file)) fs.rmSync(file, { recursive: true, force: true });
     }
-    partials.sort((a, b) => a.age - b.age);
-    for (const { file } of partials.slice(MAX_PARTIALS)) fs.rmSync(file, { force: true });
     try {
-      if (partials.length === 0) fs.rmdirSync(this.staging);
+      if (kept.size === 0) fs.rmdirSync(this.staging);
       this.#ready = false;
     } catch {
       // Not there, or not empty: both are fine.
@@ -204,8 +200,8 @@ export class Storage {
 
   /** Opens the place for a large file: where an earlier attempt at this very version stopped, or empty. */
   openIncoming(file: FileIdentity): Incoming {
-    const pathId = digest(file.path);
-    const name = `${pathId}-${digest(`${file.size}/${file.mtimeNs}/${file.executable}`)}.partial`;
+    const pathId = partialId(file.path);
+    const name = partialName(file);
     for (const other of listOrNothing(this.staging)) {
       if (other.startsWith(pathId) && other !== name) fs.rmSync(`${this.staging}/${other}`, { force: true });
     }
@@ -472,16 +468,4 @@ function hasAttributes(stats: fs.BigIntStats, file: FileIdentity): boolean {
   const mode = Number(stats.mode) & FILE_MODE;
   const sameMode = file.mode === undefined ? ((mode & 0o100) !== 0) === file.executable : mode === file.mode;
   return sameMode && stats.mtimeNs === file.mtimeNs;
-}
-
-function listOrNothing(directory: string): string[] {
-  try {
-    return fs.readdirSync(directory);
-  } catch {
-    return [];
-  }
-}
-
-function digest(text: string): string {
-  return createHash("sha256").update(nameToBytes(text)).digest("hex").slice(0, 32);
 }

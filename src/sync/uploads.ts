@@ -38,11 +38,13 @@ export class Uploads {
     desk.begin();
     desk.channel.hold();
     void (this.#discarding.get(request.path) ?? Promise.resolve())
-      .then(() => {
+      .then(async () => {
         if (busy) throw new SyncError("ERR_PATH_BUSY", "this file is on its way already");
-        desk.permit(request.path, request.size);
+        desk.permit();
         const unsafe = unsafePath(request.path);
         if (unsafe !== undefined) throw new SyncError("ERR_UNSAFE_PATH", unsafe);
+        const room = desk.reserve(request.id, request.path, request.size);
+        if (room !== undefined) await room;
         desk.storage.prepare();
         const upload = new Upload(desk.storage, request);
         this.#uploads.set(request.id, upload);
@@ -114,7 +116,10 @@ export class Uploads {
     }
     this.#desk.begin();
     this.#uploads.delete(id);
-    void this.#discard(upload).finally(() => this.#desk.leave());
+    void this.#discard(upload).finally(() => {
+      this.#desk.release(id);
+      this.#desk.leave();
+    });
   }
 
   /** Stops, and keeps what has arrived. */

@@ -142,6 +142,10 @@ describe.each(databases)("%s", (_, place) => {
       name: "notes",
       createdAt: time,
       quotaBytes: 1000,
+      storageLimitBytes: null,
+      maxEntries: null,
+      entries: 0,
+      versions: 0,
       files: 0,
       bytes: 0,
       versionBytes: 0,
@@ -150,10 +154,15 @@ describe.each(databases)("%s", (_, place) => {
       heldAt: null,
     });
     expect(await db.folders.ensure("notes")).toEqual(made);
-    await db.folders.setQuota("notes", null);
+    await db.folders.setLimits("notes", { quotaBytes: null, maxEntries: 9 });
     await db.folders.settled("notes", "abc", 5);
     await db.folders.hold("notes", 7);
-    expect(await db.folders.byName("notes")).toMatchObject({ quotaBytes: null, rootHash: "abc", heldAt: 7 });
+    expect(await db.folders.byName("notes")).toMatchObject({
+      quotaBytes: null,
+      maxEntries: 9,
+      rootHash: "abc",
+      heldAt: 7,
+    });
     await db.folders.hold("notes", null);
     expect(await db.folders.byName("notes")).toMatchObject({ heldAt: null });
     expect(await db.folders.byName("none")).toBeUndefined();
@@ -302,11 +311,12 @@ describe.each(databases)("%s", (_, place) => {
       expect((await db.versions.endedBefore("f", 30, 10)).map(({ version }) => version)).toEqual([1]);
       expect((await db.versions.beyond("f", 1, 10)).map(({ version }) => version)).toEqual([1]);
       expect(await db.versions.needs(hash("one"))).toBe(true);
+      expect(await db.folders.byName("f")).toMatchObject({ versions: 2, entries: 1 });
       await db.versions.remove("f", [{ path: "a", version: 1 }]);
       expect(await db.versions.needs(hash("one"))).toBe(false);
-      expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 4 });
+      expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 4, versions: 1 });
       await db.versions.remove("f", [{ path: "a", version: 1 }]);
-      expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 4 });
+      expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 4, versions: 1, entries: 1 });
     });
 
     test("of one content count once", async () => {

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { describe, expect } from "vitest";
@@ -85,6 +86,41 @@ describe("versions, beside a running server", () => {
       stderr: expect.stringMatching(/ERROR: g: .*may hold 10 KiB.* \(ERR_QUOTA\)\n$/),
     });
     expect(fs.readdirSync(path.join(home, "m"))).toEqual(["f"]);
+  });
+
+  test("a storage limit and a number of entries can be set beside a running server, and count at once", async ({
+    rig,
+  }) => {
+    const home = rig.folder();
+    const folder = rig.folder();
+    const { port } = await rig.serve(home, "0", "--storage-limit", "1M", "--max-entries", "3");
+    const mirror = () => rig.run(["mirror", folder, `confundo://127.0.0.1:${port}/m`, "--once"]);
+    for (const name of ["a", "b"]) fs.writeFileSync(path.join(folder, name), name);
+    for (let i = 0; i < 6; i++) {
+      fs.writeFileSync(path.join(folder, "large"), randomBytes(300 * 1024));
+      expect(await mirror()).toMatchObject({ code: 0 });
+    }
+    const audit = await rig.run(["log", "m", "large", "--dir", home, "--json"]);
+    expect(audit.stdout.trim().split("\n").length).toBeLessThan(4);
+    fs.mkdirSync(path.join(folder, "d"));
+    expect(await mirror()).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/ERROR: d: .*--max-entries.* \(ERR_QUOTA\)\n$/),
+    });
+    const quota = (...args: string[]) => rig.run(["quota", ...args, "--dir", home]);
+    expect(await quota("m", "--max-entries", "4", "--quota", "2M")).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(
+        /^m: content \S+ \S+ of 2\.?0? MiB, storage .* of 6\.?0? MiB, entries 3 of 4, versions /,
+      ),
+    });
+    while ((await mirror()).code !== 0);
+    expect(await quota("m", "--storage-limit", "1M")).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/less than/),
+    });
+    expect(await quota("--quota", "1M")).toMatchObject({ code: 2 });
+    expect(JSON.parse((await quota("--json")).stdout)).toMatchObject({ name: "m", entries: 4, maxEntries: 4 });
   });
 });
 

@@ -8,11 +8,12 @@ import { createAuth } from "../../src/server/auth/auth.js";
 import { hashPassword } from "../../src/server/auth/passwords.js";
 import type { Auth } from "../../src/server/auth/types.js";
 import { openDatabase } from "../../src/server/database/open.js";
-import type { Database, FileRecord, Role, Token } from "../../src/server/database/types.js";
+import type { Database, FileRecord, Folder, FolderLimits, Role, Token } from "../../src/server/database/types.js";
 import {
   type ApiOptions,
   createApi,
   EventHub,
+  type FolderStorage,
   type LiveSession,
   type LiveTransfer,
   type Mirrors,
@@ -30,6 +31,8 @@ export class FakeMirrors implements Mirrors {
   readonly files = new Map<string, Buffer>();
   readonly restored: RestoreRequest[] = [];
   readonly ended: string[] = [];
+  /** Where limits are set. */
+  database: Database | undefined;
   live: LiveSession[] = [];
   moving: LiveTransfer[] = [];
   /** Thrown by what changes something. */
@@ -108,6 +111,20 @@ export class FakeMirrors implements Mirrors {
     return true;
   }
 
+  storage({ quotaBytes, storageLimitBytes, maxEntries, bytes, versionBytes }: Folder): FolderStorage {
+    const limits = { quotaBytes, storageBytes: storageLimitBytes, entries: maxEntries };
+    return { bytes: bytes + versionBytes, unfinishedBytes: 0, limits };
+  }
+
+  async setLimits(name: string, limits: Partial<FolderLimits>): Promise<Folder> {
+    await this.database?.folders.setLimits(name, limits);
+    return (await this.database?.folders.byName(name)) as Folder;
+  }
+
+  quotaFigures() {
+    return { refused: { quota: 1, storage: 2, entries: 0 }, evictedVersions: 3, evictedBytes: 4, evictedUploads: 5 };
+  }
+
   dispose(): void {
     fs.rmSync(this.#folder, { recursive: true, force: true });
   }
@@ -128,6 +145,7 @@ export class ApiRig implements AsyncDisposable {
     this.database = database;
     this.auth = createAuth({ database });
     const { auth, mirrors } = this;
+    mirrors.database = database;
     this.hub = new EventHub({ database, auth, mirrors });
     const pairingAddress = (folder: string | null, code: string) => `confundo://127.0.0.1:5000/${folder ?? ""}#${code}`;
     this.options = { database, auth, mirrors, hub: this.hub, pairingAddress, ...more };

@@ -55,6 +55,7 @@ export function Folders() {
           { title: "Files", numeric: true, of: ({ files }) => count(files) },
           { title: "Size", numeric: true, of: (folder) => sizeOf(folder) },
           { title: "Kept versions", numeric: true, of: ({ versionBytes }) => bytes(versionBytes) },
+          { title: "Storage", numeric: true, of: (folder) => <Storage of={folder} /> },
           { title: "Last change", of: ({ changedAt }) => <Time at={changedAt} /> },
           { title: "Agreed root hash", of: ({ rootHash }) => <RootHash of={rootHash} /> },
           {
@@ -114,6 +115,15 @@ function RootHash({ of: hash }: { readonly of: string | null }) {
   return hash === null ? null : <code title={hash}>{hash.slice(0, 12)}</code>;
 }
 
-function sizeOf({ bytes: size, quotaBytes }: Folder): string {
-  return quotaBytes === null ? bytes(size) : `${bytes(size)} of ${bytes(quotaBytes)}`;
+function sizeOf({ bytes: size, limits }: Folder): string {
+  return limits.quotaBytes === null ? bytes(size) : `${bytes(size)} of ${bytes(limits.quotaBytes)}`;
+}
+
+/** With its parts as a hint: what can be done about a full folder depends on them. */
+function Storage({ of }: { readonly of: Folder }) {
+  const { storageBytes, entries, versions, unfinishedBytes, limits } = of;
+  const most = limits.entries === null ? "" : ` of ${count(limits.entries)}`;
+  const parts = `${count(entries)}${most} entries, ${count(versions)} versions, unfinished uploads ${bytes(unfinishedBytes)}`;
+  const limit = limits.storageBytes === null ? "" : ` of ${bytes(limits.storageBytes)}`;
+  return <span title={parts}>{`${bytes(storageBytes)}${limit}`}</span>;
 }

@@ -80,6 +80,7 @@ class Piece {
   readonly #retired: VersionRow[] = [];
   #files = 0;
   #bytes = 0;
+  #entries = 0;
   #changedAt: number | null = null;
 
   constructor(
@@ -118,6 +119,8 @@ class Piece {
       .set((all) => ({
         files: all("files", "+", this.#files),
         bytes: all("bytes", "+", this.#bytes),
+        entries: all("entries", "+", this.#entries),
+        versions: all("versions", "+", this.#retired.length),
         versionBytes: all("versionBytes", "+", versionBytes),
         ...(this.#changedAt === null ? {} : { changedAt: this.#changedAt }),
       }))
@@ -167,7 +170,9 @@ class Piece {
   }
 
   #count(row: Row | undefined, sign: 1 | -1): void {
-    if (row === undefined || row.kind === "directory") return;
+    if (row === undefined) return;
+    this.#entries += sign;
+    if (row.kind === "directory") return;
     this.#files += sign;
     this.#bytes += sign * row.size;
   }

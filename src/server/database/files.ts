@@ -25,9 +25,13 @@ export function folders(store: Store): Folders {
       }),
     list: () =>
       store.read(async (db) => (await db.selectFrom("folders").selectAll().orderBy("name").execute()).map(toFolder)),
-    setQuota: (name, quotaBytes) =>
+    setLimits: (name, { quotaBytes, storageLimitBytes, maxEntries }) =>
       store.write(async (db) => {
-        await db.updateTable("folders").set({ quotaBytes }).where("name", "=", name).execute();
+        const given = Object.entries({ quotaBytes, storageLimitBytes, maxEntries }).filter(
+          ([, of]) => of !== undefined,
+        );
+        if (given.length === 0) return;
+        await db.updateTable("folders").set(Object.fromEntries(given)).where("name", "=", name).execute();
       }),
     hold: (name, at) =>
       store.write(async (db) => {
@@ -79,8 +83,12 @@ export async function ensureFolder(db: Kysely<Schema>, name: string, at: number)
   const none = {
     createdAt: at,
     quotaBytes: null,
+    storageLimitBytes: null,
+    maxEntries: null,
     files: 0,
     bytes: 0,
+    entries: 0,
+    versions: 0,
     versionBytes: 0,
     changedAt: null,
     rootHash: null,

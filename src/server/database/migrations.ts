@@ -109,6 +109,21 @@ function MIGRATIONS(dialect: Store["dialect"]): Record<string, Migration> {
         await table("events", { at: number, type: text, data: text }, "counted", { folder: text });
       },
     },
+    "002-storage-limits": {
+      up: async (db: Kysely<unknown>) => {
+        const { number } = builders(db, dialect);
+        for (const column of ["entries", "versions"]) {
+          const add = db.schema.alterTable("folders");
+          await add.addColumn(column, number, (c) => c.notNull().defaultTo(0)).execute();
+        }
+        for (const column of ["storage_limit_bytes", "max_entries"]) {
+          await db.schema.alterTable("folders").addColumn(column, number).execute();
+        }
+        await sql`update folders set
+          entries = (select count(*) from files where files.folder = folders.name),
+          versions = (select count(*) from versions where versions.folder = folders.name)`.execute(db);
+      },
+    },
   };
 }
 

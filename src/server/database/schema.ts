@@ -55,8 +55,12 @@ export interface Schema {
     name: string;
     createdAt: number;
     quotaBytes: number | null;
+    storageLimitBytes: number | null;
+    maxEntries: number | null;
     files: number;
     bytes: number;
+    entries: number;
+    versions: number;
     versionBytes: number;
     changedAt: number | null;
     rootHash: string | null;

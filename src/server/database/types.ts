@@ -71,9 +71,19 @@ export interface Token {
 export interface Folder {
   readonly name: string;
   readonly createdAt: number;
+  /** How much it may hold; null: what the server says for all folders. */
   readonly quotaBytes: number | null;
+  /** How much it may take with its versions and unfinished uploads; null: what follows from the quota, or the server's. */
+  readonly storageLimitBytes: number | null;
+  /** How many files, links and directories it may hold; null: what the server says for all folders. */
+  readonly maxEntries: number | null;
+  /** Files and links. */
   readonly files: number;
   readonly bytes: number;
+  /** Files, links and directories. */
+  readonly entries: number;
+  /** Kept versions. */
+  readonly versions: number;
   /** Bytes that kept versions take, each content once. */
   readonly versionBytes: number;
   readonly changedAt: number | null;
@@ -82,6 +92,9 @@ export interface Folder {
   /** Since when no client may change it, because it was restored; null: they may. */
   readonly heldAt: number | null;
 }
+
+/** Limits of one folder; see {@link Folder}. */
+export type FolderLimits = Pick<Folder, "quotaBytes" | "storageLimitBytes" | "maxEntries">;
 
 export type FileKind = "file" | "directory" | "link";
 
@@ -124,7 +137,7 @@ export interface Transfer {
 export interface AuditEntry {
   readonly id: number;
   readonly at: number;
-  /** `user:NAME`, `device:NAME`, `local` (the command line beside the data) or `anonymous`. */
+  /** `user:NAME`, `device:NAME`, `local` (the command line beside the data), `server` (by itself) or `anonymous`. */
   readonly actor: string;
   /** Such as `login`, `device.pair`, `device.revoke`, `restore`. */
   readonly action: string;
@@ -219,7 +232,8 @@ export interface Folders {
   ensure(name: string, quotaBytes?: number | null): Promise<Folder>;
   byName(name: string): Promise<Folder | undefined>;
   list(): Promise<Folder[]>;
-  setQuota(name: string, quotaBytes: number | null): Promise<void>;
+  /** Sets those limits that are given. */
+  setLimits(name: string, limits: Partial<FolderLimits>): Promise<void>;
   /** No client may change the folder until it is called with null. */
   hold(name: string, at: number | null): Promise<void>;
   settled(name: string, rootHash: string | null, at: number): Promise<void>;

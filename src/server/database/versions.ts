@@ -141,9 +141,11 @@ async function remove(
   gone: readonly { path: string; version: number }[],
 ): Promise<void> {
   const candidates = new Map<string, number>();
+  let removed = 0;
   for (const { path, version } of gone) {
     const one = db.deleteFrom("versions").where("folder", "=", folder).where("path", "=", path);
     const row = await one.where("version", "=", version).returning(["sha256", "size"]).executeTakeFirst();
+    if (row !== undefined) removed++;
     if (row !== undefined && row.sha256 !== null) candidates.set(row.sha256, row.size);
   }
   let freed = 0;
@@ -153,7 +155,7 @@ async function remove(
   }
   await db
     .updateTable("folders")
-    .set((all) => ({ versionBytes: all("versionBytes", "-", freed) }))
+    .set((all) => ({ versionBytes: all("versionBytes", "-", freed), versions: all("versions", "-", removed) }))
     .where("name", "=", folder)
     .execute();
 }

@@ -5,6 +5,7 @@ export { type HttpOptions, type HttpServing, startHttp } from "./listen.js";
 export type {
   ConnectionFigures,
   Expected,
+  FolderStorage,
   LiveSession,
   LiveTransfer,
   Mirrors,

@@ -43,6 +43,33 @@ export class Metrics {
     const sum = (of: (session: LiveSession) => number) => mirrors.sessions().reduce((all, one) => all + of(one), 0);
     gauge("sessions", "Clients that mirror now.", () => mirrors.sessions().length);
     gauge("transfers", "Files on their way in.", () => mirrors.transfers().length);
+    const total = (name: string, help: string, read: () => number) =>
+      new Counter({
+        ...metric(name, help),
+        collect() {
+          this.reset();
+          this.inc(read());
+        },
+      });
+    total(
+      "evicted_versions_total",
+      "Old versions deleted to keep folders within their storage limits.",
+      () => mirrors.quotaFigures().evictedVersions,
+    );
+    total("evicted_version_bytes_total", "Content of those versions.", () => mirrors.quotaFigures().evictedBytes);
+    total(
+      "evicted_uploads_total",
+      "Unfinished uploads deleted to keep folders within their storage limits.",
+      () => mirrors.quotaFigures().evictedUploads,
+    );
+    new Counter({
+      ...metric("quota_refused_total", "Changes refused because a folder would exceed a limit."),
+      labelNames: ["limit"],
+      collect() {
+        this.reset();
+        for (const [limit, count] of Object.entries(mirrors.quotaFigures().refused)) this.inc({ limit }, count);
+      },
+    });
     gauge("event_subscribers", "Who listens to events.", () => hub.subscribers);
     gauge("event_last", "The number of the newest event.", () => hub.last);
     gauge("session_bytes_received", "Bytes received by the connections of now.", () =>

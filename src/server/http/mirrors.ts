@@ -1,6 +1,8 @@
 /** What the HTTP interface needs of the mirrors. The home implements it; tests of the interface bring their own. */
 import type { FileHandle } from "node:fs/promises";
-import type { FileRecord } from "../database/types.js";
+import type { FileRecord, Folder, FolderLimits } from "../database/types.js";
+import type { Limits } from "../versions/quota.js";
+import type { QuotaFigures } from "../versions/room.js";
 
 /** How a connection does. Counters since it began; sizes in bytes, times in milliseconds. */
 export interface ConnectionFigures {
@@ -107,6 +109,14 @@ export interface Removal {
   readonly actor: string;
 }
 
+/** What a folder takes on the disk, and the limits in force. */
+export interface FolderStorage {
+  /** What counts towards the storage limit. */
+  readonly bytes: number;
+  readonly unfinishedBytes: number;
+  readonly limits: Limits;
+}
+
 /**
  * Rejects with errors that carry a `code`: `ERR_UNSAFE_PATH`, `ERR_NOT_A_FOLDER`, `ERR_QUOTA`, `ERR_PRECONDITION`,
  * `ERR_NOT_FOUND`, `ERR_MIRROR_BUSY` (a client mirrors into the folder now, and what is changed there beside it would be undone).
@@ -124,6 +134,10 @@ export interface Mirrors {
   remove(removal: Removal): Promise<void>;
   /** Then no client may change the folder, which would undo it, until {@link resume}. */
   restore(request: RestoreRequest): Promise<Restored>;
+  storage(folder: Folder): FolderStorage;
+  /** Sets limits of a folder that exists, also for the sessions that change it now. */
+  setLimits(folder: string, limits: Partial<FolderLimits>): Promise<Folder>;
+  quotaFigures(): QuotaFigures;
   /** Clients may change the folder again. False: they could. */
   resume(folder: string): Promise<boolean>;
 }

@@ -224,6 +224,20 @@ export const CreatedInvitation = z
   })
   .openapi("CreatedInvitation");
 
+const limits = {
+  quotaBytes: bytes.nullable().openapi({ description: "How much it may hold. Null: what the server says." }),
+  storageLimitBytes: bytes.nullable().openapi({
+    description:
+      "How much with its versions and unfinished uploads. Null: three times its own quota, or what the server says.",
+  }),
+  maxEntries: z
+    .number()
+    .int()
+    .positive()
+    .nullable()
+    .openapi({ description: "How many entries. Null: what the server says." }),
+};
+
 export const FolderSchema = z
   .object({
     name: z.string(),
@@ -232,10 +246,17 @@ export const FolderSchema = z
         "`idle`: nobody mirrors to it now. `settled`: in step with its client. `held`: restored, and closed to clients until it is resumed.",
     }),
     access,
-    files: z.number().int(),
+    files: z.number().int().openapi({ description: "Files and links." }),
+    entries: z.number().int().openapi({ description: "Files, links and directories." }),
     bytes,
+    versions: z.number().int().openapi({ description: "Kept versions." }),
     versionBytes: bytes.openapi({ description: "What kept versions take, each content once." }),
-    quotaBytes: bytes.nullable(),
+    unfinishedBytes: bytes.openapi({ description: "What unfinished uploads take." }),
+    storageBytes: bytes.openapi({ description: "All of it, and 4096 bytes for each entry and version." }),
+    ...limits,
+    limits: z
+      .object({ quotaBytes: bytes.nullable(), storageBytes: bytes.nullable(), entries: z.number().int().nullable() })
+      .openapi({ description: "The limits in force: the folder's own, or else those of the server. Null: none." }),
     createdAt: time("When it was made."),
     changedAt: time("When something in it changed last.").nullable(),
     heldAt: time("When it was closed to clients by a restore.").nullable(),
@@ -244,11 +265,21 @@ export const FolderSchema = z
   .openapi("Folder");
 
 export const NewFolder = z
-  .object({ name: folderName, quotaBytes: bytes.nullable().default(null) })
+  .object({
+    name: folderName,
+    quotaBytes: limits.quotaBytes.default(null),
+    storageLimitBytes: limits.storageLimitBytes.default(null),
+    maxEntries: limits.maxEntries.default(null),
+  })
   .strict()
   .openapi("NewFolder");
 
-export const FolderChange = z.object({ quotaBytes: bytes.nullable() }).strict().openapi("FolderChange");
+export const FolderChange = z
+  .object(limits)
+  .partial()
+  .strict()
+  .refine((change) => Object.keys(change).length > 0, "nothing is to be changed")
+  .openapi("FolderChange");
 
 const entryShape = {
   path: z.string(),

@@ -1,6 +1,6 @@
 /** Records of the database as they are told to clients: nothing secret, plain JSON. */
 import type { Access, FileRecord, Folder, Grant, Invitation, Token, User, Version } from "../database/types.js";
-import type { LiveSession } from "./mirrors.js";
+import type { Mirrors } from "./mirrors.js";
 import type { UserPrincipal } from "./router.js";
 
 export function userView({ id, name, role, createdAt }: User) {
@@ -19,11 +19,16 @@ export function invitationView({ id, folder, access, createdAt, expiresAt, usedA
   return { id, folder, access, createdAt, expiresAt, usedAt, usedBy };
 }
 
-export function folderView(folder: Folder, access: Access, sessions: readonly LiveSession[]) {
-  const { name, files, bytes, versionBytes, quotaBytes, createdAt, changedAt, heldAt, rootHash } = folder;
+export function folderView(folder: Folder, access: Access, mirrors: Mirrors) {
+  const { name, files, bytes, entries, versions, versionBytes, createdAt, changedAt, heldAt, rootHash } = folder;
+  const { quotaBytes, storageLimitBytes, maxEntries } = folder;
+  const { bytes: storageBytes, unfinishedBytes, limits } = mirrors.storage(folder);
+  const sessions = mirrors.sessions();
   const live = sessions.find((session) => session.folder === name)?.state ?? ("idle" as const);
   const state = heldAt === null ? live : ("held" as const);
-  return { name, state, access, files, bytes, versionBytes, quotaBytes, createdAt, changedAt, heldAt, rootHash };
+  const sizes = { files, entries, bytes, versions, versionBytes, unfinishedBytes, storageBytes };
+  const own = { quotaBytes, storageLimitBytes, maxEntries, limits };
+  return { name, state, access, ...sizes, ...own, createdAt, changedAt, heldAt, rootHash };
 }
 
 export function entryView({ path, kind, size, mode, mtimeNs, sha256, target, version, storedAt }: FileRecord) {

@@ -2,7 +2,16 @@
 import { createHash, randomUUID } from "node:crypto";
 import fs from "node:fs";
 import { type FileHandle, open as openHandle } from "node:fs/promises";
-import { parentOf, type StepEvent, Storage, SyncError, systemPath, unsafePath } from "../../sync/index.js";
+import {
+  ancestorsOf,
+  parentOf,
+  type StepEvent,
+  Storage,
+  SyncError,
+  systemPath,
+  type Ticket,
+  unsafePath,
+} from "../../sync/index.js";
 import type { FileRecord } from "../database/types.js";
 import type { Expected, OpenFile, Upload } from "../http/mirrors.js";
 import { mirrorNameProblem } from "../name.js";
@@ -50,8 +59,10 @@ export class Desk {
       const staging = `${this.#keeper.dir}/.confundo/uploads/${randomUUID()}`;
       const storage = new Storage(this.#keeper.rootOf(folder), staging, { archive: keeping.archive });
       storage.prepare();
+      const room = new Room(keeping);
       try {
-        const staged = await receive(upload, storage, keeping);
+        const staged = await receive(upload, storage, room);
+        for (const above of ancestorsOf(path)) await room.reserve(above, 0, "directory");
         return await this.#inTurn(folder, async () => {
           // A client may have come while the content did.
           this.#keeper.refuseWhereBusy(folder);
@@ -72,6 +83,7 @@ export class Desk {
         });
         throw error;
       } finally {
+        room.release();
         fs.rmSync(staging, { recursive: true, force: true });
       }
     });
@@ -145,10 +157,34 @@ interface Staged {
   readonly sha256: string;
 }
 
+/** What one upload has reserved. */
+class Room {
+  readonly #keeping: Keeping;
+  readonly #tickets = new Map<string, Ticket>();
+
+  constructor(keeping: Keeping) {
+    this.#keeping = keeping;
+  }
+
+  /** Reserves room for a path, instead of what was reserved for it before. */
+  async reserve(path: string, bytes: number, what: "file" | "directory" = "file"): Promise<void> {
+    this.#tickets.get(path)?.release();
+    this.#tickets.delete(path);
+    const ticket = this.#keeping.admitBytes(path, bytes, what);
+    if (ticket === undefined) return;
+    this.#tickets.set(path, ticket);
+    await ticket.ready;
+  }
+
+  release(): void {
+    for (const ticket of this.#tickets.values()) ticket.release();
+  }
+}
+
 /** Writes content beside the mirror, and looks whether it is what was announced. */
-async function receive(upload: Upload, storage: Storage, keeping: Keeping): Promise<Staged> {
+async function receive(upload: Upload, storage: Storage, room: Room): Promise<Staged> {
   const { path, content, size, executable } = upload;
-  keeping.admitBytes(path, size ?? 0);
+  await room.reserve(path, size ?? 0);
   const mtimeNs = BigInt(Math.trunc(upload.modifiedAt ?? Date.now())) * 1_000_000n;
   const incoming = storage.openIncoming({ path, size: size ?? Number.MAX_SAFE_INTEGER, mtimeNs, executable });
   const hash = createHash("sha256");
@@ -164,9 +200,9 @@ async function receive(upload: Upload, storage: Storage, keeping: Keeping): Prom
       if (arrived <= admitted) continue;
       if (size !== null) throw new SyncError("ERR_CHECKSUM", `more arrived than the ${size} bytes announced`, { path });
       admitted = arrived + QUOTA_STEP_BYTES;
-      keeping.admitBytes(path, admitted);
+      await room.reserve(path, admitted);
     }
-    keeping.admitBytes(path, arrived);
+    if (admitted !== arrived) await room.reserve(path, arrived);
     const sha256 = hash.digest("hex");
     if ((size !== null && arrived !== size) || (upload.sha256 !== null && upload.sha256 !== sha256)) {
       throw new SyncError("ERR_CHECKSUM", "what arrived is not what was announced", { path });

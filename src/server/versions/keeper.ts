@@ -3,20 +3,19 @@
  * goes is kept as a version. The folders are the truth: a client's change is acknowledged when it is on the disk, not
  * when the database has it; a folder is marked unclean while it may be behind, and is looked through after a crash.
  */
-import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Subscription } from "rxjs";
-import { type Archive, type ReceiveEvent, Storage, SyncError } from "../../sync/index.js";
+import { type Admission, type Archive, type ReceiveEvent, Storage, SyncError } from "../../sync/index.js";
 import { DatabaseError } from "../database/errors.js";
-import type { Database, FileChange, Folder, LoggedEvent, Transfer } from "../database/types.js";
+import type { Database, Folder, FolderLimits } from "../database/types.js";
 import { mirrorNameProblem } from "../name.js";
-import { ContentStore, type Retired } from "./content.js";
+import { ContentStore } from "./content.js";
 import { VersionError } from "./errors.js";
 import { Hold, held } from "./hold.js";
 import { type Keep, pruneVersions } from "./prune.js";
-import { Queue } from "./queue.js";
-import { Quota } from "./quota.js";
-import { type Actor, toChange, toEvent } from "./record.js";
+import { type Limits, storageOf } from "./quota.js";
+import type { Actor } from "./record.js";
 import { type Reindexed, reindex } from "./reindex.js";
 import {
   carryOut,
@@ -28,6 +27,8 @@ import {
   relocated,
   type Wanted,
 } from "./restore.js";
+import { type QuotaFigures, Quotas } from "./room.js";
+import { WriteBehind } from "./write-behind.js";
 
 export interface KeeperOptions {
   /** The home's directory: mirrors are in `dir/NAME`, ours is `dir/.confundo`. */
@@ -35,8 +36,11 @@ export interface KeeperOptions {
   readonly database: Database;
   /** How long or how many. Default 30 days. */
   readonly keep?: Keep;
-  /** Of folders without a quota of their own. Default: none. */
+  /** Limits of folders that have none of their own. Default: none. */
   readonly quotaBytes?: number | null;
+  /** Default: three times the quota. */
+  readonly storageLimitBytes?: number | null;
+  readonly maxEntries?: number | null;
   /** Trouble that nobody waits for. Default: a process warning. */
   readonly onError?: (error: Error) => void;
   /** How often folders are looked through for what was changed by hand. Milliseconds, default 10 minutes; 0: never. */
@@ -47,22 +51,13 @@ export interface KeeperOptions {
 export interface Keeping {
   readonly archive: Archive;
   /** See `Admission.admitBytes`. */
-  readonly admitBytes: (path: string, bytes: number) => void;
+  readonly admitBytes: NonNullable<Admission["admitBytes"]>;
   readonly onEvent: (event: ReceiveEvent) => void;
   /** When nothing of the session is being written any more. */
   readonly end: () => void;
 }
 
-/** Something to be written to the database. */
-type Item =
-  | { readonly retired: Retired }
-  | { readonly change: FileChange }
-  | { readonly event: Omit<LoggedEvent, "id" | "at"> }
-  | { readonly transfer: Omit<Transfer, "id"> }
-  | { readonly agreed: { readonly folder: string; readonly root: string; readonly at: number } }
-  | { readonly clean: string }
-  | { readonly done: () => void };
-
+const LIMITS_CHANGED = "folder.limits";
 const PRUNE_MS = 60 * 60 * 1000;
 const LOOK_MS = 10 * 60 * 1000;
 /** So many of a path's last versions can come back to a client that remembers them. */
@@ -81,22 +76,53 @@ export class Keeper {
   /** See {@link reindex}. */
   readonly #known = new Map<string, Map<string, number>>();
   readonly #timers: NodeJS.Timeout[] = [];
-  readonly #queue: Queue<Item>;
+  readonly #written: WriteBehind;
+  readonly #quotas: Quotas;
   #closing = false;
   readonly #background = new Set<Promise<void>>();
   #guard: Subscription | undefined;
+  #limits: Subscription | undefined;
 
   constructor(options: KeeperOptions) {
     this.#options = options;
     this.database = options.database;
     this.#hold = new Hold(options.database);
     this.content = new ContentStore(`${options.dir}/.confundo/versions`);
-    this.#queue = new Queue({
-      write: (batch) => this.#write(batch),
-      isPassing: (error) => error instanceof DatabaseError && error.retryable,
-      onLost: (items, error) => this.#lose(items, error),
+    this.#written = new WriteBehind({
+      database: options.database,
+      content: this.content,
       catchUp: () => this.#catchUp(),
+      isOpen: (name) => this.#open.has(name),
+      updateQuota: (name) => this.#updateQuota(name),
+      onError: (error) => this.#report(error),
     });
+    const { quotaBytes = null, storageLimitBytes = null, maxEntries = null } = options;
+    this.#quotas = new Quotas({
+      database: options.database,
+      content: this.content,
+      dir: options.dir,
+      limits: { quotaBytes, storageLimitBytes, maxEntries },
+      settled: () => this.settled(),
+      onError: (error) => this.#report(error),
+    });
+  }
+
+  get quotaFigures(): QuotaFigures {
+    return this.#quotas.figures;
+  }
+
+  /** What a folder takes, and the limits in force. */
+  storage(folder: Folder): { readonly bytes: number; readonly unfinishedBytes: number; readonly limits: Limits } {
+    const unfinishedBytes = this.#quotas.unfinishedBytes(folder.name);
+    return { bytes: storageOf(folder, unfinishedBytes), unfinishedBytes, limits: this.#quotas.limitsOf(folder) };
+  }
+
+  /** Sets limits of a folder, also for the sessions that change it now, in whatever process. */
+  async setLimits(name: string, limits: Partial<FolderLimits>): Promise<Folder> {
+    await this.database.folders.setLimits(name, limits);
+    const folder = await this.#existing(name);
+    await this.database.events.append([{ type: LIMITS_CHANGED, folder: name, data: limits }]);
+    return folder;
   }
 
   /**
@@ -104,7 +130,12 @@ export class Keeper {
    * versions are pruned and folders looked through now and then.
    */
   async start(): Promise<void> {
+    // What single uploads left when an earlier run was killed.
+    rmSync(`${this.#options.dir}/.confundo/uploads`, { recursive: true, force: true });
     await this.recover();
+    this.#limits = this.database.events.live$.subscribe(({ type, folder }) => {
+      if (type === LIMITS_CHANGED && folder !== null) this.#inBackground(() => this.#updateQuota(folder));
+    });
     const { lookMs = LOOK_MS } = this.#options;
     const every = (ms: number, work: () => Promise<unknown>): void => {
       this.#timers.push(setInterval(() => this.#inBackground(work), ms).unref());
@@ -134,17 +165,16 @@ export class Keeper {
   #enter(folder: Folder, who: Actor): Keeping {
     const { name } = folder;
     this.#open.set(name, (this.#open.get(name) ?? 0) + 1);
-    const root = this.rootOf(name);
-    const quota = new Quota(name, root, folder.bytes, folder.quotaBytes ?? this.#options.quotaBytes ?? null);
+    const quota = this.#quotas.enter(folder);
     /** A path was gone at the moment in which something else came. */
     const retiredAt = new Map<string, number>();
     const archive: Archive = {
       retire: (absolutePath, path, why) => {
         const at = Date.now();
         const retired = this.content.retire(absolutePath, { folder: name, path, why, at });
-        this.#add({ retired });
+        const size = retired.kind === "file" ? retired.size : 0;
+        this.#written.add({ retired, count: { quota, usage: quota.retired(path, size) } });
         retiredAt.set(path, at);
-        quota.retired(path, retired.size);
       },
       flush: () => this.content.flush(),
       find: (sha256) => this.content.find(sha256),
@@ -152,26 +182,27 @@ export class Keeper {
     };
     return {
       archive,
-      admitBytes: (path, bytes) => quota.admit(path, bytes),
+      admitBytes: (path, bytes, what) => quota.admit(path, bytes, what),
       onEvent: (event) => {
         const path = "path" in event ? event.path : "";
         const at = retiredAt.get(path) ?? Date.now();
         retiredAt.delete(path);
-        const startedAt = quota.tell(event);
-        this.#record(event, name, who, at, startedAt ?? at);
+        const count = { quota, usage: quota.count(event) };
+        this.#written.record(event, name, who, { at, startedAt: quota.since(event) ?? at, count });
       },
       end: () => {
         const left = (this.#open.get(name) ?? 1) - 1;
         if (left > 0) this.#open.set(name, left);
         else this.#open.delete(name);
-        if (left === 0) this.#add({ clean: name });
+        this.#quotas.leave(name);
+        if (left === 0) this.#written.add({ clean: name });
       },
     };
   }
 
   /** Resolves when everything told so far is in the database. */
   settled(): Promise<void> {
-    return new Promise((resolve) => this.#add({ done: resolve }));
+    return this.#written.settled();
   }
 
   /** Makes the file tables equal to the folder; with `verify` every file is read. */
@@ -194,17 +225,34 @@ export class Keeper {
   async prune(): Promise<void> {
     const isOver = (): boolean => this.#closing;
     await pruneVersions(this.database, this.content, this.#options.keep ?? DEFAULT_KEEP, Date.now(), isOver);
+    for (const folder of await this.database.folders.list()) {
+      if (this.#closing) return;
+      if (!this.#open.has(folder.name)) this.#cleanStaging(folder.name);
+      await this.#quotas.trim(folder);
+    }
+  }
+
+  /** Removes the unfinished uploads that are too old. */
+  #cleanStaging(name: string): void {
+    if (mirrorNameProblem(name) !== undefined) return;
+    const staging = `${this.dir}/.confundo/staging/${name}`;
+    if (existsSync(staging)) new Storage(this.rootOf(name), staging).clean(false);
+  }
+
+  async #updateQuota(name: string): Promise<void> {
+    const folder = await this.database.folders.byName(name);
+    if (folder !== undefined) this.#quotas.update(folder);
   }
 
   async recover(): Promise<void> {
     for (const retired of this.content.unfinished()) {
       const page = await this.database.versions.list(retired.folder, retired.path, { limit: 1000 });
       if (page.some(({ endedAt }) => endedAt === retired.at)) this.content.settle(retired);
-      else this.#add({ retired });
+      else this.#written.add({ retired, count: undefined });
     }
     await this.settled();
     // What could not be written down stays for the next start.
-    if (!this.#queue.incomplete) this.content.forgetEarlierRuns();
+    if (!this.#written.incomplete) this.content.forgetEarlierRuns();
     for (const name of await this.database.files.unclean()) await this.reindex(name, false);
   }
 
@@ -251,7 +299,9 @@ export class Keeper {
         const plan = await planRestore(this.database, request);
         const restored = await carryOut(plan, { storage, onEvent: (event) => onEvent({ ...event, name }) }, find);
         const { at = null, version = null } = request;
-        this.#add({ event: { type: "folder.restored", folder: name, data: { path, at, version, ...restored } } });
+        this.#written.add({
+          event: { type: "folder.restored", folder: name, data: { path, at, version, ...restored } },
+        });
         return restored;
       } finally {
         keeping.end();
@@ -334,77 +384,12 @@ export class Keeper {
     this.#closing = true;
     for (const timer of this.#timers) clearInterval(timer);
     this.#guard?.unsubscribe();
-    this.#queue.hasten();
+    this.#limits?.unsubscribe();
+    this.#written.hasten();
     await Promise.all(this.#background);
-    await this.#queue.close();
+    await this.#written.close();
+    await this.#quotas.close().catch((error) => this.#report(error));
     this.content.close();
-  }
-
-  #record(event: ReceiveEvent, folder: string, who: Actor, at: number, startedAt: number): void {
-    const change = toChange(event, folder, at);
-    if (change !== undefined) this.#add({ change });
-    const logged = toEvent(event, folder, who);
-    if (event.type === "agreed") this.#add({ agreed: { folder, root: event.root, at } });
-    if (logged !== undefined) this.#add({ event: logged });
-    if (event.type === "failed" || (event.type === "stored" && event.entry.kind === "file")) {
-      const bytes = event.type === "stored" ? event.bytes : 0;
-      const outcome = event.type === "stored" ? "stored" : "failed";
-      const code = event.type === "failed" ? event.code : null;
-      const { path } = event;
-      const device = "device" in who ? who.device : null;
-      this.#add({ transfer: { folder, device, path, bytes, startedAt, endedAt: Date.now(), outcome, code } });
-    }
-  }
-
-  #add(item: Item): void {
-    this.#queue.add(item, "done" in item);
-  }
-
-  /** It is still in the folders, which stay unclean and are looked through, and in the journal of versions. */
-  #lose(items: readonly Item[], error?: unknown): void {
-    if (error !== undefined) this.#report(error);
-    for (const item of items) if ("done" in item) item.done();
-  }
-
-  async #write(batch: readonly Item[]): Promise<void> {
-    const { files, events, folders, transfers } = this.database;
-    const changes: FileChange[] = [];
-    const kept: { retired: Retired; sha256: string | null }[] = [];
-    for (const item of batch) {
-      if ("change" in item) changes.push(item.change);
-      if (!("retired" in item)) continue;
-      const sha256 = await this.#keep(item.retired);
-      kept.push({ retired: item.retired, sha256 });
-      const { folder, path, kind, size, mode, mtimeNs, target, why, at } = item.retired;
-      changes.push({ do: "retire", at, folder, path, kind, size, mode, mtimeNs: BigInt(mtimeNs), sha256, target, why });
-    }
-    // Asked for together, they are one transaction.
-    await Promise.all([
-      files.apply(changes, Date.now()),
-      transfers.add(batch.flatMap((item) => ("transfer" in item ? [item.transfer] : []))),
-      events.append(batch.flatMap((item) => ("event" in item ? [item.event] : []))),
-      ...batch.map((item) => "agreed" in item && folders.settled(item.agreed.folder, item.agreed.root, item.agreed.at)),
-    ]);
-    for (const { retired, sha256 } of kept) {
-      // It may have been pruned away in the moment before the database knew of it.
-      if (sha256 !== null) this.content.keep(retired, sha256);
-      this.content.settle(retired);
-    }
-    for (const item of batch) {
-      if ("done" in item) item.done();
-      if ("clean" in item && !this.#open.has(item.clean)) await files.markClean(item.clean);
-    }
-  }
-
-  /** Gives content its place; its hash is what the database knows of that very file, or else is made. */
-  async #keep(retired: Retired): Promise<string | null> {
-    if (retired.kind === "link") return null;
-    const { folder, path, size, mtimeNs } = retired;
-    const known = await this.database.files.byPath(folder, path);
-    const same = known?.size === size && known.mtimeNs / 1000n === BigInt(mtimeNs) / 1000n;
-    const sha256 = same && known.sha256 !== null ? known.sha256 : await this.content.hash(retired);
-    this.content.keep(retired, sha256);
-    return sha256;
   }
 
   #reindex(folder: string, verify: boolean): Promise<Reindexed> {

@@ -3,6 +3,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import {
+  type Admission,
   type Archive,
   type Arriving,
   type ReceiveEvent,
@@ -15,7 +16,7 @@ import { linkedPair } from "../../support/duplex-pair.js";
 import { contents, make, mirrorOnce, tempFolder } from "../../support/sync-rig.js";
 
 /** A host of its own for one mirror: what it is told, and what it allows. */
-function host(more: { archive?: Archive; readOnly?: boolean; admitBytes?: (path: string, bytes: number) => void }) {
+function host(more: { archive?: Archive; readOnly?: boolean; admitBytes?: NonNullable<Admission["admitBytes"]> }) {
   const { archive, ...admission } = more;
   const dir = tempFolder();
   const events: ReceiveEvent[] = [];
@@ -156,7 +157,7 @@ describe("an archive", () => {
 
 describe("a host's refusals", () => {
   test("a file beyond the quota fails alone, and what was there stays", async () => {
-    const admitBytes = (name: string, bytes: number): void => {
+    const admitBytes = (name: string, bytes: number): undefined => {
       if (bytes > 200_000) throw new SyncError("ERR_QUOTA", `no room for ${name}`);
     };
     const { at, connect } = host({ admitBytes });
@@ -182,4 +183,17 @@ describe("a host's refusals", () => {
     });
     expect(fs.existsSync(path.join(at, "f"))).toBe(false);
   });
+});
+
+test("a folder that the host refuses is one failure, and the rest is mirrored", async () => {
+  const admitBytes = (name: string, _bytes: number, what: string): undefined => {
+    if (what === "directory" && name === "d") throw new SyncError("ERR_QUOTA", "too many folders");
+  };
+  const { at, connect } = host({ admitBytes });
+  const folder = tempFolder();
+  make(folder, { d: null, e: null, f: "1" });
+  await expect(mirrorOnce(folder, connect)).rejects.toMatchObject({
+    failures: [{ path: "d", code: "ERR_QUOTA", message: "too many folders" }],
+  });
+  expect(fs.readdirSync(at).sort()).toEqual(["e", "f"]);
 });

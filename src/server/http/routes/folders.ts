@@ -1,4 +1,5 @@
 /** Folders, and what is in them. */
+import type { FolderLimits } from "../../database/types.js";
 import type { Services } from "../api.js";
 import { administrators, audit, noSuchFolder, permit } from "../guard.js";
 import { Problem } from "../problem.js";
@@ -48,7 +49,7 @@ const changeFolder = createRoute({
   ...shared,
   method: "patch",
   path: "/api/v1/folders/{folder}",
-  summary: "Set a folder's quota",
+  summary: "Set a folder's limits",
   request: { params: FolderParam, body: body(FolderChange) },
   responses: { 200: answer("The folder.", FolderSchema), ...problems(400, 401, 403, 404) },
 });
@@ -62,18 +63,24 @@ const listEntries = createRoute({
   responses: { 200: answer("By path.", pageOf(EntrySchema)), ...problems(400, 401, 404) },
 });
 
+/** @throws Problem where a folder could never hold as much as its quota says */
+function requireRoom({ quotaBytes, storageLimitBytes }: Partial<FolderLimits>): void {
+  if (typeof quotaBytes !== "number" || typeof storageLimitBytes !== "number" || storageLimitBytes >= quotaBytes)
+    return;
+  throw new Problem("ERR_REQUEST", "storageLimitBytes is less than quotaBytes, but the content counts towards both");
+}
+
 export function addFolders(app: Api, services: Services): void {
   const { auth, database, mirrors } = services;
 
   app.openapi(listFolders, async (c) => {
     const { limit, after } = c.req.valid("query");
     const [all, mine] = await Promise.all([database.folders.list(), auth.folders(c.get("who"))]);
-    const sessions = mirrors.sessions();
     const visible = all
       .filter(({ name }) => (mine === null || mine.has(name)) && (after === undefined || name > after))
       .sort((a, b) => (a.name < b.name ? -1 : 1));
     const view = (folder: (typeof all)[number]) =>
-      folderView(folder, mine === null ? "write" : (mine.get(folder.name) ?? "read"), sessions);
+      folderView(folder, mine === null ? "write" : (mine.get(folder.name) ?? "read"), mirrors);
     return c.json(
       pageView(visible, limit, view, ({ name }) => name),
       200,
@@ -82,13 +89,15 @@ export function addFolders(app: Api, services: Services): void {
 
   app.on("POST", addFolder.path, administrators());
   app.openapi(addFolder, async (c) => {
-    const { name, quotaBytes } = c.req.valid("json");
+    const { name, ...limits } = c.req.valid("json");
+    requireRoom(limits);
     if ((await database.folders.byName(name)) !== undefined) {
       throw new Problem("ERR_EXISTS", `there is a folder "${name}" already`);
     }
-    const folder = await database.folders.ensure(name, quotaBytes);
+    await database.folders.ensure(name);
+    const folder = await mirrors.setLimits(name, limits);
     await audit(services, c, "folder.create", name);
-    return c.json(folderView(folder, "write", []), 201);
+    return c.json(folderView(folder, "write", mirrors), 201);
   });
 
   app.openapi(readFolder, async (c) => {
@@ -97,19 +106,26 @@ export function addFolders(app: Api, services: Services): void {
     const access = mine === null ? "write" : mine.get(folder);
     const record = access === undefined ? undefined : await database.folders.byName(folder);
     if (access === undefined || record === undefined) throw noSuchFolder(folder);
-    return c.json(folderView(record, access, mirrors.sessions()), 200);
+    return c.json(folderView(record, access, mirrors), 200);
   });
 
   app.on("PATCH", "/api/v1/folders/:folder", administrators());
   app.openapi(changeFolder, async (c) => {
     const { folder } = c.req.valid("param");
-    if ((await database.folders.byName(folder)) === undefined) throw noSuchFolder(folder);
-    const { quotaBytes } = c.req.valid("json");
-    await database.folders.setQuota(folder, quotaBytes);
-    await audit(services, c, "folder.quota", folder, quotaBytes === null ? "none" : `${quotaBytes} bytes`);
-    const record = await database.folders.byName(folder);
-    if (record === undefined) throw noSuchFolder(folder);
-    return c.json(folderView(record, "write", mirrors.sessions()), 200);
+    const before = await database.folders.byName(folder);
+    if (before === undefined) throw noSuchFolder(folder);
+    const given = Object.entries(c.req.valid("json")).filter(([, value]) => value !== undefined);
+    const limits: Partial<FolderLimits> = Object.fromEntries(given);
+    requireRoom({ ...before, ...limits });
+    const record = await mirrors.setLimits(folder, limits);
+    await audit(
+      services,
+      c,
+      "folder.quota",
+      folder,
+      given.map(([name, value]) => `${name} ${value ?? "none"}`).join(", "),
+    );
+    return c.json(folderView(record, "write", mirrors), 200);
   });
 
   app.openapi(listEntries, async (c) => {
