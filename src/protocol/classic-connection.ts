@@ -37,6 +37,7 @@ export class ClassicConnection implements Connection {
   datagramBytes = 0;
 
   readonly #edition: Edition;
+  readonly #silenceTimeoutMs: number;
   /** Nothing but a FIN is expected from the peer. */
   #sendOnly: boolean;
   #discardsInput = false;
@@ -54,6 +55,7 @@ export class ClassicConnection implements Connection {
   #endRequested = false;
   #finSent = false;
   #finAcknowledged = false;
+  #finRepeated = false;
 
   // Receiving, as positions of the peer.
   #peerIsn = 0;
@@ -75,6 +77,8 @@ export class ClassicConnection implements Connection {
   #retransmitAt = NEVER;
   #finAckAt = NEVER;
   #finWaitEndsAt = NEVER;
+  /** Our FIN is not repeated from then on. */
+  #finGivenUpAt = NEVER;
 
   constructor(options: ClassicConnectionOptions) {
     this.role = options.role;
@@ -82,6 +86,7 @@ export class ClassicConnection implements Connection {
     this.remotePort = options.remotePort;
     this.connectionId = options.connectionId;
     this.#edition = options.edition;
+    this.#silenceTimeoutMs = options.silenceTimeoutMs ?? options.edition.silenceTimeoutMs;
     this.#sendOnly = options.sendOnly;
     this.#trace = options.trace;
     this.#synBits = options.synBits;
@@ -127,6 +132,9 @@ export class ClassicConnection implements Connection {
   get sendLocalAddress(): string {
     return this.localAddress;
   }
+  get idle(): boolean {
+    return this.#finReceived && this.#window.buffer.length === 0 && (this.#finAcknowledged || !this.#endRequested);
+  }
   get inFinWait(): boolean {
     return this.#finWaitEndsAt !== NEVER;
   }
@@ -141,9 +149,10 @@ export class ClassicConnection implements Connection {
     this.#synDue = true;
   }
 
-  write(chunk: Uint8Array, _now: number): boolean {
+  write(chunk: Uint8Array, now: number): boolean {
     if (this.#endRequested) throw new Error("write() after end()");
     if (this.closed) return true;
+    this.#expectAnswer(now);
     this.#window.buffer.append(chunk);
     if (this.#window.buffer.length >= this.cwnd) {
       this.#writerWaits = true;
@@ -153,8 +162,14 @@ export class ClassicConnection implements Connection {
     return true;
   }
 
-  end(_now: number): void {
+  end(now: number): void {
+    this.#expectAnswer(now);
     this.#endRequested = true;
+  }
+
+  /** A peer that has ended is silent by right: its silence counts from when it has something to acknowledge again. */
+  #expectAnswer(now: number): void {
+    if (this.idle) this.#lastHeardAt = now;
   }
 
   abort(_now: number): void {
@@ -264,13 +279,24 @@ export class ClassicConnection implements Connection {
   #receiveAck(arrival: Arrival): void {
     const { now } = arrival;
     const window = this.#window;
-    const position = this.#ackPosition(arrival);
+    const position = this.#isFinalAck(arrival) ? window.dataEnd + 1 : this.#ackPosition(arrival);
     if (position <= window.sndUna || position > window.sndMax) return;
     this.stats.bytesAcknowledged += window.acknowledge(position);
     this.#congestion.onAcknowledged();
     this.#retransmitAt = window.sndNxt > position ? now + this.#edition.retransmitTimeoutMs : NEVER;
     if (position > window.dataEnd) this.#finIsAcknowledged(now);
     this.#wakeWriter();
+  }
+
+  /**
+   * Some course clients acknowledge a server's FIN with the FIN's own number, and then wait. A bare ACK with the number
+   * behind the client's FIN is its last packet, so it acknowledges ours. Where this side has sent data it may be a late
+   * acknowledgement of that, until the FIN has been repeated.
+   */
+  #isFinalAck({ flags, sequence, datagram }: Arrival): boolean {
+    if (flags !== ACK || datagram.length > HEADER_BYTES || !this.#passiveClose || !this.#finSent) return false;
+    if (this.#window.dataEnd > 1 && !this.#finRepeated) return false;
+    return sequence === this.#acknowledgement(false);
   }
 
   #ackPosition(header: Header): number {
@@ -400,6 +426,8 @@ export class ClassicConnection implements Connection {
   /** A FIN that answers the peer's also acknowledges it: the course servers' ACK|FIN. */
   #sendFin(out: Uint8Array, now: number): number {
     const duplicate = this.#finSent;
+    if (!duplicate) this.#finGivenUpAt = now + this.#silenceTimeoutMs;
+    this.#finRepeated = duplicate;
     this.#finSent = true;
     this.#finDue = false;
     const position = this.#window.dataEnd;
@@ -460,23 +488,33 @@ export class ClassicConnection implements Connection {
   }
 
   #silenceAt(): number {
-    return this.#finWaitEndsAt === NEVER ? this.#lastHeardAt + this.#edition.silenceTimeoutMs : NEVER;
+    return this.inFinWait || this.idle ? NEVER : this.#lastHeardAt + this.#silenceTimeoutMs;
   }
 
+  /** No course program knows a probe behind a FIN. A peer that has ended and answers none is not asked for ever. */
   #probeAt(): number {
-    if (this.keepAliveMs === 0 || !this.connected || this.#finWaitEndsAt !== NEVER) return NEVER;
-    return Math.max(this.#lastHeardAt, this.#lastProbeAt) + this.keepAliveMs;
+    if (this.keepAliveMs === 0 || !this.connected || this.inFinWait) return NEVER;
+    if (this.#finSent && this.#finReceived) return NEVER;
+    const at = Math.max(this.#lastHeardAt, this.#lastProbeAt) + this.keepAliveMs;
+    return this.idle && at >= this.#lastHeardAt + this.#silenceTimeoutMs ? NEVER : at;
   }
 
   #retransmit(now: number): void {
     this.stats.timeouts++;
     this.#retransmitAt = now + this.#edition.retransmitTimeoutMs;
     if (this.#window.sndUna === 0) this.#synDue = true;
-    else if (this.#finSent) this.#finDue = true;
+    else if (this.#finSent) this.#repeatFin(now);
     else {
       this.#congestion.onTimeout();
       this.#window.goBack();
     }
+  }
+
+  /** A peer that acknowledges something else again and again gets no more of them than a silent one. */
+  #repeatFin(now: number): void {
+    if (now < this.#finGivenUpAt) this.#finDue = true;
+    else if (this.#finReceived) this.#giveUp();
+    else this.#retransmitAt = NEVER;
   }
 
   /**
@@ -487,7 +525,8 @@ export class ClassicConnection implements Connection {
     const nothingMissing =
       (this.#finReceived && this.#finSent) || (this.#finAcknowledged && this.#receiveBuffer.nextOffset === 0);
     if (!nothingMissing) {
-      this.#close(this.connected ? "peer-silent" : "handshake-timeout");
+      const onlyFin = this.#finSent && !this.#finAcknowledged;
+      this.#close(!this.connected ? "handshake-timeout" : onlyFin ? "fin-unanswered" : "peer-silent");
       return;
     }
     if (!this.#finReceived) this.#signals |= Signal.readable;

@@ -16,6 +16,8 @@ export interface ClassicConnectionOptions {
   /** A server's connection is given its ID; a client's learns it. */
   readonly connectionId: number;
   readonly receiveBufferBytes: number;
+  /** A peer that says nothing for so long is given up. Undefined: the edition's 10 s. */
+  readonly silenceTimeoutMs?: number | undefined;
   /** The peer is not expected to send data: once our FIN is acknowledged, FIN-WAIT is all that is left. */
   readonly sendOnly: boolean;
   /** What a client's n-th SYN (from 0) carries in the bits that the classic protocol does not use. */

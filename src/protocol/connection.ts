@@ -20,8 +20,10 @@ export const Signal = {
 export type Failure =
   /** Nobody answered the handshake within the silence timeout. */
   | "handshake-timeout"
-  /** The peer said nothing for the silence timeout. */
+  /** The peer said nothing for the silence timeout, and has not acknowledged everything, or has not ended. */
   | "peer-silent"
+  /** The same, where the peer has acknowledged every byte, and only the FIN is unacknowledged. */
+  | "fin-unanswered"
   /** The peer has given the connection up and said so (extended edition only). */
   | "reset"
   /** The peer speaks only the classic protocol, and the extended edition was required. */
@@ -123,6 +125,11 @@ export interface Connection {
   readonly connected: boolean;
   /** The peer's FIN has arrived behind everything that `read()` has returned or will return. */
   readonly ended: boolean;
+  /**
+   * The peer's FIN has arrived and everything of ours is acknowledged: neither side owes the other a packet. Nothing that
+   * happens to the peer is a failure now.
+   */
+  readonly idle: boolean;
   readonly closed: boolean;
   readonly failure: Failure | null;
   /** With the failure `reset`: what the peer gave as its reason. */

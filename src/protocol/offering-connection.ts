@@ -85,6 +85,9 @@ export class OfferingConnection implements Connection {
   get ended(): boolean {
     return this.#inner.ended;
   }
+  get idle(): boolean {
+    return this.#inner.idle;
+  }
   get closed(): boolean {
     return this.#inner.closed;
   }

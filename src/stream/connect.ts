@@ -37,7 +37,7 @@ export interface ConnectOptions extends SocketOptions {
    */
   readonly readable?: boolean | undefined;
   /**
-   * `foreground`: `close` is emitted only after the 2 s in which late FINs are answered. Default `background`: that is
+   * `foreground`: `close` is emitted only after the 2 s (extended edition: 4 s) in which late FINs are answered. Default `background`: that is
    * done after `close`, without keeping the process alive.
    */
   readonly finWait?: "background" | "foreground" | undefined;

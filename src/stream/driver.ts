@@ -23,6 +23,8 @@ export interface DatagramPort {
 /** Somebody who wants to know what happens to a connection: a socket. */
 export interface ConnectionOwner {
   readonly keepsProcessAlive: boolean;
+  /** Waits for the end of FIN-WAIT. */
+  readonly awaitsClose: boolean;
   /** Wants to be called after every input, not only with signals: whatever was written may be acknowledged by then. */
   readonly awaitsEmpty: boolean;
   /** `signals` are {@link Signal} bits. */
@@ -50,6 +52,8 @@ export class Driver {
   readonly #onConnection: ((connection: Connection) => void) | null;
   /** A connection whose socket is gone has the owner null, until the endpoint forgets it. */
   readonly #owners = new Map<Connection, ConnectionOwner | null>();
+  /** Those whose peer has ended and has everything: see `Connection.idle`. */
+  readonly #idle = new Set<Connection>();
   /** Connections that have received something and were not drained since. */
   readonly #batch = new Set<Connection>();
   #timer: Timer | null = null;
@@ -125,10 +129,25 @@ export class Driver {
     this.#arm();
     const signals = connection.signals();
     const owner = this.#owners.get(connection);
-    if (connection.closed) this.#port.forget(connection);
-    if (connection.closed && owner === null) this.#owners.delete(connection);
+    if (connection.closed) this.#onClosed(connection);
+    else if (connection.ended) this.#noteIdle(connection);
     if (owner != null && (signals !== 0 || owner.awaitsEmpty)) owner.handleSignals(signals);
     if ((signals & Signal.closed) !== 0) this.#closeIfDone();
+  }
+
+  /** Its owner may read what has arrived for as long as it wants to: that takes no port. */
+  #onClosed(connection: Connection): void {
+    this.#port.forget(connection);
+    this.#idle.delete(connection);
+    if (this.#owners.delete(connection)) this.updateRef();
+  }
+
+  /** A connection of which nothing is expected any more does not keep the process alive, and does again when it sends. */
+  #noteIdle(connection: Connection): void {
+    if (connection.idle === this.#idle.has(connection)) return;
+    if (connection.idle) this.#idle.add(connection);
+    else this.#idle.delete(connection);
+    this.updateRef();
   }
 
   attach(connection: Connection, owner: ConnectionOwner): void {
@@ -140,6 +159,7 @@ export class Driver {
   linger(connection: Connection): void {
     this.attach(connection, {
       keepsProcessAlive: true,
+      awaitsClose: false,
       awaitsEmpty: false,
       handleSignals: (signals) => {
         if ((signals & (Signal.finished | Signal.closed)) !== 0) this.detach(connection);
@@ -149,8 +169,7 @@ export class Driver {
 
   /** The owner has lost interest. What is left to do for the connection is done in the background. */
   detach(connection: Connection): void {
-    if (connection.closed) this.#owners.delete(connection);
-    else this.#owners.set(connection, null);
+    if (!connection.closed) this.#owners.set(connection, null);
     this.updateRef();
     this.#closeIfDone();
   }
@@ -180,9 +199,9 @@ export class Driver {
   updateRef(): void {
     if (this.#closed) return;
     let ref = this.#retained === "ref";
-    for (const owner of this.#owners.values()) {
+    for (const [connection, owner] of this.#owners) {
       if (ref) break;
-      ref = owner?.keepsProcessAlive ?? false;
+      if (owner !== null) ref = owner.keepsProcessAlive && (owner.awaitsClose || !this.#idle.has(connection));
     }
     this.#keepsProcessAlive = ref;
     this.#port.setRef(ref);

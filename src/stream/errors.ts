@@ -8,6 +8,7 @@ export type ConfundoErrorCode =
   | "EADDRNOTAVAIL"
   | "ECONNRESET"
   | "ENOTFOUND"
+  | "EPIPE"
   | "EPROTONOSUPPORT"
   | "ERR_SERVER_ALREADY_LISTEN"
   | "ERR_SERVER_NOT_RUNNING"
@@ -69,6 +70,10 @@ export function connectionError(
       syscall: "connect",
     });
   }
+  if (failure === "fin-unanswered") {
+    const message = `${peer} acknowledged every byte, but the end (FIN) was not answered for ${seconds} s. All data has arrived; the program at the other end has stopped, or does not answer a FIN.`;
+    return new ConfundoError("ETIMEDOUT", message, { ...details, syscall: "shutdown" });
+  }
   if (failure === "not-extended") {
     const message = `${peer} speaks only the classic protocol, and extended: "required" was asked for. Update the program there, or allow the fallback with extended: true.`;
     return new ConfundoError("EPROTONOSUPPORT", message, { ...details, syscall: "connect" });
@@ -90,6 +95,12 @@ export function connectionError(
   const hint = kernelHint === null ? "" : ` The kernel reported ${kernelHint.code}.`;
   const message = `${peer} has been silent for ${seconds} s, so the connection was given up.${hint} The network or the program at the other end has stopped.`;
   return new ConfundoError("ETIMEDOUT", message, { ...details, syscall: "read" });
+}
+
+/** A write to a peer that has ended, has everything, and is gone. */
+export function endedError(host: string, port: number): ConfundoError {
+  const message = `${endpointName(host, port)} has ended the connection and is gone: what is written now cannot arrive.`;
+  return new ConfundoError("EPIPE", message, { host, port, syscall: "write" });
 }
 
 /** An `AbortError`, as `node:net` gives for an aborted signal, that names the peer. */

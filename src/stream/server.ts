@@ -249,6 +249,7 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
 /** Owns an accepted connection until its handshake is done and it becomes a socket, or until it is given up. */
 class Embryo implements ConnectionOwner {
   readonly keepsProcessAlive = false;
+  readonly awaitsClose = false;
   readonly awaitsEmpty = false;
   readonly #connection: Connection;
   readonly #driver: Driver;

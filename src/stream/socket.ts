@@ -8,7 +8,7 @@ import {
 } from "../protocol/index.js";
 import type { Timer } from "./clock.js";
 import type { ConnectionOwner, Driver } from "./driver.js";
-import { abortError, connectionError, throwLater } from "./errors.js";
+import { abortError, type ConfundoError, connectionError, endedError, throwLater } from "./errors.js";
 import { type AddressInfo, KEEP_ALIVE_MS, type SocketParts, type SocketStats, socketStats } from "./socket-options.js";
 
 /** Written to hear of it when the window has room. */
@@ -53,6 +53,8 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   #lengthInHand = 0;
   #finalDone: (() => void) | null = null;
   #closeDone: (() => void) | null = null;
+  /** The connection has failed while there was something to read: the error comes behind that. */
+  #failure: ConfundoError | null = null;
   #closeEmitted = false;
   #needDrain = false;
   #lowestMark: number;
@@ -137,6 +139,10 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   get localFamily(): "IPv4" | "IPv6" | undefined {
     return this.#parts.localAddress()?.family;
   }
+  /** @internal The socket waits for the end of FIN-WAIT itself. */
+  get awaitsClose(): boolean {
+    return this.#closeDone !== null;
+  }
   address(): AddressInfo | Record<string, never> {
     return this.#parts.localAddress() ?? {};
   }
@@ -216,6 +222,11 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     this.#bytesAccepted += chunk.length;
     this.#lengthInHand = chunk.length;
     this.#stayAwake();
+    if (this.#connection.closed) {
+      this.#writeDone = callback;
+      this.#fail(this.#failure ?? endedError(this.#parts.host, this.#parts.port));
+      return;
+    }
     if (this.#connection.write(chunk, this.#driver.now())) {
       this.#driver.drain(this.#connection);
       this.#lengthInHand = 0;
@@ -229,6 +240,11 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   }
 
   override _final(callback: (error?: Error | null) => void): void {
+    if (this.#connection.closed && this.#failure === null) {
+      // The peer had everything and is gone: only the FIN is not acknowledged.
+      callback();
+      return;
+    }
     this.#finalDone = callback;
     this.#connection.end(this.#driver.now());
     this.#driver.drain(this.#connection);
@@ -250,8 +266,10 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
         this.emit("close", error !== null);
       });
     };
-    if (this.#letGo(error)) this.#closeDone = done;
-    else done();
+    if (this.#letGo(error)) {
+      this.#closeDone = done;
+      this.#driver.updateRef();
+    } else done();
   }
 
   /**
@@ -390,7 +408,36 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     const { host, port, kernelHint } = this.#parts;
     const silenceTimeoutMs =
       this.edition === "extended" ? EXTENDED_SILENCE_TIMEOUT_MS : editionNamed(this.edition).silenceTimeoutMs;
-    this.destroy(connectionError(failure, host, port, silenceTimeoutMs, kernelHint(), resetReason));
+    this.#fail(connectionError(failure, host, port, silenceTimeoutMs, kernelHint(), resetReason));
+  }
+
+  /**
+   * Destroys the socket with an error, once its reader has had what arrived before. Without the peer's end that waits for
+   * a reader only where there is one, and where no write is under way.
+   */
+  #fail(error: ConfundoError): void {
+    if (this.#failure !== null) return;
+    const { ended, readableBytes, bytesHeld } = this.#connection;
+    if (ended ? this.#parts.readable && !this.readableEnded : this.#hasUnread(readableBytes) && bytesHeld === 0) {
+      this.#failure = error;
+      if (ended) this.once("end", () => this.destroy(error));
+      else this.#destroyWhenRead(error);
+    } else this.destroy(error);
+  }
+
+  #hasUnread(readableBytes: number): boolean {
+    if (!this.#parts.readable || this.#writeDone !== null) return false;
+    return this.readableFlowing !== null && this.readableLength + readableBytes > 0;
+  }
+
+  /** Readable tells nobody that its buffer has become empty. */
+  #destroyWhenRead(error: ConfundoError): void {
+    const read = (size?: number): unknown => {
+      const chunk = super.read(size);
+      if (this.readableLength + this.#connection.readableBytes === 0) process.nextTick(() => this.destroy(error));
+      return chunk;
+    };
+    Object.defineProperty(this, "read", { value: read, configurable: true, writable: true });
   }
 
   // ---- as in node:net --------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import { BASE_DATAGRAM_BYTES, MAX_BURST_BYTES, MAX_BURST_DATAGRAMS, MAX_SACK_BLO
 import type { SendBuffer } from "../send-buffer.js";
 import { Encoder } from "./encoder.js";
 import { Liveness } from "./liveness.js";
-import { type ExtendedConnectionOptions, FIN_WAIT_MS, WINDOWS_HELD } from "./options.js";
+import { type ExtendedConnectionOptions, FIN_WAIT_MS, FIN_WAIT_TIMEOUTS, WINDOWS_HELD } from "./options.js";
 import { Probes } from "./probes.js";
 import { Receiver } from "./receiver.js";
 import { BLACK_HOLE_TIMEOUTS, Sender } from "./sender.js";
@@ -84,6 +84,7 @@ export class ExtendedConnection implements Connection {
   readonly #liveness: Liveness;
   #pacedAt = NEVER;
   #finWaitEndsAt = NEVER;
+  #finWaitMostAt = NEVER;
 
   constructor(options: ExtendedConnectionOptions, now: number) {
     this.#options = options;
@@ -133,6 +134,9 @@ export class ExtendedConnection implements Connection {
   get ended(): boolean {
     return this.#receiver.finReceived;
   }
+  get idle(): boolean {
+    return this.#receiver.finReceived && !this.#sender.hasOutput;
+  }
   get inFinWait(): boolean {
     return this.#finWaitEndsAt !== NEVER;
   }
@@ -160,9 +164,10 @@ export class ExtendedConnection implements Connection {
 
   open(): void {}
 
-  write(chunk: Uint8Array): boolean {
+  write(chunk: Uint8Array, now: number): boolean {
     if (this.#sender.ended) throw new Error("write() after end()");
     if (this.closed) return true;
+    if (this.idle) this.#liveness.restart(now);
     this.#sender.buffer.append(chunk);
     if (this.bytesHeld >= this.highWaterMark) {
       this.#writerWaits = true;
@@ -172,7 +177,8 @@ export class ExtendedConnection implements Connection {
     return true;
   }
 
-  end(): void {
+  end(now: number): void {
+    if (this.idle) this.#liveness.restart(now);
     this.#sender.ended = true;
   }
 
@@ -253,8 +259,7 @@ export class ExtendedConnection implements Connection {
       this.#probes.check.suspect(address, port, localAddress);
     if (this.#options.trace !== null) this.#encoder.traceReceived(packet);
     if ((bits & RESET) !== 0) {
-      this.resetReason = RESET_REASONS[packet.resetCode] ?? "unknown";
-      this.#close("reset");
+      this.#receiveReset(RESET_REASONS[packet.resetCode] ?? "unknown");
       return;
     }
     if ((bits & ACK) !== 0) this.#receiveAck(packet, now);
@@ -264,6 +269,24 @@ export class ExtendedConnection implements Connection {
     if ((bits & PING) !== 0) this.#receiver.ackDue = true;
     // Whoever is asked for nothing but a sign of life has been quiet: what was kept for more to come is given back.
     if (bits === (EXTENDED | PING)) this.#trim();
+  }
+
+  /** Where the peer has everything of ours and we have everything of its, nothing was lost but a farewell. */
+  #receiveReset(reason: ResetReason): void {
+    this.resetReason = reason;
+    if (!this.#isComplete()) this.#close("reset");
+    else this.#endRegularly();
+  }
+
+  /** Every byte of both directions has arrived, and the peer's FIN. */
+  #isComplete(): boolean {
+    return this.#receiver.finReceived && this.#sender.buffer.length === 0;
+  }
+
+  /** An end without a failure, where at most the acknowledgement of our FIN is missing. */
+  #endRegularly(): void {
+    if (this.#sender.ended && !this.#finished) this.#signals |= Signal.finished;
+    this.#close(null);
   }
 
   /** A server hears of its client: the handshake is done. */
@@ -301,6 +324,8 @@ export class ExtendedConnection implements Connection {
       return;
     }
     const before = receiver.finReceived;
+    // The peer repeats what we have acknowledged: that was lost, and begins TIME-WAIT again (RFC 9293 section 3.10.7.8).
+    if (this.inFinWait) this.#finWaitEndsAt = Math.min(this.#finWaitMostAt, now + this.#finWaitMs);
     if (receiver.receive(packet, segmentBytes, now)) this.#signals |= Signal.readable;
     this.stats.bytesReceived = receiver.bytesReceived;
     this.stats.overflows = receiver.overflows;
@@ -430,8 +455,9 @@ export class ExtendedConnection implements Connection {
     if (this.inFinWait) return Math.min(this.#finWaitEndsAt, this.#receiver.ackAt, this.#probes.timerAt);
     const { silentAt } = this.#liveness;
     if (!this.connected) return silentAt;
+    // With nothing to acknowledge the peer is silent by right.
     return Math.min(
-      silentAt,
+      this.idle ? NEVER : silentAt,
       this.#askAt(),
       this.#pacedAt,
       this.#sender.timerAt,
@@ -443,7 +469,7 @@ export class ExtendedConnection implements Connection {
   expire(now: number): void {
     if (this.closed) return;
     if (this.#finWaitEndsAt <= now) this.#close(null);
-    else if (!this.inFinWait && this.#liveness.silentAt <= now) this.#onSilence();
+    else if (!this.inFinWait && !this.idle && this.#liveness.silentAt <= now) this.#onSilence();
     if (this.closed || !this.connected) return;
     if (this.#receiver.ackAt <= now) this.#receiver.ackDue = true;
     if (this.#pacedAt <= now) this.#pacedAt = NEVER;
@@ -463,8 +489,12 @@ export class ExtendedConnection implements Connection {
   /** When a silent peer is asked for a sign of life. */
   #askAt(): number {
     if (this.inFinWait) return NEVER;
-    const { windowIsClosed, rtt } = this.#sender;
-    return this.#liveness.askAt(this.#introducing, windowIsClosed, rtt.timeoutMs);
+    const { windowIsClosed, rtt, sndNxt, dataEnd } = this.#sender;
+    // With both FINs under way there is nothing to keep alive.
+    if (this.#receiver.finReceived && sndNxt > dataEnd) return NEVER;
+    const at = this.#liveness.askAt(this.#introducing, windowIsClosed, rtt.timeoutMs);
+    // A peer that has ended and answers nothing any more is not asked for ever.
+    return this.idle && at >= this.#liveness.silentAt ? NEVER : at;
   }
 
   #ask(now: number): void {
@@ -479,11 +509,11 @@ export class ExtendedConnection implements Connection {
   }
 
   #onSilence(): void {
-    const bothEndsSent = this.#receiver.finReceived && this.#sender.sndNxt > this.#sender.dataEnd;
-    if (bothEndsSent && !this.#finished) this.#signals |= Signal.finished;
+    const { ended, buffer } = this.#sender;
+    const onlyFin = ended && !this.#finished && buffer.length === 0;
     if (!this.connected) this.#close("handshake-timeout");
-    else if (bothEndsSent) this.#close(null);
-    else this.#giveUp("peer-silent", "silent");
+    else if (this.#isComplete()) this.#endRegularly();
+    else this.#giveUp(onlyFin ? "fin-unanswered" : "peer-silent", "silent");
   }
 
   /** Closes, and says so to the peer, if we know how to address it. */
@@ -495,7 +525,15 @@ export class ExtendedConnection implements Connection {
   /** TIME-WAIT for the side that closed first; nothing is left to do for the other (RFC 9293 section 3.6). */
   #bothDirectionsDone(now: number): void {
     if (this.#passiveClose) this.#close(null);
-    else if (this.#finWaitEndsAt === NEVER) this.#finWaitEndsAt = now + FIN_WAIT_MS;
+    else if (this.#finWaitEndsAt === NEVER) {
+      this.#finWaitEndsAt = now + this.#finWaitMs;
+      this.#finWaitMostAt = now + this.#liveness.silenceTimeoutMs;
+    }
+  }
+
+  /** The peer may repeat what it has no acknowledgement of so often before one of them arrives. */
+  get #finWaitMs(): number {
+    return Math.max(FIN_WAIT_MS, FIN_WAIT_TIMEOUTS * this.#sender.rtt.timeoutMs);
   }
 
   #close(failure: Failure | null): void {

@@ -6,6 +6,8 @@ const NEVER: number = Number.POSITIVE_INFINITY;
 export class Liveness {
   /** Asks a silent peer after so many ms, 0 for never. */
   keepAliveMs: number = KEEP_ALIVE_MS;
+  /** A peer that says nothing for so long is given up. */
+  silenceTimeoutMs: number = SILENCE_TIMEOUT_MS;
   #heardAt: number;
   #askedAt: number;
   /** How often it has been asked in vain. */
@@ -17,7 +19,12 @@ export class Liveness {
 
   /** When the peer is given up. */
   get silentAt(): number {
-    return this.#heardAt + SILENCE_TIMEOUT_MS;
+    return this.#heardAt + this.silenceTimeoutMs;
+  }
+
+  /** The peer has something to answer again: its silence counts from now. */
+  restart(now: number): void {
+    this.#heardAt = now;
   }
 
   /** `inVain`: it was heard, but what is being asked for is still missing. */

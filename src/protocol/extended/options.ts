@@ -7,7 +7,9 @@ export const SILENCE_TIMEOUT_MS = 10_000;
 /** A silent peer is asked for a sign of life this often, so that an idle connection lives on. */
 export const KEEP_ALIVE_MS = 3000;
 /** How long late FINs are answered after everything is done. */
-export const FIN_WAIT_MS = 2000;
+export const FIN_WAIT_MS = 4000;
+/** Or so many retransmission timeouts, if those are more. */
+export const FIN_WAIT_TIMEOUTS = 8;
 /** The backpressure of a socket: one window in flight, one waiting to keep the pipe full. */
 export const WINDOWS_HELD = 2;
 

@@ -128,6 +128,11 @@ export class Sender implements DeliveryListener {
     return this.segments.length === 0 && this.sndNxt === this.dataEnd;
   }
 
+  /** Something that was written, or the FIN, is not acknowledged. */
+  get hasOutput(): boolean {
+    return this.buffer.length > 0 || (this.ended && !this.finAcknowledged);
+  }
+
   /** Gives back what is kept for reuse only, as an idle connection should. */
   trim(): void {
     this.buffer.trim();

@@ -132,6 +132,73 @@ describe("a server's end", () => {
     expect(bench.endpoint.size).toBe(0);
   });
 
+  test("a client that acknowledges it with the FIN's own number has acknowledged it", () => {
+    const { bench, connection } = connectedServer();
+    bench.receive("12346 0 1 +3");
+    bench.receive("12349 0 1 FIN");
+    bench.end(connection);
+    expect(bench.receive("12349 4322 1 ACK")).toEqual([]); // Late, of the data: its number is not behind the FIN.
+    expect(connection.closed).toBe(false);
+    expect(bench.receive("12350 4322 1 ACK")).toEqual([]);
+    expect(connection).toMatchObject({ closed: true, failure: null });
+    expect(connection.signals() & Signal.finished).toBe(Signal.finished);
+  });
+
+  test("behind data of this server's that may be a late acknowledgement, until the FIN has been repeated", () => {
+    const { bench, connection } = connectedServer();
+    bench.receive("12346 0 1 FIN");
+    expect(bench.write(connection, 10)).toEqual(["4322 0 1 +10"]);
+    bench.receive("12347 4332 1 ACK");
+    expect(bench.end(connection)).toEqual(["4332 12347 1 ACK FIN"]);
+    bench.receive("12347 4332 1 ACK");
+    expect(connection.closed).toBe(false);
+    bench.wait(500);
+    bench.receive("12347 4332 1 ACK");
+    expect(connection).toMatchObject({ closed: true, failure: null });
+  });
+
+  test("it is not repeated for longer than 10 s, whatever comes instead of its acknowledgement", () => {
+    const { bench, connection } = connectedServer();
+    bench.receive("12346 0 1 FIN");
+    bench.end(connection);
+    for (let at = 500; at < 10_000; at += 500) {
+      expect(bench.wait(500)).toEqual([`${at}: 4322 12347 1 ACK FIN`]);
+      bench.receive("12346 4322 1 ACK");
+    }
+    expect(bench.wait(500)).toEqual([]);
+    expect(connection).toMatchObject({ closed: true, failure: null });
+    expect(bench.endpoint.size).toBe(0);
+  });
+
+  test("nor is one that the peer's does not precede: then the silence decides", () => {
+    const { bench, connection } = connectedServer();
+    bench.end(connection);
+    for (let at = 500; at < 10_000; at += 500) {
+      expect(bench.wait(500)).toEqual([`${at}: 4322 0 1 FIN`]);
+      bench.receive("12346 4322 1 ACK");
+    }
+    expect(bench.wait(9999)).toEqual([]);
+    expect(connection.closed).toBe(false);
+    expect(bench.wait(500)).toEqual([]);
+    expect(connection).toMatchObject({ closed: true, failure: "fin-unanswered" });
+  });
+
+  test("no keep-alive follows it", () => {
+    const { bench, connection } = connectedServer();
+    connection.keepAliveMs = 3000;
+    bench.receive("12346 0 1 FIN");
+    bench.end(connection);
+    expect(new Set(bench.wait(20_000).map((line) => line.split(": ")[1]))).toEqual(new Set(["4322 12347 1 ACK FIN"]));
+  });
+
+  test("before it a peer that has ended is asked for a sign of life for 10 s, and then left in peace", () => {
+    const { bench, connection } = connectedServer();
+    connection.keepAliveMs = 3000;
+    bench.receive("12346 0 1 FIN");
+    expect(bench.wait(60_000)).toEqual(["200: 4322 12347 1 ACK", "3000: 4322 0 1", "6000: 4322 0 1", "9000: 4322 0 1"]);
+    expect(bench.endpoint.deadline()).toBe(Number.POSITIVE_INFINITY);
+  });
+
   test("a repeated FIN gets the ACK|FIN again", () => {
     const { bench, connection } = connectedServer();
     bench.receive("12346 0 1 FIN");

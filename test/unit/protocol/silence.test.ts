@@ -48,7 +48,7 @@ describe("10 s of silence", () => {
     const { bench, connection } = connectedClient();
     bench.end(connection);
     bench.wait(10_000);
-    expect(connection).toMatchObject({ closed: true, failure: "peer-silent" });
+    expect(connection).toMatchObject({ closed: true, failure: "fin-unanswered" });
   });
 
   test("a client whose server sent data, acknowledged the FIN, and never ended its side: data may be missing", () => {
@@ -60,11 +60,31 @@ describe("10 s of silence", () => {
     expect(connection).toMatchObject({ closed: true, failure: "peer-silent", ended: false });
   });
 
-  test("a server that holds its own end back for so long, though it has everything", () => {
+  test("none after the peer's end, until there is something that it has to acknowledge", () => {
+    const { bench, connection } = connectedServer();
+    bench.receive("12346 0 1 +3");
+    bench.receive("12349 0 1 FIN");
+    bench.wait(100_000);
+    expect(connection).toMatchObject({ closed: false, ended: true, idle: true });
+    bench.write(connection, 10);
+    expect(connection.idle).toBe(false);
+    bench.wait(9999);
+    expect(connection.closed).toBe(false);
+    bench.wait(1);
+    expect(connection).toMatchObject({ closed: true, failure: "peer-silent" });
+    expect(bench.read(connection)).toHaveLength(3);
+  });
+
+  test("a FIN that answers the peer's and is not acknowledged: a regular end", () => {
     const { bench, connection } = connectedServer();
     bench.receive("12346 0 1 FIN");
-    bench.wait(10_000);
-    expect(connection).toMatchObject({ closed: true, failure: "peer-silent", ended: true });
+    bench.wait(100_000);
+    bench.end(connection);
+    bench.wait(9999);
+    expect(connection.closed).toBe(false);
+    bench.wait(1);
+    expect(connection).toMatchObject({ closed: true, failure: null });
+    expect(connection.signals()).toBe(Signal.readable | Signal.finished | Signal.closed);
   });
 
   test("after a handshake that timed out the same server can be tried again", () => {

@@ -77,6 +77,25 @@ describe("a process", () => {
   });
 
   it.each(["extended: 'required'", "extended: false"])(
+    "does not wait for a reader that never comes (%s)",
+    async (option) => {
+      const { code, output } = await run(`
+      server.close();
+      const options = { ${option} };
+      const talking = createServer(options, (socket) => socket.end("nobody reads that").resume()).listen(0, "127.0.0.1");
+      await once(talking, "listening");
+      const client = connect({ ...options, port: talking.address().port, host: "127.0.0.1" });
+      client.end("question");
+      await once(client, "readable");
+      talking.close();
+      const done = elapsed();
+      process.on("exit", () => console.log(client.readableLength, elapsed() - done < 1500 ? "at once" : "late"));
+    `);
+      expect({ code, output }).toEqual({ code: 0, output: "17 at once\n" });
+    },
+  );
+
+  it.each(["extended: 'required'", "extended: false"])(
     "ends when nothing is left of a large transfer (%s)",
     async (option) => {
       const { code, output } = await run(`
