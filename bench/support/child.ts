@@ -4,7 +4,13 @@ import { listen, prepare, type Sending, type Stats, send, type Way } from "./pee
 import { MEBIBYTE, source } from "./source.js";
 
 export type Task =
-  | { readonly role: "receive"; readonly way: Way; readonly host: string }
+  | {
+      readonly role: "receive";
+      readonly way: Way;
+      readonly host: string;
+      /** Say how much has arrived so often. */
+      readonly tellMs?: number;
+    }
   | {
       readonly role: "send";
       readonly way: Way;
@@ -13,6 +19,8 @@ export type Task =
       readonly bytes: number;
       /** Take a sample so often. */
       readonly sampleMs?: number;
+      /** Done is when the connection is closed, not when everything is acknowledged. */
+      readonly untilClosed?: boolean;
     };
 
 export interface Sample {
@@ -36,6 +44,8 @@ export interface Said {
   readonly hash?: string;
   readonly beganMs?: number;
   readonly report?: EndReport;
+  readonly received?: number;
+  readonly atMs?: number;
 }
 
 const say = (said: Said): void => void process.send?.(said);
@@ -49,17 +59,22 @@ function reportWhenAsked(before: NodeJS.CpuUsage, stats: () => Stats, samples: r
   });
 }
 
-async function receive(way: Way, host: string): Promise<void> {
+async function receive({ way, host, tellMs }: Task & { role: "receive" }): Promise<void> {
   const listener = await listen(way, host);
   reportWhenAsked(process.cpuUsage(), listener.stats, []);
   say({ port: listener.port });
   const hash = createHash("sha256");
-  for await (const chunk of listener.incoming) hash.update(chunk);
+  let received = 0;
+  if (tellMs !== undefined) setInterval(() => say({ received, atMs: sharedMs() }), tellMs);
+  for await (const chunk of listener.incoming) {
+    received += chunk.length;
+    hash.update(chunk);
+  }
   say({ hash: hash.digest("hex"), doneMs: sharedMs() });
 }
 
 async function sendAll(task: Task & { role: "send" }): Promise<void> {
-  const { way, host, port, bytes, sampleMs } = task;
+  const { way, host, port, bytes, sampleMs, untilClosed } = task;
   await prepare(way);
   // The pool is made now.
   for (const _ of source(MEBIBYTE)) break;
@@ -70,6 +85,7 @@ async function sendAll(task: Task & { role: "send" }): Promise<void> {
   if (sampleMs !== undefined) sample(sending, samples, beganMs, sampleMs);
   reportWhenAsked(before, sending.stats, samples);
   await sending.done;
+  if (untilClosed) await sending.closed;
   say({ beganMs });
 }
 
@@ -88,5 +104,5 @@ process.once("disconnect", () => process.exit());
 // However the transport ends, the report is still to be asked for.
 setInterval(() => {}, 60_000);
 const task = JSON.parse(process.argv[2] as string) as Task;
-if (task.role === "receive") await receive(task.way, task.host);
+if (task.role === "receive") await receive(task);
 else await sendAll(task);

@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { EndReport, Said, Task } from "./child.js";
 import type { Way } from "./peers.js";
@@ -11,6 +12,8 @@ import { expectedHash, MEBIBYTE } from "./source.js";
 
 const CHILD: string = fileURLToPath(new URL("./child.ts", import.meta.url));
 const DEFAULT_LIMIT_SECONDS = 300;
+const TELL_MS = 100;
+const ENDLESS_BYTES = 1e12;
 /** Node may wait for ever at its end for a thread that compiles (nodejs/node#54918). */
 const EXIT_LIMIT_MS = 5000;
 
@@ -21,6 +24,10 @@ export interface Transfer {
   readonly senderCommand?: readonly string[];
   readonly receiverCommand?: readonly string[];
   readonly sampleMs?: number;
+  /** The sender must see its connection closed without an error. */
+  readonly untilClosed?: boolean;
+  /** Called when the sender is started. */
+  readonly onBegin?: () => void;
   readonly limitSeconds?: number;
 }
 
@@ -36,16 +43,17 @@ export interface Figures {
 
 /** @throws when it takes too long, when an end dies or when something else arrives than was sent. */
 export async function measure(way: Way, transfer: Transfer): Promise<Figures> {
-  const { bytes, host = "127.0.0.1", sampleMs, limitSeconds = DEFAULT_LIMIT_SECONDS } = transfer;
+  const { bytes, host = "127.0.0.1", sampleMs, untilClosed, limitSeconds = DEFAULT_LIMIT_SECONDS } = transfer;
   const expected = expectedHash(bytes);
   const ends: End[] = [];
   try {
     const receiver = new End({ role: "receive", way, host }, transfer.receiverCommand);
     ends.push(receiver);
     const { port = 0 } = await receiver.said(limitSeconds);
-    const sample = sampleMs === undefined ? {} : { sampleMs };
+    const sample = { ...(sampleMs && { sampleMs }), ...(untilClosed && { untilClosed }) };
     const sender = new End({ role: "send", way, host, port, bytes, ...sample }, transfer.senderCommand);
     ends.push(sender);
+    transfer.onBegin?.();
     const [{ hash, doneMs = 0 }, { beganMs = 0 }] = await Promise.all([
       receiver.said(limitSeconds),
       sender.said(limitSeconds),
@@ -62,6 +70,60 @@ export async function measure(way: Way, transfer: Transfer): Promise<Figures> {
       sender: sent,
       receiver: received,
     };
+  } finally {
+    await Promise.all(ends.map((end) => end.stop()));
+  }
+}
+
+export interface FlowPlan {
+  readonly way: Way;
+  readonly host: string;
+  readonly startsAfterMs: number;
+}
+
+/** What a flow moved in the part of {@link compete} that counts. */
+export interface FlowFigures {
+  readonly mebibytesPerSecond: number;
+}
+
+/** Lets flows that never end share a path for some time, and says what each moves from a time on. */
+export async function compete(
+  flows: readonly FlowPlan[],
+  options: {
+    readonly seconds: number;
+    readonly fromSeconds: number;
+    readonly senderCommand: readonly string[];
+    readonly receiverCommand: readonly string[];
+  },
+): Promise<FlowFigures[]> {
+  const ends: End[] = [];
+  const { seconds, fromSeconds } = options;
+  try {
+    const receivers = flows.map(
+      ({ way, host }) => new End({ role: "receive", way, host, tellMs: TELL_MS }, options.receiverCommand),
+    );
+    ends.push(...receivers);
+    const ports = await Promise.all(receivers.map((end) => end.said(DEFAULT_LIMIT_SECONDS)));
+    const began = performance.now();
+    const told: Said[][] = flows.map(() => []);
+    await Promise.all(
+      flows.map(async ({ way, host, startsAfterMs }, i) => {
+        await delay(startsAfterMs);
+        const port = ports[i]?.port ?? 0;
+        ends.push(new End({ role: "send", way, host, port, bytes: ENDLESS_BYTES }, options.senderCommand));
+        while (performance.now() - began < seconds * 1000) {
+          const said = await (receivers[i] as End).said(DEFAULT_LIMIT_SECONDS);
+          if (performance.now() - began >= fromSeconds * 1000) told[i]?.push(said);
+        }
+      }),
+    );
+    return told.map((list) => {
+      const first = list[0];
+      const last = list.at(-1);
+      const bytes = (last?.received ?? 0) - (first?.received ?? 0);
+      const ms = (last?.atMs ?? 0) - (first?.atMs ?? 0);
+      return { mebibytesPerSecond: bytes / MEBIBYTE / (ms / 1000) };
+    });
   } finally {
     await Promise.all(ends.map((end) => end.stop()));
   }

@@ -36,6 +36,8 @@ export interface Listener {
 export interface Sending {
   /** Settles when the transport has done what it can to see the bytes off. */
   readonly done: Promise<void>;
+  /** Settles when the connection is closed; rejects when it failed after everything had been done. */
+  readonly closed: Promise<void>;
   stats(): Stats;
 }
 
@@ -78,12 +80,21 @@ export async function listen(way: Way, host: string): Promise<Listener> {
 
 /** Connects and sends: the clock starts before this call. */
 export function send(way: Way, host: string, port: number, source: Iterable<Uint8Array>): Sending {
-  if (way.peer === "udx-native") return { done: sendUdx(host, port, source), stats: () => null };
-  if (way.peer === "quinn") return { done: sendQuinn(host, port, source), stats: () => null };
+  if (way.peer === "udx-native" || way.peer === "quinn") {
+    const done = way.peer === "quinn" ? sendQuinn(host, port, source) : sendUdx(host, port, source);
+    return { done, closed: done, stats: () => null };
+  }
   const socket = way.peer === "node:net" ? net.connect(port, host) : connect({ ...way.options, port, host });
   socket.resume();
+  const closed = new Promise<void>((resolve, reject) => {
+    socket.once("error", reject);
+    socket.once("close", () => resolve());
+  });
+  // Where nobody waits for it, `done` says the same.
+  closed.catch(() => {});
   return {
     done: pipeline(Readable.from(source, { objectMode: false }), socket),
+    closed,
     stats: () => statsOf(socket),
   };
 }

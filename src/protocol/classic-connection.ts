@@ -1,5 +1,5 @@
 import type { Arrival } from "./arrival.js";
-import { type ClassicConnectionOptions, FIN_ACK_DELAY_MS } from "./classic-options.js";
+import { type Begun, type ClassicConnectionOptions, FIN_ACK_DELAY_MS } from "./classic-options.js";
 import { Tahoe } from "./congestion/tahoe.js";
 import {
   type Connection,
@@ -13,7 +13,6 @@ import type { Edition, EditionName } from "./editions.js";
 import { HEADER_BYTES } from "./limits.js";
 import { ACK, answersSyn, emptyHeader, encodeHeader, FIN, type Header, makesSense, SYN } from "./packet.js";
 import { ReceiveBuffer } from "./receive-buffer.js";
-import type { SendBuffer } from "./send-buffer.js";
 import { SendWindow } from "./send-window.js";
 import { toPosition, toSequence } from "./sequence.js";
 import { type TraceSink, traceReceived, traceSent } from "./trace.js";
@@ -139,7 +138,7 @@ export class ClassicConnection implements Connection {
     return this.#finWaitEndsAt !== NEVER;
   }
   /** What has been done so far, for a connection of another edition that follows this one's handshake. */
-  get begun(): { buffer: SendBuffer; ended: boolean; writerWaits: boolean; syns: number } {
+  get begun(): Begun {
     const { buffer } = this.#window;
     return { buffer, ended: this.#endRequested, writerWaits: this.#writerWaits, syns: this.#syns };
   }

@@ -1,5 +1,6 @@
 import type { Edition } from "./editions.js";
 import type { Memory } from "./memory.js";
+import type { SendBuffer } from "./send-buffer.js";
 import type { TraceSink } from "./trace.js";
 
 /**
@@ -24,4 +25,13 @@ export interface ClassicConnectionOptions {
   readonly synBits: (attempt: number) => number;
   readonly memory: Memory;
   readonly trace: TraceSink | null;
+}
+
+/** What a client has done while its SYN was not answered, for a connection of another edition that follows the handshake. */
+export interface Begun {
+  readonly buffer: SendBuffer;
+  readonly ended: boolean;
+  readonly writerWaits: boolean;
+  /** How often the SYN was sent. */
+  readonly syns: number;
 }

@@ -171,11 +171,9 @@ export class OfferingConnection implements Connection {
 
   #becomeExtended(synAck: Arrival): boolean {
     const { now } = synAck;
-    const { buffer, ended, writerWaits, syns } = this.#classic.begun;
     const extended = this.#extend(synAck);
     extended.shortSegments = this.#classic.shortSegments;
-    // With a SYN sent twice it is not known which of them was answered (Karn, RFC 6298 section 3).
-    extended.takeOver(buffer, ended, writerWaits, syns === 1 ? now - this.#openedAt : 0, now);
+    extended.takeOver(this.#classic.begun, now - this.#openedAt, now);
     this.#inner = extended;
     return true;
   }

@@ -7,12 +7,15 @@
 const INITIAL_TIMEOUT_MS = 500;
 /** RFC 6298 section 2.4 asks for 1 s; like Linux we take less, as timestamps and Eifel detection undo what was spurious. */
 const MIN_TIMEOUT_MS = 200;
-const MAX_TIMEOUT_MS = 4000;
+/** The longest timeout that a path's own round trips lead to (RFC 6298 section 2.5). */
+const MAX_TIMEOUT_MS = 60_000;
 /**
- * Backing off ends here, or at the path's own timeout: a connection that has heard nothing for 10 s is given up, and with a
- * third of everything lost it takes twenty tries to be sure that nobody is there. Two small packets a second jam no link.
+ * How often a segment is repeated before a silent peer is given up, about: backing off ends at this share of the silence timeout,
+ * or at the path's own timeout. RFC 6298 section 2.5 allows no bound below 60 s; TCP waits for minutes, we for 30 s.
  */
-const MAX_BACKED_OFF_MS = 500;
+const REPETITIONS_IN_SILENCE = 8;
+/** How much longer than the upper bound of the first round trip the first timeout is. */
+const BOUND_MARGIN = 1.5;
 /** RFC 6298 section 2.3. */
 const ALPHA = 1 / 8;
 const BETA = 1 / 4;
@@ -29,8 +32,12 @@ export class RttEstimator {
   latestMs = 0;
   /** The retransmission timeout. It is asked for several times with every packet. */
   timeoutMs: number = INITIAL_TIMEOUT_MS;
+  /** A peer that says nothing for so long is given up, Infinity for never. */
+  silenceTimeoutMs: number = Number.POSITIVE_INFINITY;
   #minAt = 0;
   #backoff = 1;
+  /** The timeout while there is no sample. */
+  #initialTimeoutMs = INITIAL_TIMEOUT_MS;
 
   onSample(rttMs: number, now: number): void {
     this.latestMs = rttMs;
@@ -48,8 +55,27 @@ export class RttEstimator {
     this.#setBackoff(1);
   }
 
+  /**
+   * The handshake took so long, with a SYN that was repeated. Which of them was answered is unknown, so it is no sample (Karn,
+   * RFC 6298 section 3), but a round trip takes no longer.
+   */
+  onUpperBound(rttMs: number): void {
+    if (this.smoothedMs > 0) return;
+    this.#initialTimeoutMs = Math.min(MAX_TIMEOUT_MS, Math.max(INITIAL_TIMEOUT_MS, BOUND_MARGIN * rttMs));
+    this.#setBackoff(this.#backoff);
+  }
+
+  /** A timeout came too early: the path is slower than was known, and this sample is the first of what it is now (RFC 4015 section 3.3). */
+  onSpuriousTimeout(rttMs: number): void {
+    if (rttMs <= this.smoothedMs) return;
+    this.smoothedMs = rttMs;
+    this.variationMs = rttMs / 2;
+    this.#setBackoff(1);
+  }
+
   /** Another path: nothing is known of it. */
   reset(): void {
+    this.#initialTimeoutMs = INITIAL_TIMEOUT_MS;
     this.smoothedMs = this.variationMs = this.latestMs = 0;
     this.minMs = Number.POSITIVE_INFINITY;
     this.#setBackoff(1);
@@ -68,7 +94,8 @@ export class RttEstimator {
   #setBackoff(backoff: number): void {
     this.#backoff = backoff;
     const base =
-      this.smoothedMs === 0 ? INITIAL_TIMEOUT_MS : Math.max(MIN_TIMEOUT_MS, this.smoothedMs + K * this.variationMs);
-    this.timeoutMs = Math.min(MAX_TIMEOUT_MS, Math.max(base, Math.min(base * backoff, MAX_BACKED_OFF_MS)));
+      this.smoothedMs === 0 ? this.#initialTimeoutMs : Math.max(MIN_TIMEOUT_MS, this.smoothedMs + K * this.variationMs);
+    const most = Math.max(base, this.silenceTimeoutMs / REPETITIONS_IN_SILENCE);
+    this.timeoutMs = Math.min(MAX_TIMEOUT_MS, most, base * backoff);
   }
 }

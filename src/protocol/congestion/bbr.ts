@@ -280,7 +280,7 @@ export class Bbr implements CongestionController {
   }
 
   #endLossRound(): void {
-    const calm = this.#lossRoundCalm && this.#lossRoundRtt <= this.#minRtt * 1.5 + 1;
+    const calm = this.#lossRoundCalm && this.#lossRoundRtt <= this.#minRtt * 1.1 + 1;
     this.#lossFloor.onRound(this.#lossRoundLost, this.#lossRoundDelivered, calm);
     this.#lossRoundEndsAt = NEVER;
     this.#lossRoundDelivered = 0;

@@ -1,4 +1,5 @@
 import type { Arrival } from "../arrival.js";
+import type { Begun } from "../classic-options.js";
 import {
   type Connection,
   type ConnectionStats,
@@ -9,7 +10,6 @@ import {
   Signal,
 } from "../connection.js";
 import { BASE_DATAGRAM_BYTES, MAX_BURST_BYTES, MAX_BURST_DATAGRAMS, MAX_SACK_BLOCKS_WITH_DATA } from "../limits.js";
-import type { SendBuffer } from "../send-buffer.js";
 import { Encoder } from "./encoder.js";
 import { Liveness } from "./liveness.js";
 import { type ExtendedConnectionOptions, FIN_WAIT_MS, FIN_WAIT_TIMEOUTS, WINDOWS_HELD } from "./options.js";
@@ -107,6 +107,7 @@ export class ExtendedConnection implements Connection {
       stats: this.stats,
       memory: options.memory,
     });
+    this.#sender.rtt.silenceTimeoutMs = this.#liveness.silenceTimeoutMs;
     this.#encoder = new Encoder(options, this.#sender, this.#receiver, this.stats);
     this.#probes = new Probes(options, this.#encoder);
     if (options.role === "client") this.#becomeConnected();
@@ -154,11 +155,11 @@ export class ExtendedConnection implements Connection {
   }
 
   /** What the handshake's connection was given before it was known that this one follows. */
-  takeOver(buffer: SendBuffer, ended: boolean, writerWaits: boolean, handshakeMs: number, now: number): void {
-    this.#sender.adopt(buffer);
-    this.#sender.ended = ended;
-    this.#writerWaits = writerWaits;
-    if (handshakeMs > 0) this.#sender.onHandshake(handshakeMs, now);
+  takeOver(begun: Begun, handshakeMs: number, now: number): void {
+    this.#sender.adopt(begun.buffer);
+    this.#sender.ended = begun.ended;
+    this.#writerWaits = begun.writerWaits;
+    if (handshakeMs > 0) this.#sender.onHandshake(handshakeMs, begun.syns > 1, now);
     this.#wakeWriter();
   }
 
@@ -252,7 +253,7 @@ export class ExtendedConnection implements Connection {
   #receivePacket(packet: Packet, { address, port, localAddress, now, segmentBytes }: Arrival): void {
     const { bits } = packet;
     this.stats.datagramsReceived += joinedPackets(packet, segmentBytes);
-    this.#liveness.onHeard(this.#sender.windowIsClosed, now);
+    this.#liveness.onHeard(this.#sender.windowIsClosed || (bits & ACK) === 0, now);
     this.#introducing = false;
     if (!this.connected) this.#meet(packet, now);
     if (address !== this.remoteAddress || port !== this.remotePort || localAddress !== this.localAddress)
@@ -292,7 +293,7 @@ export class ExtendedConnection implements Connection {
   /** A server hears of its client: the handshake is done. */
   #meet(packet: Packet, now: number): void {
     this.#encoder.remoteTag = packet.helloTag;
-    if (this.#synAcks === 1) this.#sender.onHandshake(now - this.#openedAt, now);
+    if (this.#synAcks > 0) this.#sender.onHandshake(now - this.#openedAt, this.#synAcks > 1, now);
     this.#synAckDue = false;
     this.#becomeConnected();
   }
@@ -384,8 +385,7 @@ export class ExtendedConnection implements Connection {
     if (reason !== null) return this.#encoder.reset(out, reason);
     if (this.closed || !(this.connected || this.#synAckDue)) return 0;
     if (!this.#synAckDue) {
-      const { rtt, sndNxt } = this.#sender;
-      const bytes = this.#probes.transmit(out, rtt.timeoutMs, sndNxt, this.#introducing, now);
+      const bytes = this.#probes.transmit(out, this.#sender.rtt, this.#sender.sndUna, this.#introducing, now);
       if (bytes > 0 && this.#probes.goesTo !== "") {
         this.sendAddress = this.#probes.goesTo;
         this.sendPort = this.#probes.goesToPort;
@@ -489,7 +489,9 @@ export class ExtendedConnection implements Connection {
   /** When a silent peer is asked for a sign of life. */
   #askAt(): number {
     if (this.inFinWait) return NEVER;
-    const { windowIsClosed, rtt, sndNxt, dataEnd } = this.#sender;
+    const { windowIsClosed, rtt, segments, sndNxt, dataEnd } = this.#sender;
+    // What is in flight is repeated until it is answered.
+    if (segments.length > 0) return NEVER;
     // With both FINs under way there is nothing to keep alive.
     if (this.#receiver.finReceived && sndNxt > dataEnd) return NEVER;
     const at = this.#liveness.askAt(this.#introducing, windowIsClosed, rtt.timeoutMs);

@@ -1,6 +1,8 @@
 import { KEEP_ALIVE_MS, SILENCE_TIMEOUT_MS } from "./options.js";
 
 const NEVER: number = Number.POSITIVE_INFINITY;
+/** However seldom a silent peer is asked, it is so often before it is given up. */
+const ASKS_IN_SILENCE = 3;
 
 /** When the peer was heard last, and when it is to be asked for a sign of life. */
 export class Liveness {
@@ -27,7 +29,7 @@ export class Liveness {
     this.#heardAt = now;
   }
 
-  /** `inVain`: it was heard, but what is being asked for is still missing. */
+  /** `inVain`: it was heard, but what is being asked for, an acknowledgement or room in its window, is still missing. */
   onHeard(inVain: boolean, now: number): void {
     this.#heardAt = now;
     if (!inVain) this.#asks = 0;
@@ -40,12 +42,14 @@ export class Liveness {
 
   /**
    * When to ask next. An introduction may have been lost, and is repeated; so may be a reader's word that there is room
-   * again, and is asked for ever less often (RFC 9293 section 3.8.6.1).
+   * again; both are asked for ever less often (RFC 9293 section 3.8.6.1).
    */
   askAt(introducing: boolean, windowIsClosed: boolean, timeoutMs: number): number {
     const since = Math.max(this.#heardAt, this.#askedAt);
-    if (introducing) return since + timeoutMs;
-    if (windowIsClosed) return since + Math.min(KEEP_ALIVE_MS, timeoutMs * 2 ** this.#asks);
-    return this.keepAliveMs > 0 ? since + this.keepAliveMs : NEVER;
+    if (introducing || windowIsClosed) return since + Math.min(KEEP_ALIVE_MS, timeoutMs * 2 ** this.#asks);
+    if (this.keepAliveMs <= 0) return NEVER;
+    // It is heard, but answers late: its answer waits behind its data.
+    const late = this.#asks > 0 && this.#heardAt > this.#askedAt;
+    return since + (late ? Math.max(this.keepAliveMs, this.silenceTimeoutMs / ASKS_IN_SILENCE) : this.keepAliveMs);
   }
 }

@@ -1,3 +1,4 @@
+import type { RttEstimator } from "../rtt.js";
 import type { Encoder } from "./encoder.js";
 import type { ExtendedConnectionOptions } from "./options.js";
 import { type Nonce, newNonce, PathCheck } from "./path-check.js";
@@ -6,8 +7,11 @@ import type { Packet } from "./wire.js";
 
 /** A probe waits at least this long for its answer. */
 const MIN_TIMEOUT_MS = 100;
-/** A probe of up to this size is sent at once. */
-const CHEAP_PROBE_BYTES = 2048;
+/**
+ * The search for longer datagrams begins when so much has been acknowledged, or as much as the probe is long: on a link of a few
+ * kbit/s a probe takes a second, and most connections that send less than this gain nothing by it.
+ */
+const SEARCH_AFTER_BYTES: number = 40 * 1024;
 
 /** A probe that is to be answered, to where it came from. */
 interface Answer {
@@ -27,6 +31,8 @@ export class Probes {
   #answer: Answer | null = null;
   #mtuNonce: Nonce | null = null;
   #mtuSentAt = 0;
+  /** A short probe was sent, only to learn the round trip. */
+  #measured = false;
   /** How long the answer to the last path MTU probe took, 0 before there is one: each has a nonce of its own. */
   roundTripMs = 0;
   /** Where what was written last goes; empty: to the peer. */
@@ -73,12 +79,18 @@ export class Probes {
   }
 
   /**
-   * Writes what is due, to {@link goesTo}. Returns its length, 0 for nothing. A search for datagrams much longer than
-   * Ethernet's costs what it sends: it waits until `sentBytes` of data are as much.
+   * Writes what is due, to {@link goesTo}. Returns its length, 0 for nothing. `acknowledgedBytes` of data have arrived at the
+   * peer: see {@link SEARCH_AFTER_BYTES}. A side that knows no round trip sends one short probe to learn it.
    */
-  transmit(out: Uint8Array, timeoutMs: number, sentBytes: number, introducing: boolean, now: number): number {
+  transmit(
+    out: Uint8Array,
+    rtt: Readonly<RttEstimator>,
+    acknowledgedBytes: number,
+    introducing: boolean,
+    now: number,
+  ): number {
     const { check, mtu } = this;
-    const waitMs = Math.max(MIN_TIMEOUT_MS, timeoutMs);
+    const waitMs = Math.max(MIN_TIMEOUT_MS, rtt.timeoutMs);
     if (this.#answer !== null) {
       const { nonce, bytes, address, port, localAddress } = this.#answer;
       this.#answer = null;
@@ -96,11 +108,20 @@ export class Probes {
       return this.#encoder.probe(out, nonce, 0, introducing);
     }
     const bytes = mtu.dueBytes;
-    if (bytes === 0 || bytes > out.length || (bytes > CHEAP_PROBE_BYTES && bytes > sentBytes)) return 0;
+    if (bytes === 0 || bytes > out.length) return 0;
     this.goesTo = "";
+    if (acknowledgedBytes < Math.max(bytes, SEARCH_AFTER_BYTES)) {
+      if (rtt.smoothedMs > 0 || this.#measured) return 0;
+      this.#measured = true;
+      return this.#encoder.probe(out, this.#newMtuNonce(now), 0, introducing);
+    }
     mtu.onProbeSent(waitMs, now);
-    this.#mtuNonce = newNonce(this.#options.random);
+    return this.#encoder.probe(out, this.#newMtuNonce(now), bytes, introducing);
+  }
+
+  #newMtuNonce(now: number): Nonce {
     this.#mtuSentAt = now;
-    return this.#encoder.probe(out, this.#mtuNonce, bytes, introducing);
+    this.#mtuNonce = newNonce(this.#options.random);
+    return this.#mtuNonce;
   }
 }

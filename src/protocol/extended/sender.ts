@@ -82,6 +82,10 @@ export class Sender implements DeliveryListener {
   /** Position up to which the peer was last asked to acknowledge at once. */
   #askedUpTo = 0;
   readonly #rate = new DeliveryRate();
+  /** When the first of the timeouts since something was acknowledged came, Infinity for none. */
+  #timedOutAt: number = NEVER;
+  /** After a timeout: whether the one segment that it allows has left. */
+  #repeatedOne = false;
 
   constructor(options: {
     isn: number;
@@ -152,9 +156,13 @@ export class Sender implements DeliveryListener {
     this.buffer.blockBytes = EXTENDED_BLOCK_BYTES;
   }
 
-  /** How long the handshake took is the first round trip known. The window is not known yet: the first flight may leave. */
-  onHandshake(rttMs: number, now: number): void {
-    this.#noteRtt(rttMs, now);
+  /**
+   * How long the handshake took is the first round trip known, or an upper bound where a SYN was `repeated`. The window is not
+   * known yet: the first flight may leave.
+   */
+  onHandshake(rttMs: number, repeated: boolean, now: number): void {
+    if (repeated) this.rtt.onUpperBound(rttMs);
+    else this.#noteRtt(rttMs, now);
   }
 
   /** Who only receives, and had to repeat its SYN|ACK, has no other round trip to go by. */
@@ -175,6 +183,7 @@ export class Sender implements DeliveryListener {
     this.rtt.endBackOff();
     if (this.timeouts > 0) this.segments.markOlderThan(now + 1);
     this.timeouts = 0;
+    this.#timedOutAt = NEVER;
     this.#arm(now);
   }
 
@@ -189,6 +198,8 @@ export class Sender implements DeliveryListener {
     if (this.#probe.due) return this.#nextProbe(maxBytes, now);
     const room = Math.min(this.cwnd - segments.inFlight, this.#pacer.budget(now));
     const lost = segments.firstLost();
+    // RFC 6298 section 5.4: a timeout repeats one segment. The others wait for the answer.
+    if (this.timeouts > 0 && this.#repeatedOne) return null;
     if (lost !== null) {
       if (this.#dataBytes(lost) > room && segments.inFlight > 0) return null;
       if (this.#dataBytes(lost) > maxBytes) return null;
@@ -220,6 +231,7 @@ export class Sender implements DeliveryListener {
   /** When pacing next lets something leave that the window would allow, Infinity when that is not what it waits for. */
   pacedUntil(now: number): number {
     const { segments } = this;
+    if (this.timeouts > 0 && this.#repeatedOne) return NEVER;
     const bytes =
       segments.firstLost()?.bytes ?? (this.#newLength(this.segmentBytes) || (this.#tail.next()?.bytes ?? 0));
     const room = this.cwnd - segments.inFlight;
@@ -276,11 +288,13 @@ export class Sender implements DeliveryListener {
   }
 
   #repeat(segment: SentSegment, now: number): void {
+    const wasLost = segment.lost;
     this.segments.transmitted(segment, now);
+    this.#repeatedOne = true;
     this.#stats.retransmissions++;
     if (segment.transmissions > BLACK_HOLE_TRANSMISSIONS) this.suspectsBlackHole = true;
     this.#left(segment, now);
-    if (this.ended && this.sndNxt >= this.dataEnd && this.timeouts === 0) this.#tail.onRepeated(segment);
+    if (wasLost && this.ended && this.sndNxt >= this.dataEnd && this.timeouts === 0) this.#tail.onRepeated(segment);
   }
 
   /** What was repeated of the stream's end, once more. */
@@ -331,8 +345,10 @@ export class Sender implements DeliveryListener {
     this.#echoedAt = fromWireTime(now, packet.echo);
     this.#rack.beginAck();
     this.#deliver(packet, position);
-    if (this.#undo.takeDue()) this.#takeBack(now);
-    if (ack.ackedBytes > 0) this.#onProgress(now - this.#echoedAt - packet.delayMs, now);
+    // Eifel (RFC 3522): what was sent before the timeout has arrived, so the path is slow, and nothing is known to be lost.
+    const tooEarly = ack.ackedBytes > 0 && this.#timedOutAt !== NEVER && this.#echoedAt < this.#timedOutAt;
+    if (tooEarly || this.#undo.takeDue()) this.#takeBack(now);
+    if (ack.ackedBytes > 0) this.#onProgress(now - this.#echoedAt - packet.delayMs, tooEarly, now);
     if (position > this.sndUna) this.#advance(position, packet.firstIsDuplicate, now);
     this.#detectLosses(now);
     this.#report(now);
@@ -377,12 +393,14 @@ export class Sender implements DeliveryListener {
     return toPosition(sequence, this.isn, SEQUENCE_MODULUS, this.sndUna);
   }
 
-  #onProgress(rttMs: number, now: number): void {
+  #onProgress(rttMs: number, timedOutTooEarly: boolean, now: number): void {
     this.timeouts = 0;
+    this.#timedOutAt = NEVER;
     this.rtt.endBackOff();
     // The peer held it back for longer than can be told: no sample.
     if (rttMs === Number.NEGATIVE_INFINITY) return;
     this.#ack.rttMs = Math.max(LEAST_RTT_MS, rttMs);
+    if (timedOutTooEarly) this.rtt.onSpuriousTimeout(this.#ack.rttMs);
     this.#noteRtt(this.#ack.rttMs, now);
   }
 
@@ -425,6 +443,10 @@ export class Sender implements DeliveryListener {
   /** Nothing of what was taken for lost was: the reaction is taken back (RFC 4015, RFC 3708). */
   #takeBack(now: number): void {
     this.#recoveryEnd = 0;
+    if (this.#timedOutAt !== NEVER) {
+      this.segments.unmarkLost();
+      this.#undo.begin();
+    }
     this.controller.onSpurious(now);
   }
 
@@ -471,7 +493,8 @@ export class Sender implements DeliveryListener {
   #timeOut(now: number): void {
     const { segments, rtt } = this;
     this.#stats.timeouts++;
-    this.timeouts++;
+    if (this.timeouts++ === 0) this.#timedOutAt = now;
+    this.#repeatedOne = false;
     rtt.backOff();
     const before = segments.inFlight;
     const lostBefore = segments.lossCount;

@@ -162,6 +162,26 @@ export class SentSegments {
     }
   }
 
+  /** What was taken for lost and not sent again is in flight after all. */
+  unmarkLost(): void {
+    if (this.#lostCount === 0) return;
+    const lost: SentSegment[] = [];
+    for (let index = this.#indexOf(this.#lostFrom); index < this.#count; index++) {
+      const segment = this.#at(index);
+      if (segment.lost) lost.push(segment);
+    }
+    // In order of transmission, as the list is; most are older than everything in it.
+    lost.sort((a, b) => a.sentAt - b.sentAt || a.start - b.start);
+    let next = this.earliest;
+    for (const segment of lost) {
+      segment.lost = false;
+      this.inFlight += segment.bytes;
+      while (next !== null && next.sentAt <= segment.sentAt) next = next.later;
+      this.#linkBefore(segment, next);
+    }
+    this.#lostCount = 0;
+  }
+
   /** The first segment that is to be sent again, or null. */
   firstLost(): SentSegment | null {
     if (this.#lostCount === 0) return null;
@@ -240,6 +260,17 @@ export class SentSegments {
     }
     this.inFlight -= segment.bytes;
     this.#unlink(segment);
+  }
+
+  /** Enters a segment into the list by time, before `next`; null: as the latest. */
+  #linkBefore(segment: SentSegment, next: SentSegment | null): void {
+    const earlier = next === null ? this.#latest : next.earlier;
+    segment.earlier = earlier;
+    segment.later = next;
+    if (earlier === null) this.earliest = segment;
+    else earlier.later = segment;
+    if (next === null) this.#latest = segment;
+    else next.earlier = segment;
   }
 
   #unlink(segment: SentSegment): void {

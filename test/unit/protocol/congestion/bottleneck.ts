@@ -7,6 +7,7 @@ import {
 } from "../../../../src/protocol/congestion/index.js";
 import { Pacer } from "../../../../src/protocol/pacer.js";
 import { Random } from "../../../support/random.js";
+import { TcpBbr } from "./tcp-bbr.js";
 
 /**
  * A bottleneck on paper: one drop-tail queue in front of one link, a constant delay, and losses at random; and senders that
@@ -15,7 +16,7 @@ import { Random } from "../../../support/random.js";
 export interface Path {
   /** Bytes per millisecond at a time. */
   readonly rate: number | ((now: number) => number);
-  readonly rttMs: number;
+  readonly rttMs: number | ((now: number) => number);
   readonly queueBytes: number;
   /** Lost behind the queue: it took the link's time. */
   readonly loss?: number;
@@ -31,7 +32,7 @@ export interface Path {
 }
 
 export interface FlowSpec {
-  readonly name: ControllerName;
+  readonly name: ControllerName | "tcp-bbr";
   readonly bytes?: number;
   readonly startMs?: number;
   readonly initialSegments?: number;
@@ -100,7 +101,8 @@ export class Bottleneck {
     this.passed++;
     this.#freeAt = Math.max(this.#freeAt, now) + bytes / rate;
     if (path.loss !== undefined && this.random() < path.loss) return 0;
-    return this.tick(this.#freeAt + path.rttMs / 2, path.ackTickMs ?? 0.25) + path.rttMs / 2;
+    const rttMs = typeof path.rttMs === "number" ? path.rttMs : path.rttMs(now);
+    return this.tick(this.#freeAt + rttMs / 2, path.ackTickMs ?? 0.25) + rttMs / 2;
   }
 
   tick(at: number, tickMs: number): number {
@@ -154,11 +156,14 @@ export class Flow {
     this.#net = net;
     this.spec = spec;
     this.segment = spec.segmentBytes ?? 1460;
-    this.controller = createController(spec.name, {
-      segmentBytes: this.segment,
-      initialCwnd: (spec.initialSegments ?? 32) * this.segment,
-      random: net.random,
-    });
+    this.controller =
+      spec.name === "tcp-bbr"
+        ? new TcpBbr(this.segment, net.random)
+        : createController(spec.name, {
+            segmentBytes: this.segment,
+            initialCwnd: (spec.initialSegments ?? 32) * this.segment,
+            random: net.random,
+          });
     this.pacer = new Pacer();
     this.#toSend = spec.bytes === undefined ? NEVER : Math.ceil(spec.bytes / this.segment) * this.segment;
     this.#timer = spec.startMs ?? 0;

@@ -24,7 +24,7 @@ export class ScriptedSender {
       memory: PORTABLE_MEMORY,
     });
     this.sender.shortSegments = "immediate";
-    this.sender.onHandshake(rttMs, 0);
+    this.sender.onHandshake(rttMs, false, 0);
     this.write(segments);
   }
 

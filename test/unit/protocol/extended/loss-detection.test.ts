@@ -27,7 +27,7 @@ describe("RFC 8985 section 3.4: RACK-TLP in action", () => {
     expect(script.stats).toMatchObject({ retransmissions: 4, timeouts: 0 });
   });
 
-  test("nothing answers, not even the probe: the timeout comes, and everything is sent again", () => {
+  test("nothing answers, not even the probe: each timeout sends one segment, and takes twice as long", () => {
     const script = new ScriptedSender(4);
     const { sender } = script;
     script.send(0);
@@ -38,8 +38,34 @@ describe("RFC 8985 section 3.4: RACK-TLP in action", () => {
     expect(timeoutAt).toBeCloseTo(225 + 300, 0);
     sender.expire(timeoutAt);
     expect(script.stats.timeouts).toBe(1);
-    expect(script.send(timeoutAt)[0]).toBe(0);
-    expect(sender.timerAt).toBeCloseTo(timeoutAt + 500, 0);
+    expect(script.send(timeoutAt)).toEqual([0]);
+    // RFC 6298 sections 5.4 and 5.5.
+    expect(sender.timerAt).toBeCloseTo(timeoutAt + 600, 0);
+    sender.expire(timeoutAt + 600);
+    expect(script.send(timeoutAt + 600)).toEqual([0]);
+    expect(sender.timerAt).toBeCloseTo(timeoutAt + 600 + 1200, 0);
+    // An answer to the repetition: the others are lost.
+    script.ack(timeoutAt + 700, 1, timeoutAt + 600);
+    expect(script.send(timeoutAt + 700)[0]).toBe(1);
+  });
+
+  test("RFC 3522: an answer to what was sent before the timeout takes it back", () => {
+    const script = new ScriptedSender(4);
+    const { sender } = script;
+    script.send(0);
+    const cwnd = sender.cwnd;
+    sender.expire(sender.timerAt);
+    script.send(225);
+    sender.expire(525);
+    expect(script.send(525)).toEqual([0]);
+    script.ack(600, 1, 0);
+    // Nothing but what has left is sent again; round trips take 600 ms now (RFC 4015).
+    expect(script.send(600)).toEqual([]);
+    expect(sender.cwnd).toBeGreaterThanOrEqual(cwnd);
+    expect(sender.rtt.smoothedMs).toBeCloseTo(600, 2);
+    script.ack(900, 4, 0);
+    expect(sender.idle).toBe(true);
+    expect(script.stats).toMatchObject({ retransmissions: 2, timeouts: 1 });
   });
 });
 

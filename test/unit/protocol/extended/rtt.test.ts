@@ -23,24 +23,49 @@ describe("RFC 6298", () => {
     near.onSample(0.1, 0);
     expect(near.timeoutMs).toBe(200);
     const far = new RttEstimator();
-    far.onSample(60_000, 0);
-    expect(far.timeoutMs).toBe(4000);
+    far.onSample(6000, 0);
+    expect(far.timeoutMs).toBe(18_000);
+    far.onSample(120_000, 1);
+    expect(far.timeoutMs).toBe(60_000);
   });
 
-  test("section 5.5: backing off doubles it, up to half a second or the path's own; a sample ends it", () => {
+  test("section 5.5: backing off doubles it, up to an eighth of the silence timeout or the path's own; a sample ends it", () => {
     const rtt = new RttEstimator();
+    rtt.silenceTimeoutMs = 30_000;
     rtt.onSample(20, 0);
     expect(rtt.timeoutMs).toBe(200);
     rtt.backOff();
     expect(rtt.timeoutMs).toBe(400);
-    rtt.backOff();
-    expect(rtt.timeoutMs).toBe(500);
+    for (const doubled of [800, 1600, 3200, 3750, 3750]) {
+      rtt.backOff();
+      expect(rtt.timeoutMs).toBe(doubled);
+    }
     rtt.onSample(20, 1);
     expect(rtt.timeoutMs).toBe(200);
     const slow = new RttEstimator();
-    slow.onSample(400, 0);
+    slow.silenceTimeoutMs = 30_000;
+    slow.onSample(3000, 0);
     slow.backOff();
-    expect(slow.timeoutMs).toBe(1200);
+    expect(slow.timeoutMs).toBe(9000);
+  });
+
+  test("a handshake with a SYN that was repeated bounds the first timeout, and is no sample", () => {
+    const rtt = new RttEstimator();
+    rtt.onUpperBound(2000);
+    expect([rtt.smoothedMs, rtt.minMs, rtt.timeoutMs]).toEqual([0, Number.POSITIVE_INFINITY, 3000]);
+    rtt.onSample(100, 0);
+    expect(rtt.timeoutMs).toBe(300);
+    rtt.onUpperBound(2000);
+    expect(rtt.timeoutMs).toBe(300);
+  });
+
+  test("RFC 4015 section 3.3: after a timeout that came too early the next sample counts as the first", () => {
+    const rtt = new RttEstimator();
+    rtt.onSample(100, 0);
+    rtt.onSpuriousTimeout(1000);
+    expect([rtt.smoothedMs, rtt.variationMs, rtt.timeoutMs]).toEqual([1000, 500, 3000]);
+    rtt.onSpuriousTimeout(500);
+    expect(rtt.smoothedMs).toBe(1000);
   });
 
   test("the least round trip is forgotten after five minutes, all of it on another path", () => {
