@@ -6,6 +6,7 @@
 export {
   type ConnectionStats,
   DEFAULT_EDITION,
+  type DropCounts,
   EDITION_NAMES,
   type EditionName,
   ProtocolError,

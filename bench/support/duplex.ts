@@ -19,12 +19,16 @@ export async function serve(way: Way, onConnection: (socket: Duplex) => void): P
   return (server.address() as AddressInfo).port;
 }
 
+/** A connection that is being opened. */
+export function begin(way: Way, port: number): Duplex {
+  return way.peer === "node:net"
+    ? net.connect({ port, host: HOST, noDelay: true, keepAlive: true })
+    : connect({ ...way.options, port, host: HOST, noDelay: true, keepAlive: true });
+}
+
 export async function dial(way: Way, port: number): Promise<Duplex> {
   if (way.peer === "udx-native") return dialUdx(HOST, port);
-  const socket =
-    way.peer === "node:net"
-      ? net.connect({ port, host: HOST, noDelay: true, keepAlive: true })
-      : connect({ ...way.options, port, host: HOST, noDelay: true, keepAlive: true });
+  const socket = begin(way, port);
   await once(socket, "connect");
   return socket;
 }

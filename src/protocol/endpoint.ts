@@ -2,6 +2,7 @@ import { type Arrival, emptyArrival } from "./arrival.js";
 import type { ControllerName } from "./congestion/index.js";
 import type { Connection } from "./connection.js";
 import { ConnectionFactory } from "./connection-factory.js";
+import { type DropCounts, type DropReason, noDrops } from "./drops.js";
 import type { Edition } from "./editions.js";
 import { ProtocolError } from "./errors.js";
 import { Cookies, type Mac } from "./extended/cookies.js";
@@ -44,11 +45,14 @@ export interface ExtendedOptions {
    * begins a connection.
    */
   readonly mac?: Mac;
-  /** With `mac`: the handshakes that one address may begin in a second, and four times as many at once. Default 256. */
+  /**
+   * With `mac`: the handshakes that one address may begin in a second without finishing them, and four times as many at once.
+   * Default 2,048.
+   */
   readonly handshakesPerSecond?: number;
 }
 
-const HANDSHAKES_PER_SECOND = 256;
+const HANDSHAKES_PER_SECOND = 2048;
 
 /**
  * One UDP port's worth of connections: finds the connection a datagram is for, accepts new ones and keeps their timers.
@@ -60,6 +64,8 @@ export class Endpoint {
   /** What answers the datagram that was received last, if it is not for any connection: to be sent to where that came from. */
   reply: Uint8Array | null = null;
   maxConnections: number;
+  /** What was dropped so far, and why. */
+  readonly drops: DropCounts = noDrops();
   readonly #edition: Edition;
   readonly #factory: ConnectionFactory;
   readonly #trace: TraceSink | null;
@@ -145,7 +151,7 @@ export class Endpoint {
     if (decodeHeader(datagram, arrival)) {
       const connection = this.#route(arrival);
       if (connection !== null) return connection;
-    }
+    } else this.drops.malformed++;
     if (this.#trace !== null && this.reply === null) this.#trace(traceDropped(arrival));
     return null;
   }
@@ -166,7 +172,9 @@ export class Endpoint {
   /** Takes note of what a drained connection has become. Call it after every input to a connection. */
   settle(connection: Connection): void {
     const settled = connection as RoutedConnection;
-    if (this.#halfOpen.size > 0 && settled.connected) this.#halfOpen.delete(settled);
+    if (this.#halfOpen.size > 0 && settled.connected && this.#halfOpen.delete(settled)) {
+      this.#cookies?.verified(settled.remoteAddress);
+    }
     if (settled.closed) this.#forget(settled);
     else {
       if (settled.inFinWait) this.#accepted.delete(settled);
@@ -179,10 +187,9 @@ export class Endpoint {
     const known = this.#find(arrival) ?? this.#findMoved(arrival);
     if (known?.receive(arrival)) return known;
     if (this.#cookies !== null && (arrival.bits & HELLO) !== 0 && this.accept) {
-      const met = this.#receiveHello(this.#cookies, arrival);
-      if (met !== null) return met;
+      return this.#receiveHello(this.#cookies, arrival) ?? this.#receiveAnswer(arrival);
     }
-    return this.#receiveAnswer(arrival);
+    return this.#receiveAnswer(arrival) ?? this.#drop("unknownConnection");
   }
 
   /** A client may have two connections by one ID, where IDs are given without memory: then the tag decides. */
@@ -210,21 +217,23 @@ export class Endpoint {
     const { sequence, address, port, now } = syn;
     const offers = this.#extended !== null && isOffer(syn.bits);
     const extended = this.#cookies?.isOffered(offers, address, port, now) ?? offers;
-    if (sequence >= this.#edition.modulus || (this.#extended?.required && !extended)) return null;
+    if (sequence >= this.#edition.modulus) return this.#drop("malformed");
+    if (this.#extended?.required && !extended) return this.#drop("notExtended");
     const key = synKey(address, port, sequence);
     const known = this.#bySyn.get(key);
     // A known one may be left to its FIN-WAIT: the client begins another from the same port (RFC 9293 section 3.6.1).
     if (known?.receiveDuplicateSyn(syn)) return known;
-    if (!extended && this.#isLate(key, known, now)) return null;
-    if (this.#accepted.size >= this.maxConnections || this.#cookies?.admits(address, now) === false) return null;
+    if (!extended && this.#isLate(key, known, now)) return this.#drop("lateSyn");
+    if (this.#accepted.size >= this.maxConnections) return this.#drop("connectionLimit");
+    if (this.#cookies?.admits(address, now) === false) return this.#drop("handshakeLimit");
     if (extended && this.#cookies !== null) {
       this.#lastId = (this.#lastId % MAX_CONNECTION_ID) + 1;
       this.reply = this.#synAck(this.#cookies.tag(address, port, this.#lastId, now), sequence);
       return null;
     }
-    if (this.#cookies !== null && this.#halfOpen.size >= MAX_HALF_OPEN) return null;
+    if (this.#cookies !== null && this.#halfOpen.size >= MAX_HALF_OPEN) return this.#drop("halfOpenLimit");
     const connectionId = this.#nextId();
-    if (connectionId === 0) return null;
+    if (connectionId === 0) return this.#drop("connectionLimit");
     const connection = extended
       ? this.#factory.extendedServer(syn, connectionId)
       : this.#factory.classicServer(syn, connectionId);
@@ -233,6 +242,11 @@ export class Endpoint {
     this.#bySyn.set(key, connection);
     this.#accept(connection, key);
     return connection;
+  }
+
+  #drop(reason: DropReason): null {
+    this.drops[reason]++;
+    return null;
   }
 
   #accept(connection: RoutedConnection, key: string): void {
@@ -259,10 +273,11 @@ export class Endpoint {
   /** A client that has proved to be where it says. */
   #receiveHello(cookies: Cookies, hello: Arrival): RoutedConnection | null {
     const { acknowledgement: tag, connectionId, address, port, now } = hello;
-    if (this.#accepted.size >= this.maxConnections) return null;
-    if (!cookies.isGood(tag, address, port, connectionId, now)) return null;
+    if (!cookies.isGood(tag, address, port, connectionId, now)) return this.#drop("invalidTag");
+    if (this.#accepted.size >= this.maxConnections) return this.#drop("connectionLimit");
     const connection = this.#factory.extendedServer(hello, connectionId, tag);
-    if (!connection.receive(hello)) return null;
+    if (!connection.receive(hello)) return this.#drop("malformed");
+    cookies.verified(address);
     this.#accept(connection, `${tag}/${connectionId}`);
     return connection;
   }

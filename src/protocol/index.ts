@@ -13,6 +13,7 @@ export {
   type ShortSegments,
   Signal,
 } from "./connection.js";
+export { type DropCounts, type DropReason, noDrops } from "./drops.js";
 export { DEFAULT_EDITION, EDITION_NAMES, EDITIONS, type Edition, type EditionName, editionNamed } from "./editions.js";
 export { Endpoint, type EndpointOptions, type ExtendedOptions } from "./endpoint.js";
 export { ProtocolError, type ProtocolErrorCode } from "./errors.js";

@@ -18,7 +18,7 @@ export const MAX_ENDED_SYNS = 4096;
 /** A server that verifies addresses: buckets that limit their handshakes, ended connections it remembers, unanswered classic ones. */
 export const HANDSHAKE_BUCKETS = 4096;
 export const MAX_SPENT_COOKIES = 16_384;
-export const MAX_HALF_OPEN = 1024;
+export const MAX_HALF_OPEN = 4096;
 
 /** What one connection buffers for its reader, in and out of order together, unless told otherwise. */
 export const DEFAULT_RECEIVE_BUFFER_BYTES: number = 256 * 1024;

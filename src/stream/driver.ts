@@ -31,8 +31,13 @@ export interface ConnectionOwner {
   handleSignals(signals: number): void;
 }
 
-/** Datagrams are encoded into slabs, as each must stay untouched until the kernel has it. One slab holds many of any edition. */
+/**
+ * Datagrams are encoded into slabs, as each must stay untouched until the kernel has it. One slab holds many of any edition,
+ * and all drivers have it together: thousands of clients, each with a driver, cost no memory for it.
+ */
 const SLAB_BYTES = 128 * 1024;
+let slab = new Uint8Array(0);
+let slabUsed = 0;
 
 /** A reader gets at least this much at once where it is there, and no more is gathered before it does. */
 const BATCH_BYTES = 48 * 1024;
@@ -58,8 +63,6 @@ export class Driver {
   readonly #batch = new Set<Connection>();
   #timer: Timer | null = null;
   #timerAt = Number.POSITIVE_INFINITY;
-  #slab = new Uint8Array(0);
-  #slabUsed = 0;
   #retained: "no" | "ref" | "unref" = "no";
   #keepsProcessAlive = true;
   #closed = false;
@@ -119,8 +122,8 @@ export class Driver {
     for (;;) {
       const length = connection.transmit(this.#room(), now);
       if (length === 0) break;
-      const taken = this.#port.send(this.#slab.subarray(this.#slabUsed, this.#slabUsed + length), connection);
-      if (!taken) this.#slabUsed += length;
+      const taken = this.#port.send(slab.subarray(slabUsed, slabUsed + length), connection);
+      if (!taken) slabUsed += length;
     }
   }
 
@@ -215,11 +218,11 @@ export class Driver {
   }
 
   #room(): Uint8Array {
-    if (this.#slab.length - this.#slabUsed < this.#port.transmissionBytes) {
-      this.#slab = new Uint8Array(SLAB_BYTES);
-      this.#slabUsed = 0;
+    if (slab.length - slabUsed < this.#port.transmissionBytes) {
+      slab = new Uint8Array(SLAB_BYTES);
+      slabUsed = 0;
     }
-    return this.#slabUsed === 0 ? this.#slab : this.#slab.subarray(this.#slabUsed);
+    return slabUsed === 0 ? slab : slab.subarray(slabUsed);
   }
 
   /**

@@ -4,11 +4,13 @@ import { isIP } from "node:net";
 import {
   type Connection,
   DEFAULT_EDITION,
+  type DropCounts,
   type EditionName,
   Endpoint,
   type ExtendedOptions,
   editionNamed,
   MAX_CONNECTION_ID,
+  noDrops,
   Signal,
   type TraceSink,
 } from "../protocol/index.js";
@@ -40,11 +42,14 @@ export interface ServerOptions extends SocketOptions {
   /**
    * With clients of the extended edition: spend no memory on an address before it has proved to be a client's, send it
    * no more bytes than came from it, and answer no more than {@link handshakesPerSecond}. Classic clients that have sent a SYN
-   * only, which cannot be verified, are limited to 1,024 then; `extended: "required"` drops them. Default: true, false with
+   * only, which cannot be verified, are limited to 4,096 then; `extended: "required"` drops them. Default: true, false with
    * `acceptAtSyn`, which asks for a socket at the SYN.
    */
   readonly verifyAddresses?: boolean | undefined;
-  /** Handshakes that one address (one /64 of IPv6) may begin in a second, and four times as many at once. Default 256. */
+  /**
+   * Handshakes that one address (one /64 of IPv6) may begin in a second without finishing them, and four times as many at once.
+   * Further SYNs are dropped and counted, see {@link ServerStats}. Default 2,048.
+   */
   readonly handshakesPerSecond?: number | undefined;
   /** Gets each line of the course programs' log. */
   readonly trace?: TraceSink | undefined;
@@ -59,6 +64,11 @@ export interface ListenOptions {
   readonly ipv6Only?: boolean | undefined;
   /** Closes the server when aborted. */
   readonly signal?: AbortSignal | undefined;
+}
+
+export interface ServerStats {
+  /** Datagrams that no connection received, by reason, since the server began to listen. */
+  readonly drops: Readonly<DropCounts>;
 }
 
 interface ServerEvents {
@@ -89,6 +99,7 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
   readonly #options: ServerOptions;
   readonly #sockets = new Set<ConfundoSocket>();
   #port: ServerPort | null = null;
+  #drops: Readonly<DropCounts> = noDrops();
   #maxConnections: number;
   #closing = false;
   #ref = true;
@@ -103,6 +114,11 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
 
   get listening(): boolean {
     return this.#port?.address() != null && !this.#closing;
+  }
+
+  /** A copy of the server's counters. */
+  get stats(): ServerStats {
+    return { drops: { ...this.#drops } };
   }
 
   /** Connections at once; further SYNs are dropped. */
@@ -136,6 +152,7 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
     });
     serverPort.limit(this.#maxConnections);
     this.#port = serverPort;
+    this.#drops = serverPort.drops;
     serverPort.bind(port, options.host, options.ipv6Only ?? false).then(
       () => {
         if (this.#port !== serverPort || this.#closing) return;
@@ -305,6 +322,11 @@ class ServerPort implements DatagramPort {
   /** Whether new connections are taken. */
   get listening(): boolean {
     return this.#listening;
+  }
+
+  /** What the endpoint has dropped; goes on counting. */
+  get drops(): Readonly<DropCounts> {
+    return this.#endpoint.drops;
   }
 
   constructor(options: ServerOptions, accept: (connection: Connection, driver: Driver) => void) {

@@ -30,20 +30,30 @@ export class Cookies {
   /** Until when a tag that had its connection would still be good, oldest first. */
   readonly #spent = new Map<number, number>();
 
-  /** `handshakesPerSecond`: what one address may begin in the long run. */
+  /** `handshakesPerSecond`: what one address may begin in the long run without finishing it. */
   constructor(mac: Mac, handshakesPerSecond: number) {
     this.#mac = mac;
     this.#intervalMs = 1000 / handshakesPerSecond;
     this.#toleranceMs = 1000 * BURST_SECONDS;
   }
 
-  /** Whether another SYN of this address is to be answered. Its bucket is a matter of the key: nobody can aim at another's. */
+  /** Whether another SYN of this address is to be answered. It counts until {@link verified}. Its bucket is a matter of the key: nobody can aim at another's. */
   admits(address: string, now: number): boolean {
-    const bucket = this.#mac(network(address)) % HANDSHAKE_BUCKETS;
+    const bucket = this.#bucketOf(address);
     const paidAt = Math.max(this.#paidAt[bucket] as number, now) + this.#intervalMs;
     if (paidAt - now > this.#toleranceMs) return false;
     this.#paidAt[bucket] = paidAt;
     return true;
+  }
+
+  /** A client at this address has proved to be there: its SYN does not count, as a flood's do. */
+  verified(address: string): void {
+    const bucket = this.#bucketOf(address);
+    this.#paidAt[bucket] = (this.#paidAt[bucket] as number) - this.#intervalMs;
+  }
+
+  #bucketOf(address: string): number {
+    return this.#mac(network(address)) % HANDSHAKE_BUCKETS;
   }
 
   /** Whether a SYN is to be answered with this edition: it offers it, or an earlier one of this client did. */

@@ -1,7 +1,7 @@
 import type { RemoteInfo, Socket } from "node:dgram";
 import { writeSync } from "node:fs";
 import { type Descriptor, findDescriptor } from "./descriptor.js";
-import { QUEUE_BYTES } from "./limits.js";
+import { MOST_DESCRIPTORS, QUEUE_BYTES } from "./limits.js";
 import { PortableSocket } from "./portable.js";
 import { nextDatagram } from "./slab.js";
 import type { DatagramHandlers, Tier } from "./types.js";
@@ -13,6 +13,9 @@ const BATCH_READS = 64;
 const VAIN_DRAINS = 4;
 /** No waiting datagram takes less of the kernel's memory than this, which is less than the struct that describes it. */
 const SMALLEST_WAITING_BYTES = 128;
+
+/** Sockets of this tier that are open. */
+let openCount = 0;
 
 interface Waiting {
   readonly bytes: Uint8Array;
@@ -38,6 +41,7 @@ export class ConnectedSocket extends PortableSocket {
     localAddress = "",
   ) {
     super(udp, handlers, remote, localAddress);
+    openCount++;
     this.#fd = descriptor.fd;
     this.#address = remote.address;
     this.#port = remote.port;
@@ -64,6 +68,7 @@ export class ConnectedSocket extends PortableSocket {
   }
 
   protected override closeDescriptor(): void {
+    openCount--;
     this.#waiting = [];
     super.closeDescriptor();
   }
@@ -175,7 +180,8 @@ export function openConnectedSocket(
   tier: Tier | "auto" | undefined,
   localAddress = "",
 ): PortableSocket {
-  const descriptor = tier === "dgram" ? null : findDescriptor(addressOf(udp), remote);
+  const searches = tier !== "dgram" && openCount < MOST_DESCRIPTORS;
+  const descriptor = searches ? findDescriptor(addressOf(udp), remote) : null;
   if (descriptor === null) return new PortableSocket(udp, handlers, remote, localAddress);
   return new ConnectedSocket(udp, handlers, remote, descriptor, localAddress);
 }

@@ -7,5 +7,11 @@ export const QUEUE_BYTES: number = 4 * 1024 * 1024;
  */
 export const MOST_PEERS = 256;
 
+/**
+ * Sockets of a process that are used through their descriptor. Each search for one reads the kernel's table of all UDP
+ * sockets: with thousands of connections the searches alone would take minutes.
+ */
+export const MOST_DESCRIPTORS = 512;
+
 /** Addresses of this machine that have a socket of their own beside one that is bound to all, in the tiers without the addon. */
 export const MOST_LOCAL_ADDRESSES = 64;

@@ -142,33 +142,55 @@ describe("floods", () => {
     expect(server.open("192.0.2.1").connected).toBe(true);
   });
 
-  test("one address gets 1,024 answers at once and 256 a second; its whole /64 counts as one, others are not concerned", () => {
+  test("one address gets 8,192 answers at once and 2,048 a second that it does not follow up; its whole /64 counts as one, others are not concerned", () => {
     const server = new Server();
     const { endpoint } = server;
     const count = (address: (i: number) => string) => {
       let answers = 0;
-      for (let i = 0; i < 2000; i++) {
+      for (let i = 0; i < 10_000; i++) {
         endpoint.receive(OFFERING_SYN, address(i), PORT, server.now);
         if (endpoint.reply !== null) answers++;
       }
       return answers;
     };
-    expect(count(() => "192.0.2.1")).toBe(1024);
-    expect(count((i) => `2001:db8::${i.toString(16)}`)).toBe(1024);
-    expect(count((i) => `2001:db8:0:1:2:3:4:${i.toString(16)}`)).toBe(1024);
+    expect(count(() => "192.0.2.1")).toBe(8192);
+    expect(count((i) => `2001:db8::${i.toString(16)}`)).toBe(8192);
+    expect(count((i) => `2001:db8:0:1:2:3:4:${i.toString(16)}`)).toBe(8192);
     expect(server.syn("192.0.2.2")).not.toBeNull();
     expect(server.syn("::ffff:192.0.2.3")).not.toBeNull();
     server.now += 1000;
-    expect(count(() => "192.0.2.1")).toBe(256);
+    expect(count(() => "192.0.2.1")).toBe(2048);
+    expect(endpoint.drops.handshakeLimit).toBe(3 * (10_000 - 8192) + 10_000 - 2048);
   });
 
-  test("classic SYNs, which cannot be verified, hold no more than 1,024 connections; clients of this edition get in", () => {
+  test("handshakes that are finished do not count: one address opens as many connections as it likes", () => {
+    const server = new Server();
+    for (let i = 0; i < 20_000; i++) server.hello(server.syn("192.0.2.1", 1 + i) as Ticket, "192.0.2.1", 1 + i);
+    expect(server.endpoint.size).toBe(20_000);
+    expect(Object.values(server.endpoint.drops).every((count) => count === 0)).toBe(true);
+  });
+
+  test("what is dropped is counted by its reason", () => {
+    const server = new Server({ maxConnections: 1 });
+    const { endpoint } = server;
+    const ticket = server.syn("a") as Ticket;
+    endpoint.receive(Uint8Array.of(1, 2, 3), "b", PORT, server.now);
+    endpoint.receive(CLASSIC_SYN, "b", PORT, server.now);
+    server.hello({ ...ticket, tag: ticket.tag ^ 4 }, "a");
+    server.hello(ticket, "a", PORT, PING);
+    server.hello(ticket, "a");
+    expect(endpoint.drops).toMatchObject({ malformed: 1, notExtended: 1, invalidTag: 1, unknownConnection: 1 });
+    endpoint.receive(OFFERING_SYN, "c", PORT, server.now);
+    expect(endpoint.drops.connectionLimit).toBe(1);
+  });
+
+  test("classic SYNs, which cannot be verified, hold no more than 4,096 connections; clients of this edition get in", () => {
     const server = new Server({ required: false });
-    for (let i = 0; i < 5000; i++) {
+    for (let i = 0; i < 6000; i++) {
       const connection = server.endpoint.receive(CLASSIC_SYN, `10.0.${i >>> 8}.${i & 255}`, PORT, server.now);
       if (connection !== null) server.endpoint.settle(connection);
     }
-    expect(server.endpoint.size).toBe(1024);
+    expect(server.endpoint.size).toBe(4096);
     expect(server.open("192.0.2.1").connected).toBe(true);
     // Who goes on makes room for the next.
     const ack = Uint8Array.of(0, 0, 0, 0, 0, 0, 0x10, 0xe2, 0, 1, 0, 4);

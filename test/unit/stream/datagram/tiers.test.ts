@@ -377,3 +377,17 @@ async function closings(): Promise<void> {
   await new Promise(setImmediate);
   await new Promise(setImmediate);
 }
+
+test.skipIf(!linux)(
+  "beyond 512 sockets no more descriptors are searched for, and one that closes makes room",
+  async () => {
+    const shared = await server("dgram", new Station());
+    const { port } = shared.address();
+    const sockets: DatagramSocket[] = [];
+    for (let i = 0; i < 512; i++) sockets.push(await client("descriptor", new Station(), port));
+    expect(new Set(sockets.map(({ tier }) => tier))).toEqual(new Set(["descriptor"]));
+    expect((await client("descriptor", new Station(), port)).tier).toBe("dgram");
+    sockets[0]?.close();
+    expect((await client("descriptor", new Station(), port)).tier).toBe("descriptor");
+  },
+);
