@@ -1,7 +1,8 @@
 /** What could keep a folder from being mirrored well, found by looking at it. */
-import { accessSync, constants, readFileSync } from "node:fs";
+import { accessSync, constants, readFileSync, realpathSync } from "node:fs";
 import type { Entry } from "./entry.js";
 import { toSyncError } from "./errors.js";
+import { mountsBelow } from "./mounts.js";
 import { scanFolder } from "./scan.js";
 
 /** One thing found out. `problem`: something will not be mirrored; `warning`: it may go wrong, or slower. */
@@ -37,6 +38,12 @@ export async function examine(folder: string, nowMs: number = Date.now()): Promi
     finding("warning", "no file is newer than the clock", "are newer than this machine's clock: is it right?", [
       ...ahead.map(({ path }) => path),
     ]),
+    finding(
+      "warning",
+      "nothing is mounted below the folder",
+      "paths are mounts; changes made through other paths may raise no events, and are found by scanning, up to 5 s later",
+      mountsBelow(realpathSync(folder)),
+    ),
     ...watchLimit(entries, readLimit()),
   ];
 }

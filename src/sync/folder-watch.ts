@@ -1,6 +1,6 @@
 /**
- * Watches a tree by one watch for each folder (inotify), which names whatever changes in it. Files are neither watched
- * nor looked at: 100,000 of them in 1,000 folders take 1,000 watches, and no memory each.
+ * Watches a tree by one watch for each folder (inotify), which names whatever changes in it, by its bytes. Used where
+ * chokidar cannot: at and below folders whose names are not UTF-8 or have a backslash (tree-watch.ts).
  *
  * What can go missing, and how that is known: the kernel keeps so many events and drops the rest without a word to us.
  * It hands over all it has before the event loop turns, so that nothing was dropped where fewer came within one turn.
@@ -11,6 +11,7 @@ import { readdir } from "node:fs/promises";
 import { setImmediate as yieldToOthers } from "node:timers/promises";
 import { systemCode } from "./errors.js";
 import type { Ignore } from "./ignore.js";
+import { nameFromBytes, systemPath } from "./names.js";
 import { parentOf } from "./path.js";
 
 export interface FolderWatchOptions {
@@ -83,7 +84,7 @@ export class FolderWatch {
   #event(folder: string, kind: string, name: string | null): void {
     if (this.#closed) return;
     this.#count();
-    const itself = name === null || name.includes("\uFFFD") || name === this.#nameOf(folder);
+    const itself = name === null || name === this.#nameOf(folder);
     if (itself) {
       this.#options.onHint(folder, "the folder itself has changed");
       // It may be gone, and another one in its place already, of which this watch would say nothing.
@@ -181,12 +182,15 @@ export class FolderWatch {
   /** What watches the folder at `path`; the system's code where nothing can; `undefined` where no folder is. */
   #establish(path: string, known: Folder | undefined, anew: boolean): Folder | string | undefined {
     try {
-      const stats = fs.lstatSync(this.#full(path), { bigint: true });
+      const place = systemPath(this.#full(path));
+      const stats = fs.lstatSync(place, { bigint: true });
       if (!stats.isDirectory()) return this.#replace(path, known, undefined);
       if (known?.inode === stats.ino && !anew) return known;
       // Of a folder whose parent is not watched, nothing would tell us that it is gone.
       if (path !== "" && this.#find(parentOf(path)) === undefined) return "ENOSPC";
-      const watcher = fs.watch(this.#full(path), (kind, inside) => this.#event(path, kind, inside));
+      const watcher = fs.watch(place, { encoding: "buffer" }, (kind, name) =>
+        this.#event(path, kind, name === null ? null : nameFromBytes(name)),
+      );
       // It is gone, with its file system perhaps.
       watcher.on("error", () => this.#visit(path));
       this.#folders++;
@@ -211,14 +215,8 @@ export class FolderWatch {
 
   async #subfolders(path: string): Promise<string[]> {
     const { ignore } = this.#options;
-    try {
-      const found = await readdir(this.#full(path), { withFileTypes: true });
-      const names = found.filter((entry) => entry.isDirectory()).map(({ name }) => name);
-      return names.filter((name) => !ignore(path === "" ? name : `${path}/${name}`, true));
-    } catch {
-      // Gone, or not to be read: the walks say so.
-      return [];
-    }
+    const names = await listFolders(this.#full(path));
+    return names.filter((name) => !ignore(path === "" ? name : `${path}/${name}`, true));
   }
 
   #forget(folder: Folder, names: readonly string[]): void {
@@ -248,7 +246,7 @@ export class FolderWatch {
 
   #isFolder(path: string): boolean {
     try {
-      return fs.lstatSync(this.#full(path), { throwIfNoEntry: false })?.isDirectory() ?? false;
+      return fs.lstatSync(systemPath(this.#full(path)), { throwIfNoEntry: false })?.isDirectory() ?? false;
     } catch {
       return false;
     }
@@ -256,5 +254,21 @@ export class FolderWatch {
 
   #full(path: string): string {
     return path === "" ? this.#root : `${this.#root}/${path}`;
+  }
+}
+
+/** The names of the folders in a folder, those that are not UTF-8 escaped (names.ts); none where it cannot be read. */
+export async function listFolders(folder: string): Promise<string[]> {
+  try {
+    const place = systemPath(folder);
+    const found = await readdir(place, { withFileTypes: true });
+    if (!found.some(({ name }) => name.includes("\uFFFD"))) {
+      return found.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+    }
+    const bytes = await readdir(place, { withFileTypes: true, encoding: "buffer" });
+    return bytes.filter((entry) => entry.isDirectory()).map(({ name }) => nameFromBytes(name));
+  } catch {
+    // It is deleted, or may not be read: scans report that.
+    return [];
   }
 }

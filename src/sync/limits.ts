@@ -258,6 +258,11 @@ export const WALK_EVERY_MS_AN_ENTRY = 1;
 /** … and this often when the system has no watches left. */
 export const WALK_EVERY_UNWATCHED_MS = 5000;
 
+/** The mounts below a watched folder are read this often. */
+export const MOUNTS_EVERY_MS = 2000;
+/** A folder that is not watched this long after it was found is a watch that was lost. */
+export const SURVEY_GRACE_MS = 1000;
+
 // The index.
 
 /** Records held before they are written … */

@@ -4,12 +4,13 @@
  */
 import { readFileSync, statfsSync } from "node:fs";
 import { relative, sep } from "node:path";
-import { type ChokidarOptions, watch } from "chokidar";
+import { watch } from "chokidar";
 import { Observable } from "rxjs";
 import { systemCode } from "./errors.js";
 import { FolderWatch, type Watched } from "./folder-watch.js";
 import { type Ignore, ignoreNothing } from "./ignore.js";
 import { WALK_EVERY_MS, WALK_EVERY_UNWATCHED_MS } from "./limits.js";
+import { canSpell, TreeWatch } from "./tree-watch.js";
 
 export interface Hint {
   /** The watched folder. */
@@ -31,8 +32,8 @@ export interface WatchOptions {
   /** Ask the file system every so many milliseconds instead of waiting for its events. */
   readonly pollMs?: number;
   /**
-   * `folders`: one watch for each folder, nothing for each file. `chokidar`: what that does on this system. Default:
-   * `folders` on Linux, where chokidar looks at every file and takes memory for it; `chokidar` elsewhere and for polling.
+   * Default `chokidar`, on every platform. `folders`: each folder is watched by inotify directly (Linux), which takes less
+   * memory at the start; see docs/sync-protocol.md for both compared.
    */
   readonly backend?: "folders" | "chokidar";
 }
@@ -52,33 +53,46 @@ export function everything(folder: string, reason: string): Hint {
  * ```
  */
 export function watchFolder(folder: string, options: WatchOptions = {}): Observable<Hint> {
-  const { backend = process.platform === "linux" && options.pollMs === undefined ? "folders" : "chokidar" } = options;
-  return backend === "folders" ? watchEachFolder(folder, options) : watchWithChokidar(folder, options);
-}
-
-function watchEachFolder(folder: string, { ignore = ignoreNothing }: WatchOptions): Observable<Hint> {
+  const { backend = "chokidar", pollMs, ignore = ignoreNothing } = options;
+  if (pollMs !== undefined) return pollFiles(folder, pollMs, ignore);
   return new Observable((subscriber) => {
     const remote = remoteFileSystem(folder);
     if (remote !== undefined)
       subscriber.next({ ...everything(folder, changesElsewhere(remote)), code: "ERR_NO_EVENTS" });
-    const watching = new FolderWatch(folder, {
+    const watchOptions = {
       ignore,
       queueEvents: readSetting("max_queued_events") ?? 16_384,
       refreshMs: WALK_EVERY_MS,
-      onHint: (path, reason) => subscriber.next({ folder, path, reason }),
-      onWatching: ({ reason, ...watched }) => {
+      onHint: (path: string, reason: string) => subscriber.next({ folder, path, reason }),
+      onWatching: ({ reason, ...watched }: Watched) => {
         if (watched.code !== undefined) subscriber.next(unwatched(folder, { reason, ...watched }));
         const ready = reason === undefined ? { ready: true } : {};
         subscriber.next({ ...everything(folder, reason ?? "watching begins"), ...ready });
       },
-    });
+      onMounts: (paths: readonly string[]) =>
+        subscriber.next({ ...everything(folder, changesThroughMounts(paths)), code: "ERR_NO_EVENTS" }),
+    };
+    const Watch = backend === "chokidar" && canSpell(folder) ? TreeWatch : FolderWatch;
+    const watching = new Watch(folder, watchOptions);
     return () => watching.close();
   });
 }
 
-function watchWithChokidar(folder: string, options: WatchOptions): Observable<Hint> {
+/** Has chokidar look at each file at an interval. */
+function pollFiles(folder: string, pollMs: number, ignore: Ignore): Observable<Hint> {
   return new Observable((subscriber) => {
-    const watcher = watch(folder, chokidarOptions(folder, options));
+    const watcher = watch(folder, {
+      atomic: false,
+      followSymlinks: false,
+      ignoreInitial: true,
+      ignorePermissionErrors: true,
+      ignored: (path, stats) => {
+        const inside = insideOf(folder, path);
+        return inside !== undefined && inside !== "" && ignore(inside, stats?.isDirectory() ?? false);
+      },
+      backend: "polling",
+      pollingInterval: pollMs,
+    });
     watcher.on("all", (event, path) => {
       const inside = insideOf(folder, path);
       if (inside === "") subscriber.next(everything(folder, "the folder itself has changed"));
@@ -88,22 +102,6 @@ function watchWithChokidar(folder: string, options: WatchOptions): Observable<Hi
     watcher.on("error", (error) => subscriber.next(watcherFailed(folder, error)));
     return () => void watcher.close().catch(() => {});
   });
-}
-
-function chokidarOptions(folder: string, options: WatchOptions): ChokidarOptions {
-  const ignore = options.ignore ?? ignoreNothing;
-  return {
-    // The defaults hide files named like editors' temporary ones, and links that point nowhere.
-    atomic: false,
-    followSymlinks: false,
-    ignoreInitial: true,
-    ignorePermissionErrors: true,
-    ignored: (path, stats) => {
-      const inside = insideOf(folder, path);
-      return inside !== undefined && inside !== "" && ignore(inside, stats?.isDirectory() ?? false);
-    },
-    ...(options.pollMs === undefined ? {} : { backend: "polling", pollingInterval: options.pollMs }),
-  };
 }
 
 function watcherFailed(folder: string, error: unknown): Hint {
@@ -167,6 +165,12 @@ export function remoteFileSystem(folder: string): string | undefined {
 function changesElsewhere(kind: string): string {
   const seconds = WALK_EVERY_UNWATCHED_MS / 1000;
   return `the folder is on a ${kind} file system, which does not tell what others change: it is walked every ${seconds} s`;
+}
+
+function changesThroughMounts(paths: readonly string[]): string {
+  const seconds = WALK_EVERY_UNWATCHED_MS / 1000;
+  const which = paths.length === 1 ? paths[0] : `${paths[0]} and ${paths.length - 1} more paths in the folder`;
+  return `something is mounted at ${which}; changes made through other paths may raise no events: the folder is scanned every ${seconds} s`;
 }
 
 /** `path` relative to the folder, `""` for the folder itself, `undefined` outside of it. */

@@ -1,11 +1,31 @@
 import fs from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import path from "node:path";
 import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { FolderWatch, type Watched } from "../../../src/sync/folder-watch.js";
 import { type Hint, type WatchOptions, watchFolder } from "../../../src/sync/index.js";
+import { aliases, mountsBelow, parseMounts } from "../../../src/sync/mounts.js";
+import { TreeWatch } from "../../../src/sync/tree-watch.js";
 import { make, tempFolder, until } from "../../support/sync-rig.js";
 
-afterEach(() => vi.restoreAllMocks());
+afterEach(() => {
+  vi.restoreAllMocks();
+  syncBuiltinESMExports();
+});
+
+/** chokidar imports the function by its name. */
+function limitWatches(left: number): () => void {
+  const real = fs.watch;
+  const limited = vi.spyOn(fs, "watch").mockImplementation(((...args: Parameters<typeof fs.watch>) => {
+    if (left-- > 0) return real(...args);
+    throw Object.assign(new Error("System limit for number of file watchers reached"), { code: "ENOSPC" });
+  }) as typeof fs.watch);
+  syncBuiltinESMExports();
+  return () => {
+    limited.mockRestore();
+    syncBuiltinESMExports();
+  };
+}
 
 /** Watches with a backend; what was hinted at, and a promise of it being ready. */
 async function watching(folder: string, options: WatchOptions) {
@@ -46,16 +66,20 @@ describe.each(["folders", "chokidar"] as const)("the real watcher, by %s", (back
   );
 });
 
-describe.runIf(process.platform === "linux")("watching folders", () => {
+describe.runIf(process.platform === "linux").each([
+  ["FolderWatch", FolderWatch],
+  ["TreeWatch", TreeWatch],
+] as const)("watching folders by %s", (_, Watch) => {
   function watch(root: string, queueEvents = 16_384, refreshMs = 60_000) {
     const hints: string[] = [];
     const told: Watched[] = [];
-    const watcher = new FolderWatch(root, {
+    const watcher = new Watch(root, {
       ignore: () => false,
       queueEvents,
       refreshMs,
       onHint: (name) => hints.push(name),
       onWatching: (found) => told.push(found),
+      onMounts: () => {},
     });
     onTestFinished(() => watcher.close());
     return { watcher, hints, told, ready: () => until(() => told.length > 0) };
@@ -107,30 +131,109 @@ describe.runIf(process.platform === "linux")("watching folders", () => {
   test("where watches run out, the rest goes on, how many are without is told, and it is tried again", async () => {
     const root = tempFolder();
     for (let i = 0; i < 10; i++) make(root, { [`d${i}/f`]: "x" });
-    const real = fs.watch;
-    let left = 4;
-    const limited = vi.spyOn(fs, "watch").mockImplementation(((...args: Parameters<typeof fs.watch>) => {
-      if (left-- > 0) return real(...args);
-      throw Object.assign(new Error("System limit for number of file watchers reached"), { code: "ENOSPC" });
-    }) as typeof fs.watch);
+    const restore = limitWatches(4);
     const { told, ready } = watch(root, 16_384, 30);
     await ready();
     expect(told[0]).toEqual({ reason: undefined, folders: 4, unwatched: 7, code: "ENOSPC" });
-    limited.mockRestore();
+    restore();
     await until(() => told.at(-1)?.folders === 11);
     expect(told.at(-1)).toMatchObject({ reason: "folders that were not watched", unwatched: 0 });
   });
 
-  test("no watches left is said in words, with the setting that allows more", async () => {
-    const limited = () => {
-      throw Object.assign(new Error("no watches"), { code: "ENOSPC" });
-    };
-    vi.spyOn(fs, "watch").mockImplementation(limited as unknown as typeof fs.watch);
-    const { hints } = await watching(tempFolder(), {});
-    const [first] = hints.filter(({ code }) => code !== undefined);
-    expect(first).toMatchObject({ path: "", code: "ENOSPC" });
-    expect(first?.reason).toMatch(
-      /^the system has no watches left for 1 of 1 folders: the whole folder is walked every 5 s instead; sysctl fs\.inotify\.max_user_watches=\d+ allows more$/,
-    );
+  test("folders whose names are not UTF-8 or have backslashes are watched, and their files named by their bytes", async () => {
+    const root = tempFolder();
+    const odd = Buffer.from(`${root}/od\xe9d`, "latin1");
+    fs.mkdirSync(odd);
+    make(root, { "back\\slash/f": "x", "back/slash/f": "x" });
+    const { hints, ready } = watch(root);
+    await ready();
+    await until(() => {
+      fs.writeFileSync(Buffer.concat([odd, Buffer.from("/f\xff", "latin1")]), `${hints.length}`);
+      return hints.includes("od\udce9d/f\udcff");
+    });
+    await until(() => {
+      fs.appendFileSync(path.join(root, "back\\slash/f"), "more");
+      return hints.includes("back\\slash/f");
+    });
+    expect(hints).not.toContain("back/slash/f");
+    fs.mkdirSync(Buffer.from(`${root}/n\xe9w`, "latin1"));
+    await until(() => {
+      fs.writeFileSync(Buffer.from(`${root}/n\xe9w/f`, "latin1"), `${hints.length}`);
+      return hints.includes("n\udce9w/f");
+    });
+  });
+
+  test("folders swapped by renames: each change is named at the path where it is now", async () => {
+    const root = tempFolder();
+    make(root, { "a/sub/inA": "x", "b/sub/inB": "x" });
+    const { hints, ready } = watch(root);
+    await ready();
+    for (let round = 0; round < 10; round++) {
+      fs.renameSync(path.join(root, "a"), path.join(root, "c"));
+      fs.renameSync(path.join(root, "b"), path.join(root, "a"));
+      fs.renameSync(path.join(root, "c"), path.join(root, "b"));
+    }
+    hints.length = 0;
+    await until(() => {
+      fs.appendFileSync(path.join(root, "a/sub/inA"), "more");
+      fs.appendFileSync(path.join(root, "b/sub/inB"), "more");
+      return ["a/sub/inA", "b/sub/inB"].every((name) => hints.includes(name));
+    });
+  });
+
+  test("a deep tree that comes at once: what was written before its folders were watched is looked at", async () => {
+    const root = tempFolder();
+    const { hints, ready } = watch(root);
+    await ready();
+    const there = (): boolean =>
+      Array.from({ length: 50 }, (_, i) => i).every((i) =>
+        hints.some((hint) => `new/d${i}/e/f`.startsWith(`${hint}/`) || hint === `new/d${i}/e/f`),
+      );
+    for (let i = 0; i < 50; i++) make(root, { [`new/d${i}/e/f`]: "x" });
+    await until(there);
+    await until(() => {
+      make(root, { "new/d49/e/later": `${hints.length}` });
+      return hints.includes("new/d49/e/later");
+    });
+  });
+});
+
+describe.runIf(process.platform === "linux")("where nothing can be watched", () => {
+  test.each(["folders", "chokidar"] as const)(
+    "by %s: no watches left is said in words, with the setting that allows more",
+    async (backend) => {
+      limitWatches(0);
+      const { hints } = await watching(tempFolder(), { backend });
+      const [first] = hints.filter(({ code }) => code !== undefined);
+      expect(first).toMatchObject({ path: "", code: "ENOSPC" });
+      expect(first?.reason).toMatch(
+        /^the system has no watches left for 1 of 1 folders: the whole folder is walked every 5 s instead; sysctl fs\.inotify\.max_user_watches=\d+ allows more$/,
+      );
+    },
+  );
+});
+
+describe("mounts", () => {
+  const all = parseMounts(
+    [
+      "20 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw",
+      "21 20 8:1 /home/ann/data /srv/data rw - ext4 /dev/sda1 rw",
+      "22 20 8:2 / /mnt/with\\040blank rw - ext4 /dev/sdb1 rw",
+      "23 22 8:2 /sub /home/ann/data/inner rw - ext4 /dev/sdb1 rw",
+    ].join("\n"),
+  );
+
+  test("below a folder are found, with their names as they are", () => {
+    expect(mountsBelow("/home/ann", all)).toEqual(["data/inner"]);
+    expect(mountsBelow("/mnt", all)).toEqual(["with blank"]);
+    expect(mountsBelow("/srv/data", all)).toEqual([]);
+  });
+
+  test("other paths to a place, through bind mounts", () => {
+    expect(aliases("/srv/data/x", all)).toEqual(["/home/ann/data/x"]);
+    expect(aliases("/home/ann/data/x", all)).toEqual(["/srv/data/x"]);
+    expect(aliases("/home/ann", all)).toEqual([]);
+    expect(aliases("/mnt/with blank/sub/y", all)).toEqual(["/home/ann/data/inner/y"]);
+    expect(aliases("/home/ann/data/inner", all)).toEqual(["/mnt/with blank/sub"]);
   });
 });
