@@ -12,15 +12,17 @@ const LONGEST_FILE = 640;
 
 /** What each folder of src may import: folders below it, and packages. `*` stands for any package and node:*. */
 const MAY_IMPORT: Record<string, { folders: string[]; packages: string[] }> = {
+  // For whoever shows names to people.
+  text: { folders: [], packages: [] },
   protocol: { folders: [], packages: [] },
   native: { folders: [], packages: ["node:"] },
   stream: { folders: ["protocol", "native"], packages: ["node:"] },
   sync: { folders: ["native"], packages: ["node:", "rxjs", "chokidar", "ignore"] },
   secure: { folders: ["stream"], packages: ["node:"] },
-  server: { folders: ["stream", "sync", "secure"], packages: ["*"] },
+  server: { folders: ["stream", "sync", "secure", "text"], packages: ["*"] },
   // The page in the browser: of the server it imports types only, which leave nothing behind.
-  dashboard: { folders: ["server"], packages: ["preact", "uplot", "uqr", "vite", "zod"] },
-  cli: { folders: ["", "stream", "sync", "secure", "server"], packages: ["*"] },
+  dashboard: { folders: ["server", "text"], packages: ["preact", "uplot", "uqr", "vite", "zod"] },
+  cli: { folders: ["", "stream", "sync", "secure", "server", "text"], packages: ["*"] },
   // src/index.ts, the public face, which the command line uses as anybody else would.
   "": { folders: ["protocol", "stream"], packages: [] },
 };

@@ -1,8 +1,8 @@
 /** `confundo invite`, `devices` and `revoke`. */
-import { type Device, formatAddress, mirrorNameProblem } from "../server/index.js";
+import { type Auth, type Device, formatAddress, type Invitation, mirrorNameProblem } from "../server/index.js";
 import { type HomeOption, withHome } from "./home.js";
 import { shownPath, UsageError } from "./report.js";
-import { printTable, shownTime } from "./table.js";
+import { printJson, printTable, shownTime } from "./table.js";
 
 const LOCAL = { kind: "local" } as const;
 
@@ -37,6 +37,41 @@ export async function invite(name: string, options: InviteCommandOptions): Promi
   });
 }
 
+export async function invitations(options: HomeOption & { readonly json?: boolean }): Promise<void> {
+  await withHome(options, async ({ auth }) => {
+    const [all, known] = await Promise.all([auth.invitations(LOCAL), auth.devices(LOCAL)]);
+    if (options.json) {
+      for (const { codeHash: _, ...invitation } of all) printJson(invitation);
+      return;
+    }
+    const names = new Map(known.map(({ id, name }) => [id, name]));
+    printTable(
+      ["ID", "FOLDER", "MADE", "UNTIL", ""],
+      all.map((invitation) => [
+        invitation.id,
+        `${invitation.folder ?? "(all)"}${invitation.access === "read" ? " (read)" : ""}`,
+        shownTime(invitation.createdAt),
+        shownTime(invitation.expiresAt),
+        stateOf(invitation, names),
+      ]),
+    );
+  });
+}
+
+function stateOf(invitation: Invitation, names: ReadonlyMap<string, string>): string {
+  const { usedAt, usedBy, withdrawnAt, expiresAt } = invitation;
+  if (usedAt !== null) return `used ${shownTime(usedAt)} by ${names.get(usedBy ?? "") ?? "a device"}`;
+  if (withdrawnAt !== null) return `withdrawn ${shownTime(withdrawnAt)}`;
+  return expiresAt <= Date.now() ? "expired" : "open";
+}
+
+export async function withdraw(invitation: string, options: HomeOption): Promise<void> {
+  await withHome(options, async ({ auth }) => {
+    const { id, folder } = await auth.withdraw(LOCAL, invitation);
+    process.stdout.write(`withdrew ${id} (${shownPath(folder ?? "all folders")})\n`);
+  });
+}
+
 export async function devices(options: HomeOption & { readonly json?: boolean }): Promise<void> {
   await withHome(options, async ({ auth, database }) => {
     const all = await auth.devices(LOCAL);
@@ -47,7 +82,7 @@ export async function devices(options: HomeOption & { readonly json?: boolean })
       })),
     );
     if (options.json) {
-      for (const { device, folders } of rows) process.stdout.write(`${JSON.stringify({ ...device, folders })}\n`);
+      for (const { device, folders } of rows) printJson({ ...device, folders });
       return;
     }
     printTable(
@@ -74,7 +109,32 @@ async function foldersOf(
 
 export async function revoke(device: string, options: HomeOption): Promise<void> {
   await withHome(options, async ({ auth }) => {
-    const { id, name } = await auth.revoke(LOCAL, device);
+    const { id, name } = await auth.revoke(LOCAL, await whichDevice(auth, device));
     process.stdout.write(`revoked ${shownPath(name)} (${id})\n`);
   });
+}
+
+export async function renameDevice(device: string, name: string, options: HomeOption): Promise<void> {
+  await withHome(options, async ({ auth }) => {
+    const { id } = await auth.renameDevice(LOCAL, await whichDevice(auth, device), name);
+    process.stdout.write(`renamed ${shownPath(device)} (${id}) to ${shownPath(name)}\n`);
+  });
+}
+
+/** Asks on a terminal which one is meant where several devices have the name; elsewhere they are listed as an error. */
+async function whichDevice(auth: Auth, wanted: string): Promise<string> {
+  const all = await auth.devices(LOCAL);
+  const named = all.filter(({ id, name, revokedAt }) => id !== wanted && name === wanted && revokedAt === null);
+  const isId = all.some(({ id }) => id === wanted);
+  if (isId || named.length < 2 || process.stdin.isTTY !== true || process.stdout.isTTY !== true) return wanted;
+  const { isCancel, select } = await import("@clack/prompts");
+  const answer = await select({
+    message: `Several devices are called ${shownPath(wanted)}. Which one is meant?`,
+    options: named.map(({ id, createdAt, lastSeenAt }) => ({
+      value: id,
+      label: `${id}, paired ${shownTime(createdAt)}, seen ${shownTime(lastSeenAt)}`,
+    })),
+  });
+  if (isCancel(answer)) throw new UsageError("Nothing was changed.");
+  return answer;
 }

@@ -18,6 +18,20 @@ export function addAdministration(root: Command): void {
     .action(async (name, options) => (await admin()).invite(name, options));
 
   root
+    .command("invitations")
+    .description("list the invitations: open, used, withdrawn and expired")
+    .option("--json", "print one invitation a line as JSON")
+    .option(...DIR)
+    .action(async (options) => (await admin()).invitations(options));
+
+  root
+    .command("withdraw")
+    .description("take an invitation back: its address is of no use any more")
+    .argument("<invitation>", "its id as `confundo invitations` lists it")
+    .option(...DIR)
+    .action(async (invitation, options) => (await admin()).withdraw(invitation, options));
+
+  root
     .command("devices")
     .description("list the devices that the server knows")
     .option("--json", "print one device a line as JSON")
@@ -26,13 +40,49 @@ export function addAdministration(root: Command): void {
 
   root
     .command("revoke")
-    .description("shut a device out, at once and for good")
+    .description("shut a device out, at once and for good; asks which where several have the name")
     .argument("<device>", "its name, or its id as `confundo devices` lists it")
     .option(...DIR)
     .action(async (device, options) => (await admin()).revoke(device, options));
 
+  root
+    .command("device")
+    .description("look after the devices that the server knows")
+    .command("rename")
+    .description("give a device another name")
+    .argument("<device>", "its name, or its id as `confundo devices` lists it")
+    .argument("<name>", "its new name")
+    .option(...DIR)
+    .action(async (device, name, options) => (await admin()).renameDevice(device, name, options));
+
+  addFolders(root);
   addUsers(root);
   addTokens(root);
+}
+
+function addFolders(root: Command): void {
+  const folders = () => import("./folders.js");
+  const folder = root.command("folder").description("look after the mirrors that the server keeps");
+  folder
+    .command("list")
+    .description("list the mirrors")
+    .option("--deleted", "those that are deleted and can be restored")
+    .option("--json", "print one mirror a line as JSON")
+    .option(...DIR)
+    .action(async (options) => (await folders()).listFolders(options));
+  folder
+    .command("delete")
+    .description("delete a mirror: it can be restored for a while, then its files and versions are removed")
+    .argument("<name>", "the mirror")
+    .option("--grace <time>", "how long it can be restored, such as 12h or 7d; 0 removes it at once (default: 30d)")
+    .option(...DIR)
+    .action(async (name, options) => (await folders()).deleteFolder(name, options));
+  folder
+    .command("undelete")
+    .description("restore a deleted mirror as it was")
+    .argument("<name>", "the mirror")
+    .option(...DIR)
+    .action(async (name, options) => (await folders()).undeleteFolder(name, options));
 }
 
 function addUsers(root: Command): void {
@@ -51,6 +101,7 @@ function addUsers(root: Command): void {
     .command("passwd")
     .description("set another password, and end the user's sessions")
     .argument("<name>", "the user's name")
+    .option("--end-tokens", "end the user's API tokens, too")
     .option(...DIR)
     .action(async (name, options) => (await users()).setPassword(name, options));
   user
@@ -77,6 +128,7 @@ function addTokens(root: Command): void {
     .option("--user <name>", "whose token it is", "admin")
     .option("--folder <folder>", "a folder that it is good for (default: all); may be repeated", gather)
     .option("--write", "it may change things, too")
+    .option("--metrics", "it may read /metrics, and do nothing else")
     .option("--expires <time>", "how long it is good for, such as 1h, 30d, or never (default: 90d)")
     .option(...DIR)
     .action(async (name, options) => (await users()).createToken(name, options));

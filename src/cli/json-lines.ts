@@ -1,4 +1,5 @@
 import type { MirrorEvent } from "../sync/index.js";
+import { escaped } from "./report.js";
 
 /** The version of the schema in docs/events.md. A field that is added leaves it as it is. */
 export const EVENTS_VERSION = 1;
@@ -17,7 +18,7 @@ export class JsonLines {
   }
 
   show(event: MirrorEvent): void {
-    this.#lines.push(JSON.stringify({ ...event, ...this.#label, v: EVENTS_VERSION }));
+    this.#lines.push(escaped(JSON.stringify({ ...event, ...this.#label, v: EVENTS_VERSION })));
     if (this.#lines.length >= MOST_LINES) this.end();
     else if (this.#lines.length === 1) setImmediate(() => this.end());
   }

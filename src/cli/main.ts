@@ -75,6 +75,8 @@ function program(): Command {
     .command("serve")
     .description("keep mirrors under DIR/NAME/")
     .argument("<dir>", "the folder that the mirrors are kept in; made if it is missing")
+    // What else is there are addresses for --trust-proxy, which takes several.
+    .allowExcessArguments()
     .option("--port <port>", "the UDP port to listen on, 0 for any free one", portParser(0), DEFAULT_PORT)
     .option("--host <host>", "the address to listen on", "127.0.0.1")
     .option("--database <url>", "a PostgreSQL database, postgres://…, instead of a file under DIR/.confundo")
@@ -102,7 +104,12 @@ function program(): Command {
       "a certificate in PEM for HTTPS, with --http-key (default elsewhere than on this machine: its own)",
     )
     .option("--http-key <file>", "its private key in PEM")
-    .action(async (dir, options) => (await import("./serve.js")).serve(dir, options));
+    .option(
+      "--trust-proxy <address>",
+      "a proxy (address or network) whose X-Forwarded-For and Forwarded name the client; more may follow",
+      gather,
+    )
+    .action(async (_dir, options, command) => (await import("./serve.js")).serve(command.args, options));
 
   root
     .command("mirror")
@@ -127,6 +134,7 @@ function program(): Command {
     )
     .option("--gitignore", "heed .gitignore files too, beside .confundoignore")
     .option("--delete-ignored", "delete at the destination what is ignored")
+    .option("--device-name <name>", "what the server calls this device, from now on (default: the host's name)")
     .option("--insecure", "no keys and no encryption, as the server: for tests, on this machine only")
     .action(async (_folder, _address, options, command) => (await import("./mirror.js")).mirror(command.args, options));
 

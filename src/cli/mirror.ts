@@ -4,6 +4,7 @@ import { opendir, readFile } from "node:fs/promises";
 import { fromEvent, lastValueFrom, merge, takeUntil, tap } from "rxjs";
 import { type ConfundoSocket, connect } from "../index.js";
 import { connectSecurely, isLoopback, SecureError } from "../secure/index.js";
+import { deviceNameProblem } from "../server/auth/names.js";
 import { defaultIndexPath, mirror as mirrorFolder } from "../sync/index.js";
 import { parseAddress } from "./address.js";
 import { CONFIG_FILE, type MirrorConfig, parseConfig } from "./config.js";
@@ -28,6 +29,7 @@ export interface MirrorCommandOptions {
   readonly deleteIgnored?: boolean;
   /** Milliseconds. */
   readonly settle?: number;
+  readonly deviceName?: string;
   readonly insecure?: boolean;
 }
 
@@ -79,6 +81,10 @@ async function mirrorOne(
   shared: { readonly label?: string; readonly area?: LiveArea },
 ): Promise<void> {
   const { host, port, name, code } = parseAddress(address);
+  const nameProblem = options.deviceName === undefined ? undefined : deviceNameProblem(options.deviceName);
+  if (nameProblem !== undefined) {
+    throw new UsageError(`--device-name ${shownPath(options.deviceName ?? "")}: ${nameProblem}.`);
+  }
   await requireFolder(folder);
   if (options.insecure) warnOfInsecurity(host);
   const { once = false, dryRun = false } = options;
@@ -90,7 +96,8 @@ async function mirrorOne(
       const onSocket = (opened: ConfundoSocket): void => {
         socket = opened;
       };
-      if (!options.insecure) return connectSecurely({ host, port, code, signal, onSocket });
+      const { deviceName } = options;
+      if (!options.insecure) return connectSecurely({ host, port, code, signal, onSocket, deviceName });
       onSocket(connect({ host, port, signal, noDelay: true }));
       return socket as unknown as ConfundoSocket;
     },

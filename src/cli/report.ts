@@ -1,4 +1,5 @@
 import { CommanderError } from "commander";
+import { escapeInvisible, visibleName } from "../text/visible.js";
 
 /** Errors whose message already says everything to a person; of others the name and code are shown too. */
 interface Described {
@@ -35,19 +36,11 @@ export function printWarning(message: string): void {
   process.stderr.write(`WARNING: ${escaped(message)}\n`);
 }
 
-/** What would break a line, move about on a terminal, or turn around what is read. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: those are what is looked for
-const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
-
-/** A path in one line; quoted and escaped where it has something unprintable. */
-export function shownPath(path: string): string {
-  return path.search(UNPRINTABLE) === -1 ? path : escaped(JSON.stringify(path));
-}
+/** A path or name in one line; quoted and escaped where it has a character that cannot be seen, or that deceives. */
+export const shownPath: (path: string) => string = visibleName;
 
 /** Whatever others had a say in, in one line. */
-export function escaped(text: string): string {
-  return text.replace(UNPRINTABLE, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`);
-}
+export const escaped: (text: string) => string = escapeInvisible;
 
 /** One line for people, also for what the file system says. */
 export function describe(error: unknown): string {

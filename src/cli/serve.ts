@@ -1,6 +1,7 @@
 import { type Logger, pino } from "pino";
 import {
   type HomeEvent,
+  isNetwork,
   type Keep,
   mirrorNameProblem,
   parseKeep,
@@ -26,15 +27,17 @@ export interface ServeCommandOptions {
   readonly http?: false | { readonly host: string; readonly port: number };
   readonly httpCert?: string;
   readonly httpKey?: string;
+  readonly trustProxy?: readonly string[];
 }
 
 /** Keeps mirrors under `directory` until a signal ends it. */
-export async function serve(directory: string, options: ServeCommandOptions): Promise<void> {
+export async function serve(operands: readonly string[], options: ServeCommandOptions): Promise<void> {
   // From here on, as a signal may come as soon as somebody has read that we listen.
   const signalled = untilSignal();
   const problem = options.name === undefined ? undefined : mirrorNameProblem(options.name);
   if (problem !== undefined)
     throw new UsageError(`${shownPath(options.name ?? "")} cannot be a folder's name: ${problem}.`);
+  const { directory, trustProxy } = sortOperands(operands, options.trustProxy);
   const { keep, quota, storageLimit, maxEntries, http: _, ...others } = options;
   requireRoomForQuota(quota, storageLimit);
   const serving = await startServing({
@@ -43,7 +46,7 @@ export async function serve(directory: string, options: ServeCommandOptions): Pr
     ...(quota === undefined ? {} : { quotaBytes: quota }),
     ...(storageLimit === undefined ? {} : { storageLimitBytes: storageLimit }),
     ...(maxEntries === undefined ? {} : { maxEntries }),
-    ...webOptions(options),
+    ...webOptions({ ...options, trustProxy }),
     dir: directory,
     onEvent: report,
     onError: printError,
@@ -55,10 +58,27 @@ export async function serve(directory: string, options: ServeCommandOptions): Pr
   await serving.close();
 }
 
+/** `--trust-proxy` takes several, so that those behind the first come as operands: before the folder, or behind it. */
+function sortOperands(operands: readonly string[], trustProxy: readonly string[] = []) {
+  const isProxy = (operand: string): boolean => trustProxy.length > 0 && isNetwork(operand);
+  const [directory = "", ...more] = operands.filter((operand) => !isProxy(operand));
+  if (directory === "") throw new UsageError("Which folder is to be served? Give one.");
+  if (more.length > 0) throw new UsageError(`${shownPath(more[0] ?? "")} is one argument too many: give one folder.`);
+  const proxies = [...trustProxy, ...operands.filter(isProxy)];
+  const wrong = proxies.find((proxy) => !isNetwork(proxy));
+  if (wrong !== undefined) {
+    const forms = "an IP address or a network, such as 127.0.0.1 or 10.0.0.0/8";
+    throw new UsageError(`--trust-proxy ${shownPath(wrong)}: that takes ${forms}.`);
+  }
+  return { directory, trustProxy: proxies };
+}
+
 /** Where nothing was said of it, another program on its port is no reason not to serve mirrors. */
-function webOptions({ http, httpCert, httpKey }: ServeCommandOptions): Pick<ServeOptions, "http"> {
+function webOptions(options: ServeCommandOptions): Pick<ServeOptions, "http"> {
+  const { http, httpCert, httpKey, trustProxy = [] } = options;
   if (http === false) return {};
   const files = {
+    trustProxy,
     ...(httpCert === undefined ? {} : { certFile: httpCert }),
     ...(httpKey === undefined ? {} : { keyFile: httpKey }),
   };

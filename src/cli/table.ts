@@ -1,4 +1,4 @@
-import { shownPath } from "./report.js";
+import { escaped, shownPath } from "./report.js";
 
 /** Columns under their headings, for people. Cells may come from others: each stays in its line. */
 export function printTable(headings: readonly string[], rows: readonly (readonly string[])[]): void {
@@ -8,6 +8,12 @@ export function printTable(headings: readonly string[], rows: readonly (readonly
     const cells = line.map((cell, column) => cell.padEnd(widths[column] ?? 0));
     process.stdout.write(`${cells.join("  ").trimEnd()}\n`);
   }
+}
+
+/** One line of JSON, in which no character deceives who reads it; programs get the same value. */
+export function printJson(value: object): void {
+  const json = JSON.stringify(value, (_, inner: unknown) => (typeof inner === "bigint" ? String(inner) : inner));
+  process.stdout.write(`${escaped(json)}\n`);
 }
 
 /** `2026-11-25 23:41`, in local time; `-` for never. */

@@ -1,9 +1,9 @@
 /** `confundo user …` and `confundo token …`. */
-import type { Access, Token } from "../server/index.js";
+import type { Access, Token, TokenScope } from "../server/index.js";
 import { type HomeOption, withHome } from "./home.js";
 import { parseDuration } from "./options.js";
 import { shownPath, UsageError } from "./report.js";
-import { printTable, shownTime } from "./table.js";
+import { printJson, printTable, shownTime } from "./table.js";
 
 const LOCAL = { kind: "local" } as const;
 const MOST_INPUT = 4096;
@@ -25,21 +25,22 @@ export async function addUser(name: string, options: AddUserOptions): Promise<vo
   await withHome(options, async ({ auth }) => {
     const password = await askPassword(name);
     await auth.addUser(LOCAL, { name, password, role: options.admin ? "admin" : "user", grants });
-    process.stdout.write(`added ${name}\n`);
+    process.stdout.write(`added ${shownPath(name)}\n`);
   });
 }
 
-export async function setPassword(name: string, options: HomeOption): Promise<void> {
+export async function setPassword(name: string, options: HomeOption & { readonly endTokens?: boolean }): Promise<void> {
   await withHome(options, async ({ auth }) => {
-    await auth.setPassword(LOCAL, name, await askPassword(name));
-    process.stdout.write(`set the password of ${name}\n`);
+    const { endTokens = false } = options;
+    await auth.setPassword(LOCAL, name, await askPassword(name), { endTokens });
+    process.stdout.write(`set the password of ${shownPath(name)}${endTokens ? " and ended the tokens" : ""}\n`);
   });
 }
 
 export async function removeUser(name: string, options: HomeOption): Promise<void> {
   await withHome(options, async ({ auth }) => {
     await auth.removeUser(LOCAL, name);
-    process.stdout.write(`removed ${name}\n`);
+    process.stdout.write(`removed ${shownPath(name)}\n`);
   });
 }
 
@@ -52,7 +53,7 @@ export async function listUsers(options: ListOptions): Promise<void> {
         return { id, name, role, createdAt, grants: grants.map(({ folder, access }) => ({ folder, access })) };
       }),
     );
-    if (options.json) for (const row of rows) process.stdout.write(`${JSON.stringify(row)}\n`);
+    if (options.json) for (const row of rows) printJson(row);
     else {
       const folders = (row: (typeof rows)[number]): string => (row.role === "admin" ? "(all)" : scopesOf(row.grants));
       printTable(
@@ -67,12 +68,16 @@ export interface CreateTokenOptions extends HomeOption {
   readonly user: string;
   readonly folder?: readonly string[];
   readonly write?: boolean;
+  readonly metrics?: boolean;
   readonly expires?: string;
 }
 
 export async function createToken(name: string, options: CreateTokenOptions): Promise<void> {
-  const access: Access = options.write ? "write" : "read";
-  const { user, folder, expires } = options;
+  const { user, folder, expires, metrics = false, write = false } = options;
+  if (metrics && (write || folder !== undefined)) {
+    throw new UsageError("A token for metrics can do nothing else: leave --write and --folder out.");
+  }
+  const access: TokenScope["access"] = metrics ? "metrics" : write ? "write" : "read";
   const scopes = (folder ?? [null]).map((each) => ({ folder: each, access }));
   const expiresInMs = expires === "never" ? null : expires === undefined ? TOKEN_MS : parseDuration(expires);
   await withHome(options, async ({ auth }) => {
@@ -95,8 +100,7 @@ export async function listTokens(options: ListOptions): Promise<void> {
     const names = new Map((await auth.users(LOCAL)).map(({ id, name }) => [id, name]));
     const user = ({ userId }: Token): string => names.get(userId) ?? userId;
     if (options.json) {
-      for (const { hash: _, ...token } of tokens)
-        process.stdout.write(`${JSON.stringify({ ...token, user: names.get(token.userId) })}\n`);
+      for (const { hash: _, ...token } of tokens) printJson({ ...token, user: names.get(token.userId) });
       return;
     }
     printTable(
@@ -114,8 +118,10 @@ export async function listTokens(options: ListOptions): Promise<void> {
   });
 }
 
-function scopesOf(scopes: readonly { readonly folder: string | null; readonly access: Access }[]): string {
-  return scopes.map(({ folder, access }) => `${folder ?? "(all)"}${access === "read" ? " (read)" : ""}`).join(", ");
+function scopesOf(scopes: readonly TokenScope[]): string {
+  const shown = ({ folder, access }: TokenScope): string =>
+    access === "metrics" ? "(metrics)" : `${folder ?? "(all)"}${access === "read" ? " (read)" : ""}`;
+  return scopes.map(shown).join(", ");
 }
 
 /** Asked for twice on a terminal; else the first line of standard input. */

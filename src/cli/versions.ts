@@ -99,6 +99,7 @@ export function reindex(name: string | undefined, options: HomeOption): Promise<
   });
 }
 
+/** Opens the home for `work` with what keeps its versions, as a server does. */
 export async function withKeeper(
   options: HomeOption,
   work: (home: OpenHome, keeper: Keeper) => Promise<void>,

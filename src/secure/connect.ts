@@ -15,6 +15,8 @@ export interface SecureConnectOptions extends ConnectOptions {
   readonly code?: string | undefined;
   /** Where the device's key and the known servers are kept. Default: the user's own. */
   readonly state?: DeviceState | undefined;
+  /** The device's name at the server, from now on. Default: that of its host when it pairs, and then as it is. */
+  readonly deviceName?: string | undefined;
   /** Is given the connection below TLS, for its statistics. */
   readonly onSocket?: ((socket: ConfundoSocket) => void) | undefined;
 }
@@ -27,6 +29,7 @@ interface Attempt {
   readonly known: KnownServer | undefined;
   /** The pairing code to be used, and its server's pin. */
   readonly invited: { readonly code: string; readonly pin: string; readonly hash: string } | undefined;
+  readonly deviceName: string | undefined;
 }
 
 /**
@@ -37,26 +40,30 @@ interface Attempt {
  * ERR_STATE, ERR_TLS and what the server refuses with; or with a ConfundoError as `connect` does.
  */
 export async function connectSecurely(options: SecureConnectOptions): Promise<TLSSocket> {
-  const { code, state = new DeviceState(), onSocket, ...connectOptions } = options;
+  const { code, state = new DeviceState(), deviceName, onSocket, ...connectOptions } = options;
   const { host = "localhost", port } = options;
   const known = state.known(host, port);
   const invited = code === undefined ? undefined : invitation(code);
   const used = known?.pin === invited?.pin && known?.codeHash === invited?.hash && known?.device === state.identity.pin;
-  const attempt: Attempt = { host, port, state, known, invited: used ? undefined : invited };
+  const attempt: Attempt = { host, port, state, known, invited: used ? undefined : invited, deviceName };
   const open = async (): Promise<ConfundoSocket> => {
     const socket = connect({ ...connectOptions, noDelay: true });
     onSocket?.(socket);
     return connected(socket);
   };
-  const resumption = attempt.invited === undefined ? state.resumption(host, port, known) : undefined;
-  if (resumption !== undefined) {
-    const stream = await resume(await open(), resumption, attempt);
-    if (stream !== undefined) return stream;
-  }
+  const renames = deviceName !== undefined && deviceName !== known?.name;
   // Here a round trip costs nothing, and tells whether the server still knows this device.
-  const asks = attempt.invited !== undefined || isLoopback(host);
-  if (known === undefined && !asks) throw notPaired(host, port);
-  const { stream, pin } = await secureClient(await open(), {
+  const asks = attempt.invited !== undefined || renames || isLoopback(host);
+  if (known === undefined && attempt.invited === undefined && !isLoopback(host)) throw notPaired(host, port);
+  let socket = await open();
+  // A secret is taken when there is somebody to show it to: it is good once.
+  const resumption = attempt.invited === undefined && !renames ? state.takeResumption(host, port, known) : undefined;
+  if (resumption !== undefined) {
+    const stream = await resume(socket, resumption, attempt);
+    if (stream !== undefined) return stream;
+    socket = await open();
+  }
+  const { stream, pin } = await secureClient(socket, {
     identity: state.identity,
     protocol: asks ? PAIR_PROTOCOL : MIRROR_PROTOCOL,
     check: (pin) => checkPin(pin, attempt),
@@ -81,7 +88,6 @@ async function resume(
     state.keepResumption(host, port, { ...resumption, ...resumptionOf(stream) });
     return stream;
   } catch {
-    state.forgetResumption(host, port);
     return undefined;
   }
 }
@@ -112,17 +118,22 @@ function checkPin(pin: string, { host, port, state, known, invited }: Attempt): 
   );
 }
 
-async function pair(stream: TLSSocket, pin: string, { host, port, state, known, invited }: Attempt): Promise<void> {
+async function pair(stream: TLSSocket, pin: string, attempt: Attempt): Promise<void> {
+  const { host, port, state, known, invited, deviceName } = attempt;
   const code = invited?.code ?? (isLoopback(host) ? localCode(pin, state.folder) : undefined) ?? null;
   try {
-    await askToPair(stream, { code, name: state.name });
+    await askToPair(stream, { code, name: deviceName ?? state.name, rename: deviceName !== undefined });
   } catch (error) {
     stream.on("error", () => {}).destroy();
     throw error;
   }
   const device = state.identity.pin;
-  if (invited !== undefined) state.remember(host, port, { pin, device, codeHash: invited.hash });
-  else if (known?.pin !== pin || known.device !== device) state.remember(host, port, { pin, device });
+  const before = known?.pin === pin && known.device === device ? known : undefined;
+  const name = deviceName ?? before?.name;
+  const named = name === undefined ? {} : { name };
+  if (invited !== undefined) state.remember(host, port, { pin, device, codeHash: invited.hash, ...named });
+  else if (before === undefined || name !== before.name)
+    state.remember(host, port, { ...before, pin, device, ...named });
 }
 
 function notPaired(host: string, port: number): SecureError {

@@ -1,4 +1,5 @@
 /** What this user's programs keep for all of their connections: the device's own key, and the keys of known servers. */
+import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -15,6 +16,8 @@ export interface KnownServer {
   readonly device: string;
   /** SHA-256 of the pairing code that was used last, hex: it need not be sent again. */
   readonly codeHash?: string;
+  /** The name that the server was told, where one was chosen. */
+  readonly name?: string;
 }
 
 /** The device's state in a folder. Several programs may use it at once. */
@@ -36,7 +39,7 @@ export class DeviceState {
     return this.#identity;
   }
 
-  /** How the device calls itself when it pairs. */
+  /** The device's name when it pairs and no other was chosen: that of its host. */
   get name(): string {
     return hostname().slice(0, 64) || "device";
   }
@@ -66,16 +69,26 @@ export class DeviceState {
   }
 
   /**
-   * What was agreed on with a server to connect without certificates the next time; `undefined` where nothing is, or was with
-   * another key of the device, or of the server than the one that is known. It only saves bytes: damaged, it is none.
+   * Takes what was agreed on with a server to connect without certificates the next time: it is good once, so it is
+   * forgotten before it is used, and of several programs one gets it. `undefined` where there is nothing, or it was agreed
+   * on with another key of the device, or of the server than the one that is known. It only saves bytes: damaged, it is none.
    */
-  resumption(host: string, port: number, server: KnownServer | undefined): KnownAgain | undefined {
+  takeResumption(host: string, port: number, server: KnownServer | undefined): KnownAgain | undefined {
     if (server === undefined || server.device !== this.identity.pin) return undefined;
+    const file = this.#resumptionFile(host, port);
+    const taken = `${file}.${randomBytes(6).toString("hex")}`;
     try {
-      const kept = parseResumption(readSecret(this.#resumptionFile(host, port)) ?? "");
+      fs.renameSync(file, taken);
+    } catch {
+      return undefined;
+    }
+    try {
+      const kept = parseResumption(readSecret(taken) ?? "");
       return kept?.pin === server.pin && kept.device === server.device ? kept : undefined;
     } catch {
       return undefined;
+    } finally {
+      fs.rmSync(taken, { force: true });
     }
   }
 
@@ -126,9 +139,10 @@ function parseResumption(text: string): (KnownAgain & { readonly device: string 
 
 function parseKnown(text: string): KnownServer | undefined {
   try {
-    const { pin, device, codeHash } = JSON.parse(text) as Record<string, unknown>;
+    const { pin, device, codeHash, name } = JSON.parse(text) as Record<string, unknown>;
     if (typeof pin !== "string" || !isPin(pin) || typeof device !== "string") return undefined;
-    return { pin, device, ...(typeof codeHash === "string" ? { codeHash } : {}) };
+    const code = typeof codeHash === "string" ? { codeHash } : {};
+    return { pin, device, ...code, ...(typeof name === "string" ? { name } : {}) };
   } catch {
     return undefined;
   }

@@ -18,10 +18,19 @@ export type SecureErrorCode =
   | "ERR_UNAUTHENTICATED"
   | "ERR_FORBIDDEN"
   | "ERR_RATE_LIMITED"
+  | "ERR_TOO_MANY"
+  /** A secret for connecting again was used a second time. */
+  | "ERR_RESUMPTION_REUSED"
   | (string & {});
 
 /** Trying again later, with nothing changed, can help after these. */
-const RETRYABLE: ReadonlySet<string> = new Set(["ERR_TLS", "ERR_RATE_LIMITED", "ERR_UNAVAILABLE"]);
+const RETRYABLE: ReadonlySet<string> = new Set([
+  "ERR_TLS",
+  "ERR_RATE_LIMITED",
+  "ERR_UNAVAILABLE",
+  "ERR_TOO_MANY",
+  "ERR_RESUMPTION_REUSED",
+]);
 
 /** What kept two ends from trusting each other. `message` is for people; `code` is stable. */
 export class SecureError extends Error {

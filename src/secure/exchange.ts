@@ -2,7 +2,8 @@
  * The pairing exchange, inside TLS and before the mirror protocol: one request of the client, one answer of the server, each a
  * length (2 bytes, big-endian) and so many bytes of JSON.
  *
- *     client: {"code": CODE or null, "name": DEVICE}      server: {"ok": true} or {"code": ERR_…, "message": …}
+ *     client: {"code": CODE or null, "name": DEVICE, "rename": true where the name was chosen}
+ *     server: {"ok": true} or {"code": ERR_…, "message": …}
  *
  * Without a code it asks whether the server knows the device. What follows the request and the answer is the mirror protocol.
  */
@@ -15,6 +16,8 @@ export interface PairRequest {
   readonly code: string | null;
   /** For people. */
   readonly name: string;
+  /** Whether the device takes this name even if the server knows it by another. Default false. */
+  readonly rename?: boolean;
 }
 
 const LENGTH_BYTES = 2;
@@ -26,7 +29,8 @@ const EXCHANGE_MS = 10_000;
 /** The client's side. Rejects with a SecureError: what the server says, or ERR_TLS where it does not answer properly. */
 export async function askToPair(stream: Duplex, request: PairRequest, timeoutMs: number = EXCHANGE_MS): Promise<void> {
   const name = [...request.name].slice(0, MAX_NAME_CHARACTERS).join("");
-  stream.write(frame({ code: request.code, name }));
+  const { code: asked, rename = false } = request;
+  stream.write(frame({ code: asked, name, ...(rename ? { rename } : {}) }));
   const answer = await readFrame(stream, MAX_ANSWER_BYTES, timeoutMs);
   if (answer.ok === true) return;
   const { code, message } = answer;
@@ -38,11 +42,11 @@ export async function askToPair(stream: Duplex, request: PairRequest, timeoutMs:
 
 /** The server's side: what the client asks for. Rejects with a SecureError ERR_TLS. */
 export async function pairRequest(stream: Duplex, timeoutMs: number = EXCHANGE_MS): Promise<PairRequest> {
-  const { code, name } = await readFrame(stream, MAX_REQUEST_BYTES, timeoutMs);
+  const { code, name, rename } = await readFrame(stream, MAX_REQUEST_BYTES, timeoutMs);
   if ((code !== null && (typeof code !== "string" || !isCode(code))) || typeof name !== "string") {
     throw new SecureError("ERR_TLS", "The pairing request is not one of this protocol.");
   }
-  return { code, name: [...name].slice(0, MAX_NAME_CHARACTERS).join("") };
+  return { code, name: [...name].slice(0, MAX_NAME_CHARACTERS).join(""), rename: rename === true };
 }
 
 /** The server's answer. */

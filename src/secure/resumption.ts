@@ -17,8 +17,10 @@ export interface Resumption {
 
 /** Keys are shown again after so long. */
 export const RESUMED_MOST_MS: number = 24 * 60 * 60 * 1000;
-/** Secrets that a server remembers; of more, those that were not used for longest go. */
+/** Secrets that a server remembers; of more, the oldest go. */
 const MAX_REMEMBERED = 4096;
+/** Secrets that were used, by which a server knows that one comes again; of more, the oldest go. */
+const MAX_USED = 16_384;
 const ID_BYTES = 8;
 export const SECRET_BYTES = 32;
 
@@ -37,36 +39,58 @@ export interface KnownAgain extends Resumption {
   readonly shownMs: number;
 }
 
-/** A server's memory of those it can know again. It ends with the process: then all show their keys anew. */
+/**
+ * A server's memory of those it can know again. It ends with the process: then all show their keys anew. Each secret is good
+ * for one connection. One that comes again is in two hands, as a device forgets it before it uses it.
+ */
 export class Resumptions {
   readonly #now: () => number;
   readonly #known = new Map<string, KnownAgain>();
+  readonly #used = new Map<string, KnownAgain>();
 
   constructor(now: () => number = Date.now) {
     this.#now = now;
   }
 
+  /** The secret of that name, whether it was used or not: only who completes a handshake with it has it. */
   find(id: string): KnownAgain | undefined {
-    const found = this.#known.get(id);
-    if (found === undefined) return undefined;
-    this.#known.delete(id);
-    if (this.#now() - found.shownMs >= RESUMED_MOST_MS) return undefined;
-    this.#known.set(id, found);
-    return found;
+    const found = this.#known.get(id) ?? this.#used.get(id);
+    return found === undefined || this.#now() - found.shownMs >= RESUMED_MOST_MS ? undefined : found;
+  }
+
+  /**
+   * Uses a secret up, when a handshake with it is complete. `reused` where it was used before: then all secrets of that
+   * device are forgotten, as it is not known which of the two is the device. `forgotten` where that happened meanwhile.
+   */
+  use({ id, pin }: KnownAgain): "used" | "reused" | "forgotten" {
+    const known = this.#known.get(id);
+    if (known !== undefined) {
+      this.#known.delete(id);
+      this.#used.set(id, known);
+      trim(this.#used, MAX_USED);
+      return "used";
+    }
+    if (!this.#used.has(id)) return "forgotten";
+    for (const [other, { pin: of }] of this.#known) if (of === pin) this.#known.delete(other);
+    return "reused";
   }
 
   /** Lets a device that is welcome come back; it has shown its key at `shownMs`, or just now. */
   remember(stream: TLSSocket, pin: string, shownMs: number = this.#now()): void {
     const resumption = resumptionOf(stream);
     this.#known.set(resumption.id, { ...resumption, pin, shownMs });
-    for (const oldest of this.#known.keys()) {
-      if (this.#known.size <= MAX_REMEMBERED) return;
-      this.#known.delete(oldest);
-    }
+    trim(this.#known, MAX_REMEMBERED);
   }
 
   /** All have to show their keys again. */
   clear(): void {
     this.#known.clear();
+  }
+}
+
+function trim(secrets: Map<string, KnownAgain>, most: number): void {
+  for (const oldest of secrets.keys()) {
+    if (secrets.size <= most) return;
+    secrets.delete(oldest);
   }
 }

@@ -31,6 +31,8 @@ export interface Secured {
   readonly protocol: InnerProtocol;
   /** When the other end has shown its key, if it is known by a secret of that connection, or one that followed it. */
   readonly shownMs: number | undefined;
+  /** At the server: the other end was known by a secret that was used before. It must not be let in. */
+  readonly reused?: boolean;
 }
 
 export interface HandshakeOptions {
@@ -130,7 +132,11 @@ export function secureServer(
   stream.on("_tlsError", (error: Error) => stream.destroy(error));
   return handshake(duplex, stream, "secure", options, () => {
     // Whoever names a secret may still go on without it: only a handshake that was made with it shows that it is known.
-    if (known !== undefined && stream.isSessionReused()) return { pin: known.pin, shownMs: known.shownMs };
+    if (known !== undefined && stream.isSessionReused()) {
+      const use = resumptions?.use(known);
+      if (use === "forgotten") throw new SecureError("ERR_TLS", "The secret was forgotten during the handshake.");
+      return { pin: known.pin, shownMs: known.shownMs, reused: use === "reused" };
+    }
     return { pin: shownPin(stream), shownMs: undefined };
   });
 }
@@ -140,7 +146,7 @@ function handshake(
   stream: TLSSocket,
   done: "secure" | "secureConnect",
   { timeoutMs = HANDSHAKE_MS }: HandshakeOptions,
-  identify: () => Pick<Secured, "pin" | "shownMs">,
+  identify: () => Pick<Secured, "pin" | "shownMs" | "reused">,
 ): Promise<Secured> {
   return new Promise((resolve, reject) => {
     let bytes = 0;

@@ -16,7 +16,7 @@ import {
 } from "../secure/index.js";
 import type { ConfundoSocket } from "../stream/index.js";
 import { encode, SyncError } from "../sync/index.js";
-import { addressKey } from "./auth/failures.js";
+import { addressKey } from "./auth/rate-limit.js";
 import type { Auth, Peer, Principal } from "./auth/types.js";
 import type { Access } from "./database/types.js";
 import type { Visitor } from "./home.js";
@@ -92,6 +92,13 @@ export class Gate {
     const limits = timeoutMs === undefined ? {} : { timeoutMs };
     const secured = await secureServer(socket, { identity, resumptions, ...limits });
     try {
+      if (secured.reused) {
+        await auth.resumptionReused(secured.pin, from);
+        throw new SyncError(
+          "ERR_RESUMPTION_REUSED",
+          "the secret for connecting again was used before, so a copy of it was stolen; connect with the device's key",
+        );
+      }
       const principal =
         secured.protocol === PAIR_PROTOCOL ? await this.#pair(secured, from) : await auth.device(secured.pin, from);
       resumptions.remember(secured.stream, secured.pin, secured.shownMs);
@@ -107,7 +114,7 @@ export class Gate {
 
   async #pair({ stream, pin }: Secured, from: Peer): Promise<DevicePrincipal> {
     const { auth, timeoutMs } = this.#options;
-    const { code, name } = await pairRequest(stream, timeoutMs);
+    const { code, name, rename } = await pairRequest(stream, timeoutMs);
     const device = { name, pin };
     const principal =
       code === null
@@ -115,6 +122,7 @@ export class Gate {
         : isLoopback(from.address) && equal(code, this.#options.localCode)
           ? await auth.pairLocal(device, from)
           : await auth.pair(code, device, from);
+    if (rename) await auth.rename(principal, name, from);
     answerPairing(stream);
     return principal;
   }

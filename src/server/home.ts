@@ -195,6 +195,7 @@ export class MirrorHome {
     const staging = `${this.dir}/.confundo/staging`;
     // Who changes nothing is in nobody's way, and clears nobody's unfinished files.
     if (allowed === "read") {
+      await this.#options.keeper?.deletion.refuse(name);
       return { storage: new Storage(root, `${staging}/.readers`), readOnly: true, release: () => {} };
     }
     const key = keyOf(name);

@@ -92,6 +92,14 @@ export class HomeMirrors implements Mirrors {
   resume(folder: string): Promise<boolean> {
     return this.#keeper.resume(folder);
   }
+
+  deleteFolder(folder: string, graceMs: number): Promise<Folder> {
+    return this.#keeper.deletion.delete(folder, graceMs);
+  }
+
+  undeleteFolder(folder: string): Promise<Folder> {
+    return this.#keeper.deletion.undelete(folder);
+  }
 }
 
 async function* counted(

@@ -28,9 +28,11 @@ import type { Database } from "./database/types.js";
 import { Gate } from "./gate.js";
 import { MirrorHome, type MirrorHomeOptions } from "./home.js";
 import type { HttpServing } from "./http/index.js";
+import { LimitCounters } from "./limits.js";
 import { lockHome } from "./lock.js";
 import { HomeMirrors } from "./mirrors.js";
 import { HomeState } from "./state.js";
+import { deletedError } from "./versions/deletion.js";
 import { Keeper } from "./versions/keeper.js";
 import type { Keep } from "./versions/prune.js";
 import { openWeb, type WebOptions } from "./web.js";
@@ -137,7 +139,8 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
     settings.database === undefined ? { path: state.database } : { url: settings.database },
   );
   undo.push(() => database.close());
-  const auth = createAuth({ database });
+  const limits = new LimitCounters();
+  const auth = createAuth({ database, limits });
   const keeper = new Keeper({
     dir: state.dir,
     database,
@@ -175,7 +178,8 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
   const watching = watchPermissions(database, home, gate, options.onError);
   const pairingAddress = (folder: string | null, code: string): string =>
     formatAddress({ ...reachable, name: folder ?? options.name ?? "mirror", code, pin: identity?.pin });
-  const parts = { auth, database, mirrors: new HomeMirrors(home, keeper), pairingAddress, stateFolder: state.folder };
+  const mirrors = new HomeMirrors(home, keeper);
+  const parts = { auth, database, mirrors, pairingAddress, limits, stateFolder: state.folder };
   const { http, httpProblem } = await openOrExplain(options.http, parts);
   undo.push(() => http?.close());
   return {
@@ -253,6 +257,12 @@ function watchPermissions(
       if (type === "device.revoked") {
         gate?.forget();
         home.end(({ device }) => device === id, new SyncError("ERR_FORBIDDEN", "this device was revoked"));
+      } else if (type === "folder.deleted" && folder !== null) {
+        const { deletedAt = 0, purgeAt = 0 } = data as { readonly deletedAt?: number; readonly purgeAt?: number };
+        home.end((session) => session.folder === folder, deletedError({ name: folder, deletedAt, purgeAt }));
+      } else if (type === "device.resumption-reused") {
+        const reused = new SyncError("ERR_RESUMPTION_REUSED", "a secret of this device was used twice; show the key");
+        home.end((session) => session.device !== null && session.device === id, reused);
       } else if (type === "grants.changed" && subject === "device") {
         const changed = new SyncError("ERR_UNAVAILABLE", "what this device may do has changed");
         home.end((session) => session.device === id && session.folder === folder, changed);

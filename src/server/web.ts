@@ -26,17 +26,19 @@ export interface WebOptions {
   /** Files in PEM, for HTTPS. Default on addresses that others reach: a certificate of the home's own, which browsers ask about. */
   readonly certFile?: string;
   readonly keyFile?: string;
+  /** IP addresses and networks (CIDR) of proxies whose Forwarded and X-Forwarded-For are taken. Default: none. */
+  readonly trustProxy?: readonly string[];
   readonly logger?: Logger;
 }
 
-type Parts = Pick<HttpOptions, "auth" | "database" | "mirrors" | "pairingAddress"> & {
+type Parts = Pick<HttpOptions, "auth" | "database" | "mirrors" | "pairingAddress" | "limits"> & {
   /** The home's own folder, for its certificate. */
   readonly stateFolder: string;
 };
 
 /** Rejects with what the system says of the port or the files, or a {@link SecureError} ERR_CERTIFICATE. */
 export async function openWeb(options: WebOptions, { stateFolder, ...parts }: Parts): Promise<HttpServing> {
-  const { host = "127.0.0.1", port = 5080, certFile, keyFile, logger } = options;
+  const { host = "127.0.0.1", port = 5080, certFile, keyFile, logger, trustProxy = [] } = options;
   const tls =
     certFile !== undefined || keyFile !== undefined
       ? givenCertificate(certFile, keyFile)
@@ -47,7 +49,7 @@ export async function openWeb(options: WebOptions, { stateFolder, ...parts }: Pa
   const { startHttp } = await import("./http/listen.js");
   const { root, version } = thisPackage();
   const dashboard = join(root, "dist", "dashboard");
-  const more = { ...(tls === undefined ? {} : { tls }), ...(logger === undefined ? {} : { logger }) };
+  const more = { trustProxy, ...(tls === undefined ? {} : { tls }), ...(logger === undefined ? {} : { logger }) };
   try {
     return await startHttp({ ...parts, host, port, version, dashboard, ...more });
   } catch (error) {

@@ -22,6 +22,9 @@ export type SyncErrorCode =
   | "ERR_FORBIDDEN"
   | "ERR_QUOTA"
   | "ERR_FOLDER_HELD"
+  | "ERR_FOLDER_DELETED"
+  | "ERR_RESUMPTION_REUSED"
+  | "ERR_TOO_MANY"
   | "ERR_DATABASE_UNAVAILABLE"
   | "ERR_UNSAFE_PATH"
   | "ERR_NAME"
@@ -52,6 +55,9 @@ const RETRYABLE: ReadonlySet<string> = new Set([
   // Of a server that cannot look up just now who somebody is, or has heard from them too often.
   "ERR_UNAVAILABLE",
   "ERR_RATE_LIMITED",
+  "ERR_TOO_MANY",
+  // The next connection shows the key.
+  "ERR_RESUMPTION_REUSED",
 ]);
 
 /** One path that could not be mirrored, and why. */

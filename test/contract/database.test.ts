@@ -84,7 +84,8 @@ describe.each(databases)("%s", (_, place) => {
     expect(await db.devices.revoke(laptop.id, 7)).toBe(true);
     expect(await db.devices.revoke(laptop.id, 8)).toBe(false);
     expect(await db.devices.revoke("nobody", 8)).toBe(false);
-    expect(await db.devices.byId(laptop.id)).toMatchObject({ revokedAt: 7 });
+    await db.devices.rename(laptop.id, "tablet");
+    expect(await db.devices.byId(laptop.id)).toMatchObject({ name: "tablet", revokedAt: 7 });
     expect(await db.devices.list()).toHaveLength(1);
   });
 
@@ -109,9 +110,12 @@ describe.each(databases)("%s", (_, place) => {
       const { id } = await db.invitations.create(invitation);
       const second = await open();
       const taken = await Promise.all([db.invitations.take("c", 50), second.invitations.take("c", 50)]);
-      expect(taken.filter((one) => one !== undefined)).toEqual([{ ...invitation, id, usedAt: 50, usedBy: null }]);
+      expect(taken.filter((one) => one !== undefined)).toEqual([
+        { ...invitation, id, usedAt: 50, usedBy: null, withdrawnAt: null },
+      ]);
       await db.invitations.usedBy(id, "d");
-      expect(await db.invitations.list()).toEqual([{ ...invitation, id, usedAt: 50, usedBy: "d" }]);
+      expect(await db.invitations.list()).toEqual([{ ...invitation, id, usedAt: 50, usedBy: "d", withdrawnAt: null }]);
+      expect(await db.invitations.withdraw(id, 60)).toBe(false);
       await db.invitations.remove(id);
       expect(await db.invitations.list()).toEqual([]);
     });
@@ -121,6 +125,14 @@ describe.each(databases)("%s", (_, place) => {
       expect(await db.invitations.take("c", 100)).toBeUndefined();
       expect(await db.invitations.take("x", 50)).toBeUndefined();
       expect(await db.invitations.take("c", 99)).toBeDefined();
+    });
+
+    test("that are withdrawn are of no use, and stay in the list", async () => {
+      const { id } = await db.invitations.create(invitation);
+      expect(await db.invitations.withdraw(id, 20)).toBe(true);
+      expect(await db.invitations.withdraw(id, 21)).toBe(false);
+      expect(await db.invitations.take("c", 50)).toBeUndefined();
+      expect(await db.invitations.list()).toMatchObject([{ id, usedAt: null, withdrawnAt: 20 }]);
     });
   });
 
@@ -134,6 +146,64 @@ describe.each(databases)("%s", (_, place) => {
     expect(await db.tokens.byHash("h")).toEqual({ ...made, lastUsedAt: 9, revokedAt: 10 });
     expect(await db.tokens.list("somebody else")).toEqual([]);
     expect(await db.tokens.list()).toHaveLength(1);
+  });
+
+  test("a deleted folder is not seen, comes back as it was, and is purged with all that is known of it", async () => {
+    await db.folders.ensure("notes", 1000);
+    await db.folders.ensure("art");
+    const file = { kind: "file", size: 3, mode: 0o644, mtimeNs: 0n, target: null, sha256: "aa" } as const;
+    await db.files.apply([{ do: "put", folder: "notes", path: "a", ...file }], 1);
+    await db.files.apply([{ do: "retire", folder: "notes", path: "a", why: "replaced", ...file }], 2);
+    await db.files.apply([{ do: "put", folder: "art", path: "b", ...file }], 3);
+    await db.grants.set({ subject: "device", subjectId: "d", folder: "notes", access: "write" });
+    await db.events.append([{ type: "file.stored", folder: "notes", data: {} }]);
+    const transfer = {
+      device: null,
+      path: "a",
+      bytes: 3,
+      startedAt: 1,
+      endedAt: 2,
+      outcome: "stored",
+      code: null,
+    } as const;
+    await db.transfers.add([{ folder: "notes", ...transfer }]);
+    const open = { codeHash: "open", folder: "notes", access: "write", createdAt: 1, expiresAt: 100 } as const;
+    await db.invitations.create(open);
+    const before = await db.folders.byName("notes");
+
+    expect(await db.folders.delete("missing", 5, 9)).toBe(false);
+    expect(await db.folders.undelete("notes")).toBe(false);
+    expect(await db.folders.purge("notes", 5)).toBe(false);
+    expect(await db.folders.delete("notes", 5, 9)).toBe(true);
+    expect(await db.folders.delete("notes", 6, 10)).toBe(false);
+    expect(await db.folders.byName("notes")).toBeUndefined();
+    expect((await db.folders.list()).map(({ name }) => name)).toEqual(["art"]);
+    expect(await db.folders.deleted()).toEqual([{ ...before, deletedAt: 5, purgeAt: 9 }]);
+    expect(await db.folders.ensure("notes")).toMatchObject({ deletedAt: 5 });
+    expect(await db.folders.undelete("notes")).toBe(true);
+    expect(await db.folders.byName("notes")).toEqual(before);
+
+    await db.folders.delete("notes", 5, 9);
+    expect(await db.folders.purge("notes", 9)).toBe(true);
+    expect(await db.folders.deleted()).toEqual([]);
+    expect(await db.files.byPath("notes", "a")).toBeUndefined();
+    expect(await db.versions.list("notes", undefined, { limit: 10 })).toEqual([]);
+    expect(await db.grants.of("device", "d")).toEqual([]);
+    expect(await db.transfers.list({ limit: 10 })).toEqual([]);
+    expect((await db.events.since(0, 10)).events).toEqual([]);
+    expect(await db.invitations.take("open", 50)).toBeUndefined();
+    expect(await db.files.byPath("art", "b")).toBeDefined();
+    expect(await db.folders.ensure("notes")).toMatchObject({ files: 0, deletedAt: null });
+  });
+
+  test("the audit log shows what deceives", async () => {
+    const entry = { action: "file.put", outcome: "ok", address: null } as const;
+    await db.audit.add({ ...entry, actor: "user:ada", target: "art/evil\u202egpj.exe", detail: "a\nb" });
+    await db.audit.add({ ...entry, actor: "device:\u200bada", target: "photos/Ω ü 日本.txt", detail: null });
+    expect(await db.audit.list({ limit: 2 })).toMatchObject([
+      { actor: '"device:\\u200bada"', target: "photos/Ω ü 日本.txt", detail: null },
+      { actor: "user:ada", target: '"art/evil\\u202egpj.exe"', detail: '"a\\nb"' },
+    ]);
   });
 
   test("folders are made once; a quota stays until it is changed", async () => {
@@ -152,6 +222,8 @@ describe.each(databases)("%s", (_, place) => {
       changedAt: null,
       rootHash: null,
       heldAt: null,
+      deletedAt: null,
+      purgeAt: null,
     });
     expect(await db.folders.ensure("notes")).toEqual(made);
     await db.folders.setLimits("notes", { quotaBytes: null, maxEntries: 9 });

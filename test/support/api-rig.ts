@@ -1,5 +1,5 @@
 /** The HTTP application over a database in memory, with mirrors that a test fills by hand. */
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -125,6 +125,21 @@ export class FakeMirrors implements Mirrors {
     return { refused: { quota: 1, storage: 2, entries: 0 }, evictedVersions: 3, evictedBytes: 4, evictedUploads: 5 };
   }
 
+  async deleteFolder(folder: string, graceMs: number): Promise<Folder> {
+    const record = await this.database?.folders.byName(folder);
+    if (record === undefined) throw new Problem("ERR_NO_FOLDER", "there is none");
+    const [deletedAt, purgeAt] = [Date.now(), Date.now() + graceMs];
+    await this.database?.folders.delete(folder, deletedAt, purgeAt);
+    return { ...record, deletedAt, purgeAt };
+  }
+
+  async undeleteFolder(folder: string): Promise<Folder> {
+    await this.database?.folders.undelete(folder);
+    const record = await this.database?.folders.byName(folder);
+    if (record === undefined) throw new Problem("ERR_NO_FOLDER", "there is none");
+    return record;
+  }
+
   dispose(): void {
     fs.rmSync(this.#folder, { recursive: true, force: true });
   }
@@ -167,7 +182,26 @@ export class ApiRig implements AsyncDisposable {
     for (const [folder, access] of Object.entries(folders)) {
       await this.database.grants.set({ subject: "user", subjectId: id, folder, access });
     }
-    return this.token(name, [{ folder: null, access: "write" }]);
+    return this.session(name);
+  }
+
+  /** The token of a session, as a login makes it. */
+  async session(name: string, expiresInMs = 7 * 86_400_000, kind: Token["kind"] = "session"): Promise<string> {
+    const user = await this.database.users.byName(name);
+    const secret = randomBytes(32).toString("base64url");
+    const scopes = [{ folder: null, access: "write" as const }];
+    const at = Date.now();
+    const times = { createdAt: at, expiresAt: at + expiresInMs };
+    const hash = hex(secret);
+    await this.database.tokens.create({
+      kind,
+      name: "login",
+      userId: user?.id ?? "",
+      hash,
+      scopes,
+      ...times,
+    });
+    return secret;
   }
 
   async token(user: string, scopes: Token["scopes"], expiresInMs: number | null = null): Promise<string> {

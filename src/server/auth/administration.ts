@@ -1,33 +1,46 @@
 /** What administrators do, each time with a line in the audit log. */
 import { createCode } from "../../secure/index.js";
-import type { Database, Device, LoggedEvent, Token, User } from "../database/types.js";
+import type { Database, Device, Invitation, LoggedEvent, Token, User } from "../database/types.js";
 import { mirrorNameProblem } from "../name.js";
 import { AuthError } from "./errors.js";
 import { actorOf, type Guard } from "./guard.js";
+import { deviceNameProblem, tokenNameProblem, userNameProblem } from "./names.js";
+import type { PasswordCheck } from "./password-check.js";
 import { checkPassword, hashPassword } from "./passwords.js";
 import { createToken, hashSecret } from "./secrets.js";
-import type { Auth, Principal } from "./types.js";
+import type { Auth, Principal, SetPasswordOptions } from "./types.js";
 
-type Acts = Omit<Auth, "device" | "pair" | "pairLocal" | "login" | "logout" | "authenticate" | "may" | "folders">;
+type Acts = Omit<
+  Auth,
+  | "device"
+  | "pair"
+  | "pairLocal"
+  | "login"
+  | "logout"
+  | "authenticate"
+  | "may"
+  | "folders"
+  | "rename"
+  | "resumptionReused"
+>;
 
 /** Invitations are remembered for so long after they were used or expired: so that their codes are told from unknown ones. */
 const FORGET_INVITATIONS_MS = 30 * 24 * 60 * 60 * 1000;
 const MAX_INVITATION_MS = 30 * 24 * 60 * 60 * 1000;
 const MAX_SCOPES = 1000;
-const USER_NAME = /^[\p{L}\p{N}][\p{L}\p{N}._@-]{0,63}$/u;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
-const TOKEN_NAME = /^[^\u0000-\u001f\u007f]{1,100}$/;
 
-export function acts(database: Database, guard: Guard): Acts {
-  const desk = new Desk(database, guard);
+export function acts(database: Database, guard: Guard, passwords: PasswordCheck): Acts {
+  const desk = new Desk(database, guard, passwords);
   return {
     invite: (who, what) => desk.invite(who, what),
     invitations: (who) => desk.admit(who, "invitation.list").then(() => database.invitations.list()),
+    withdraw: (who, invitation) => desk.withdraw(who, invitation),
     devices: (who) => desk.admit(who, "device.list").then(() => database.devices.list()),
     revoke: (who, device) => desk.revoke(who, device),
+    renameDevice: (who, device, name) => desk.renameDevice(who, device, name),
     users: (who) => desk.admit(who, "user.list").then(() => database.users.list()),
     addUser: (who, user) => desk.addUser(who, user),
-    setPassword: (who, name, password) => desk.setPassword(who, name, password),
+    setPassword: (who, name, password, options = {}) => desk.setPassword(who, name, password, options),
     removeUser: (who, name) => desk.removeUser(who, name),
     createToken: (who, token) => desk.createToken(who, token),
     tokens: (who) => desk.tokens(who),
@@ -47,10 +60,12 @@ function administers(who: Principal): boolean {
 class Desk {
   readonly #database: Database;
   readonly #guard: Guard;
+  readonly #passwords: PasswordCheck;
 
-  constructor(database: Database, guard: Guard) {
+  constructor(database: Database, guard: Guard, passwords: PasswordCheck) {
     this.#database = database;
     this.#guard = guard;
+    this.#passwords = passwords;
   }
 
   /** @throws AuthError ERR_FORBIDDEN */
@@ -79,6 +94,20 @@ class Desk {
     return { invitation, code };
   }
 
+  async withdraw(who: Principal, id: string): Promise<Invitation> {
+    await this.admit(who, "invitation.withdraw", id);
+    const invitation = (await this.#database.invitations.list()).find((each) => each.id === id);
+    if (invitation === undefined) throw new AuthError("ERR_NOT_FOUND", `There is no invitation "${id}".`);
+    const at = this.#guard.now();
+    if (!(await this.#database.invitations.withdraw(id, at))) {
+      const why = invitation.withdrawnAt === null ? "used already: revoke the device instead" : "withdrawn already";
+      throw new AuthError("ERR_NOT_FOUND", `The invitation "${id}" was ${why}.`);
+    }
+    await this.#tell([{ type: "invitation.withdrawn", folder: null, data: { id } }]);
+    await this.#done(who, "invitation.withdraw", id, invitation.folder ?? "all folders");
+    return { ...invitation, withdrawnAt: at };
+  }
+
   async revoke(who: Principal, wanted: string): Promise<Device> {
     await this.admit(who, "device.revoke", wanted);
     const device = one(await this.#database.devices.list(), wanted, "device", ({ revokedAt }) => revokedAt === null);
@@ -91,15 +120,22 @@ class Desk {
     return { ...device, revokedAt: at };
   }
 
+  async renameDevice(who: Principal, wanted: string, name: string): Promise<Device> {
+    await this.admit(who, "device.rename", wanted);
+    const device = one(await this.#database.devices.list(), wanted, "device", ({ revokedAt }) => revokedAt === null);
+    const problem = deviceNameProblem(name);
+    if (problem !== undefined) throw new AuthError("ERR_INVALID", `"${name}" cannot be a device's name: ${problem}.`);
+    await this.#database.devices.rename(device.id, name);
+    await this.#tell([{ type: "device.renamed", folder: null, data: { id: device.id, name } }]);
+    await this.#done(who, "device.rename", device.id, `${device.name}: ${name}`);
+    return { ...device, name };
+  }
+
   async addUser(who: Principal, user: Parameters<Auth["addUser"]>[1]): Promise<User> {
     const { name, password, role, grants = [] } = user;
     await this.admit(who, "user.add", name);
-    if (!USER_NAME.test(name) || name !== name.normalize("NFC")) {
-      throw new AuthError(
-        "ERR_INVALID",
-        `"${name}" cannot be a user's name: letters, digits and . _ @ - can, up to 64.`,
-      );
-    }
+    const problem = userNameProblem(name);
+    if (problem !== undefined) throw new AuthError("ERR_INVALID", `"${name}" cannot be a user's name: ${problem}.`);
     checkPassword(password);
     for (const { folder } of grants) checkFolder(folder);
     if ((await this.#database.users.byName(name)) !== undefined) {
@@ -111,16 +147,33 @@ class Desk {
     return created;
   }
 
-  async setPassword(who: Principal, name: string, password: string): Promise<void> {
-    // With a session, that is; a token in a script does not change its user's password.
-    if (!(who.kind === "user" && who.name === name && who.token.kind === "session")) {
-      await this.admit(who, "user.passwd", name);
-    }
+  async setPassword(who: Principal, name: string, password: string, options: SetPasswordOptions): Promise<void> {
+    const { endTokens = false, peer } = options;
+    await this.#refuseTokens(who, "user.passwd", name, "Passwords are set by who has logged in, not with a token.");
+    const own = who.kind === "user" && who.name === name;
+    if (!own) await this.admit(who, "user.passwd", name);
     checkPassword(password);
+    if (own) await this.#checkOld(who, options);
     const user = await this.#user(name);
     await this.#database.users.setPassword(user.id, await hashPassword(password));
-    await this.#endTokens(user.id, ({ kind }) => kind === "session");
-    await this.#done(who, "user.passwd", name);
+    await this.#endTokens(user.id, ({ kind }) => kind === "session" || endTokens);
+    const act = { action: "user.passwd", actor: actorOf(who), target: name, peer };
+    await this.#guard.done(endTokens ? { ...act, detail: "and the tokens ended" } : act);
+  }
+
+  async #checkOld(who: Principal & { kind: "user" }, { oldPassword, peer }: SetPasswordOptions): Promise<void> {
+    if (oldPassword === undefined) throw new AuthError("ERR_INVALID", "To set your password, say the old one, too.");
+    await this.#passwords.verify(who.name, oldPassword, peer, {
+      code: "ERR_FORBIDDEN",
+      message: "The old password is wrong.",
+      act: { action: "user.passwd", actor: actorOf(who), target: who.name, peer },
+    });
+  }
+
+  /** What only people do: an API token can do nothing but its scopes, and end itself. */
+  async #refuseTokens(who: Principal, action: string, target: string, message: string): Promise<void> {
+    if (who.kind !== "user" || who.token.kind === "session") return;
+    throw await this.#guard.refused("ERR_FORBIDDEN", message, { action, actor: actorOf(who), target });
   }
 
   async removeUser(who: Principal, name: string): Promise<void> {
@@ -137,10 +190,10 @@ class Desk {
 
   async createToken(who: Principal, wanted: Parameters<Auth["createToken"]>[1]): ReturnType<Auth["createToken"]> {
     const { user: owner, name, scopes, expiresInMs } = wanted;
-    const own = who.kind === "user" && who.name === owner && who.token.kind === "session";
-    if (!own) await this.admit(who, "token.create", owner);
-    if (!TOKEN_NAME.test(name))
-      throw new AuthError("ERR_INVALID", "A token's name is one line of at most 100 characters.");
+    await this.#refuseTokens(who, "token.create", owner, "Tokens are made by who has logged in, not with a token.");
+    if (!(who.kind === "user" && who.name === owner)) await this.admit(who, "token.create", owner);
+    const problem = tokenNameProblem(name);
+    if (problem !== undefined) throw new AuthError("ERR_INVALID", `This cannot be a token's name: ${problem}.`);
     if (scopes.length === 0 || scopes.length > MAX_SCOPES) {
       throw new AuthError("ERR_INVALID", `A token is for at least one folder, or all, and for at most ${MAX_SCOPES}.`);
     }
@@ -148,6 +201,7 @@ class Desk {
     if (expiresInMs !== null && !(expiresInMs > 0))
       throw new AuthError("ERR_INVALID", "A token cannot end before it begins.");
     const user = await this.#user(owner);
+    checkMetricsScope(scopes, user);
     const token = createToken();
     const createdAt = this.#guard.now();
     const record = await this.#database.tokens.create({
@@ -163,14 +217,17 @@ class Desk {
     return { token, record };
   }
 
-  /** Administrators see all, users their own. */
   async tokens(who: Principal): Promise<Token[]> {
+    if (who.kind === "user" && who.token.kind === "api") return [who.token];
     if (!administers(who) && who.kind === "user") return this.#database.tokens.list(who.id);
     await this.admit(who, "token.list");
     return this.#database.tokens.list();
   }
 
   async revokeToken(who: Principal, wanted: string): Promise<void> {
+    if (!(who.kind === "user" && who.token.id === wanted)) {
+      await this.#refuseTokens(who, "token.revoke", wanted, "A token can revoke itself, and no other.");
+    }
     const all = await this.#database.tokens.list(who.kind === "user" && !administers(who) ? who.id : undefined);
     if (who.kind !== "user") await this.admit(who, "token.revoke", wanted);
     const token = one(all, wanted, "token", ({ revokedAt, kind }) => revokedAt === null && kind === "api");
@@ -239,6 +296,15 @@ function one<T extends { readonly id: string; readonly name: string }>(
   if (more.length === 0) return found;
   const ids = [found, ...more].map(({ id }) => id).join(", ");
   throw new AuthError("ERR_INVALID", `Several ${kind}s are called "${wanted}". Say which by its id: ${ids}.`);
+}
+
+/** It stands alone, so that who reads figures can do nothing else; and it is an administrator's, as figures are of all folders. */
+function checkMetricsScope(scopes: Token["scopes"], owner: User): void {
+  if (scopes.every(({ access }) => access !== "metrics")) return;
+  if (scopes.length > 1 || scopes[0]?.folder !== null) {
+    throw new AuthError("ERR_INVALID", "A token for metrics is for nothing else: leave other scopes and folders out.");
+  }
+  if (owner.role !== "admin") throw new AuthError("ERR_INVALID", "A token for metrics has to be an administrator's.");
 }
 
 function checkFolder(folder: string): void {

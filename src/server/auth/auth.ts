@@ -1,8 +1,11 @@
 /** The authentication service over the database service: who somebody is, and what they may do. */
 import type { Access, Database, Device, Token, User } from "../database/types.js";
+import { LimitCounters } from "../limits.js";
 import * as administration from "./administration.js";
+import type { AuthError } from "./errors.js";
 import { actorOf, Guard } from "./guard.js";
-import { hashPassword, isOutdated, verifyPassword } from "./passwords.js";
+import { deviceNameProblem } from "./names.js";
+import { PasswordCheck } from "./password-check.js";
 import { createToken, hashSecret } from "./secrets.js";
 import type { Auth, Peer, Principal } from "./types.js";
 
@@ -10,6 +13,8 @@ export interface AuthOptions {
   readonly database: Database;
   /** Milliseconds since 1970. Default: the system's clock. */
   readonly now?: () => number;
+  /** Counts the refusals of its limits. Default: one of its own. */
+  readonly limits?: LimitCounters;
 }
 
 const SESSION_MS = 7 * 24 * 60 * 60 * 1000;
@@ -19,9 +24,10 @@ const SEEN_MS = 60_000;
 type DevicePrincipal = Principal & { kind: "device" };
 type UserPrincipal = Principal & { kind: "user" };
 
-export function createAuth({ database, now = Date.now }: AuthOptions): Auth {
-  const guard = new Guard(database, now);
-  const proofs = new Proofs(database, guard);
+export function createAuth({ database, now = Date.now, limits = new LimitCounters() }: AuthOptions): Auth {
+  const guard = new Guard(database, now, limits);
+  const passwords = new PasswordCheck(database, guard);
+  const proofs = new Proofs(database, guard, passwords);
   return {
     device: (pin, peer) => proofs.device(pin, peer),
     pair: (code, device, peer) => proofs.pair(code, device, peer),
@@ -29,9 +35,11 @@ export function createAuth({ database, now = Date.now }: AuthOptions): Auth {
     login: (name, password, peer) => proofs.login(name, password, peer),
     logout: (token) => proofs.logout(token),
     authenticate: (token, peer) => proofs.authenticate(token, peer),
+    rename: (device, name, peer) => proofs.rename(device, name, peer),
+    resumptionReused: (pin, peer) => proofs.resumptionReused(pin, peer),
     may: async (who, folder, access) => permits(await foldersOf(database, who), folder, access),
     folders: (who) => foldersOf(database, who),
-    ...administration.acts(database, guard),
+    ...administration.acts(database, guard, passwords),
   };
 }
 
@@ -67,7 +75,8 @@ async function everyFolder(database: Database, scopes: Token["scopes"]): Promise
 /** The most that scopes allow for a folder; for null, for all folders. */
 function widest(scopes: Token["scopes"], folder: string | null): Access | undefined {
   const of = scopes.filter((scope) => scope.folder === null || scope.folder === folder);
-  return of.find(({ access }) => access === "write")?.access ?? of[0]?.access;
+  const has = (wanted: Access): boolean => of.some(({ access }) => access === wanted);
+  return has("write") ? "write" : has("read") ? "read" : undefined;
 }
 
 function permits(folders: ReadonlyMap<string, Access> | null, folder: string, access: Access): boolean {
@@ -79,44 +88,38 @@ function permits(folders: ReadonlyMap<string, Access> | null, folder: string, ac
 class Proofs {
   readonly #database: Database;
   readonly #guard: Guard;
-  /** A hash of no password: what a login to an unknown account is compared with, so that it takes as long. */
-  #nobody: Promise<string> | undefined;
+  readonly #passwords: PasswordCheck;
 
-  constructor(database: Database, guard: Guard) {
+  constructor(database: Database, guard: Guard, passwords: PasswordCheck) {
     this.#database = database;
     this.#guard = guard;
+    this.#passwords = passwords;
   }
 
   async device(pin: string, peer: Peer): Promise<DevicePrincipal> {
     const device = await this.#database.devices.byPin(pin);
     if (device === undefined) {
-      this.#guard.check(peer);
+      const attempt = this.#guard.attempt({ kind: "key" }, peer);
       const message =
         "This server does not know this device. Mirror once to a pairing address: `confundo invite NAME` prints one.";
-      throw await this.#guard.failed("ERR_UNAUTHENTICATED", message, { action: "device.connect", target: pin, peer });
+      const act = { action: "device.connect", target: pin, peer };
+      throw await this.#guard.failed(attempt, "ERR_UNAUTHENTICATED", message, act);
     }
     return this.#admitted(device, "device.connect", peer);
   }
 
   async pair(code: string, device: { name: string; pin: string }, peer: Peer): Promise<DevicePrincipal> {
-    this.#guard.check(peer);
-    const { devices, invitations, grants } = this.#database;
-    const known = await devices.byPin(device.pin);
-    if (known !== undefined) await this.#admitted(known, "device.pair", peer);
-    const codeHash = hashSecret(code);
-    const invitation = await invitations.take(codeHash, this.#guard.now());
-    if (invitation === undefined) return this.#pairAgain(codeHash, known, peer);
-    const role = invitation.folder === null && invitation.access === "write" ? "admin" : "user";
-    const paired = known ?? (await this.#create(device, role));
-    if (role === "admin" && paired.role !== role) await devices.setRole(paired.id, role);
-    const { folder, access } = invitation;
-    if (folder !== null) await grants.set({ subject: "device", subjectId: paired.id, folder, access });
-    await invitations.usedBy(invitation.id, paired.id);
-    return this.#paired(
-      { ...paired, role: role === "admin" ? role : paired.role },
-      peer,
-      folder === null ? "all folders" : `${folder}, ${access}`,
-    );
+    const attempt = this.#guard.attempt({ kind: "code" }, peer);
+    let failed = false;
+    const fail: Fail = (message, target) => {
+      failed = true;
+      return this.#guard.failed(attempt, "ERR_CODE", `${message} ${ASK}`, { action: "device.pair", target, peer });
+    };
+    try {
+      return await this.#redeem(code, device, peer, fail);
+    } finally {
+      if (!failed) attempt.refund();
+    }
   }
 
   async pairLocal(device: { name: string; pin: string }, peer: Peer): Promise<DevicePrincipal> {
@@ -126,18 +129,12 @@ class Proofs {
   }
 
   async login(name: string, password: string, peer: Peer): Promise<{ token: string; principal: UserPrincipal }> {
-    this.#guard.check(peer, name);
-    const user = await this.#database.users.byName(name);
-    this.#nobody ??= hashPassword(createToken());
-    const right = await verifyPassword(password, user?.passwordHash ?? (await this.#nobody));
-    if (user === undefined || !right) {
-      const act = { action: "login", target: name.slice(0, 100), peer, account: name };
-      throw await this.#guard.failed("ERR_UNAUTHENTICATED", "The name or the password is wrong.", act);
-    }
+    const user = await this.#passwords.verify(name, password, peer, {
+      code: "ERR_UNAUTHENTICATED",
+      message: "The name or the password is wrong.",
+      act: { action: "login", target: name.slice(0, 100), peer },
+    });
     this.#guard.familiar(name, peer);
-    if (isOutdated(user.passwordHash)) {
-      await this.#database.users.setPassword(user.id, await hashPassword(password));
-    }
     const secret = createToken();
     const at = this.#guard.now();
     const token = await this.#database.tokens.create({
@@ -169,30 +166,66 @@ class Proofs {
     const over = token === undefined || token.revokedAt !== null || (token.expiresAt ?? Infinity) <= now;
     const user = over ? undefined : await users.byId(token.userId);
     if (token === undefined || user === undefined) {
-      this.#guard.check(peer);
+      const attempt = this.#guard.attempt({ kind: "token" }, peer);
       const message =
         "The token is unknown, expired or revoked. Log in again, or make a new one: `confundo token create`.";
-      throw await this.#guard.failed("ERR_UNAUTHENTICATED", message, {
-        action: "token.use",
-        target: token?.id ?? null,
-        peer,
-      });
+      const act = { action: "token.use", target: token?.id ?? null, peer };
+      throw await this.#guard.failed(attempt, "ERR_UNAUTHENTICATED", message, act);
     }
     if (now - (token.lastUsedAt ?? 0) >= SEEN_MS) await tokens.used(token.id, now);
     return principalOf(user, token);
   }
 
+  async #redeem(code: string, device: { name: string; pin: string }, peer: Peer, fail: Fail): Promise<DevicePrincipal> {
+    const { devices, invitations, grants } = this.#database;
+    const known = await devices.byPin(device.pin);
+    if (known !== undefined) await this.#admitted(known, "device.pair", peer);
+    const codeHash = hashSecret(code);
+    const invitation = await invitations.take(codeHash, this.#guard.now());
+    if (invitation === undefined) return this.#pairAgain(codeHash, known, peer, fail);
+    const role = invitation.folder === null && invitation.access === "write" ? "admin" : "user";
+    const paired = known ?? (await this.#create(device, role));
+    if (role === "admin" && paired.role !== role) await devices.setRole(paired.id, role);
+    const { folder, access } = invitation;
+    if (folder !== null) await grants.set({ subject: "device", subjectId: paired.id, folder, access });
+    await invitations.usedBy(invitation.id, paired.id);
+    return this.#paired(
+      { ...paired, role: role === "admin" ? role : paired.role },
+      peer,
+      folder === null ? "all folders" : `${folder}, ${access}`,
+    );
+  }
+
   /** A code that is used up is good once more for the device that it was used by: the answer may have been lost. */
-  async #pairAgain(codeHash: string, known: Device | undefined, peer: Peer): Promise<DevicePrincipal> {
+  async #pairAgain(codeHash: string, known: Device | undefined, peer: Peer, fail: Fail): Promise<DevicePrincipal> {
     const invitation = (await this.#database.invitations.list()).find((each) => each.codeHash === codeHash);
     if (known !== undefined && invitation?.usedBy === known.id) return this.#admitted(known, "device.pair", peer);
-    const act = { action: "device.pair", target: invitation?.folder ?? null, peer };
-    if (invitation === undefined)
-      throw await this.#guard.failed("ERR_CODE", `This server does not know the code. ${ASK}`, act);
-    if (invitation.usedAt !== null) {
-      throw await this.#guard.failed("ERR_CODE", `The code was used already, and each is for one device. ${ASK}`, act);
-    }
-    throw await this.#guard.failed("ERR_CODE", `The code has expired. ${ASK}`, act);
+    const target = invitation?.folder ?? null;
+    if (invitation === undefined) throw await fail("This server does not know the code.", target);
+    if (invitation.usedAt !== null) throw await fail("The code was used already, and each is for one device.", target);
+    if (invitation.withdrawnAt !== null) throw await fail("The code was withdrawn.", target);
+    throw await fail("The code has expired.", target);
+  }
+
+  /** A device gives itself another name. */
+  async rename({ id, name: before }: DevicePrincipal, name: string, peer: Peer): Promise<void> {
+    if (name === before || deviceNameProblem(name) !== undefined) return;
+    await this.#database.devices.rename(id, name);
+    await this.#database.events.append([{ type: "device.renamed", folder: null, data: { id, name } }]);
+    const act = { action: "device.rename", actor: `device:${before}`, target: id, peer, detail: `${before}: ${name}` };
+    await this.#guard.done(act);
+  }
+
+  /** A secret that resumes connections came a second time: a copy of it was stolen. */
+  async resumptionReused(pin: string, peer: Peer): Promise<void> {
+    const device = await this.#database.devices.byPin(pin);
+    const actor = device === undefined ? {} : { actor: `device:${device.name}` };
+    const detail =
+      "its secret was used twice, so that one of the two who have it stole it; all of its secrets are void";
+    const act = { action: "device.resume", ...actor, target: device?.id ?? pin, peer, detail };
+    await this.#guard.refused("ERR_RESUMPTION_REUSED", detail, act);
+    const data = { id: device?.id ?? null };
+    await this.#database.events.append([{ type: "device.resumption-reused", folder: null, data }]);
   }
 
   async #create(device: { name: string; pin: string }, role: Device["role"]): Promise<Device> {
@@ -218,18 +251,18 @@ class Proofs {
     if (device.revokedAt !== null) {
       const message =
         "This device was revoked. If that was not meant, delete its key (device.key in its state folder) and pair it again.";
-      throw await this.#guard.failed("ERR_FORBIDDEN", message, {
-        action,
-        actor: `device:${device.name}`,
-        target: device.id,
-        peer,
-      });
+      const attempt = this.#guard.attempt({ kind: "key" }, peer);
+      const act = { action, actor: `device:${device.name}`, target: device.id, peer };
+      throw await this.#guard.failed(attempt, "ERR_FORBIDDEN", message, act);
     }
     const now = this.#guard.now();
     if (now - (device.lastSeenAt ?? 0) >= SEEN_MS) await this.#database.devices.seen(device.id, now);
     return deviceOf(device);
   }
 }
+
+/** Notes that a pairing failed. `target`: the folder that the code was for. */
+type Fail = (message: string, target: string | null) => Promise<AuthError>;
 
 const ASK = "Ask for a new pairing address: `confundo invite NAME` prints one.";
 

@@ -6,7 +6,8 @@ export type AuthErrorCode =
   | "ERR_CODE"
   | "ERR_NOT_FOUND"
   | "ERR_EXISTS"
-  | "ERR_INVALID";
+  | "ERR_INVALID"
+  | "ERR_RESUMPTION_REUSED";
 
 /** A refusal of the authentication service, in words for people and a stable `code` for programs. */
 export class AuthError extends Error {

@@ -2,6 +2,7 @@
 import type { Kysely, Selectable } from "kysely";
 import { applyChanges } from "./changes.js";
 import { limitOf } from "./journal.js";
+import { changed } from "./people.js";
 import type { Schema } from "./schema.js";
 import type { Store } from "./store.js";
 import type { FileRecord, Files, Folder, Folders } from "./types.js";
@@ -20,11 +21,31 @@ export function folders(store: Store): Folders {
       }),
     byName: (name) =>
       store.read(async (db) => {
-        const row = await db.selectFrom("folders").selectAll().where("name", "=", name).executeTakeFirst();
+        const named = db.selectFrom("folders").selectAll().where("name", "=", name);
+        const row = await named.where("deletedAt", "is", null).executeTakeFirst();
         return row === undefined ? undefined : toFolder(row);
       }),
     list: () =>
-      store.read(async (db) => (await db.selectFrom("folders").selectAll().orderBy("name").execute()).map(toFolder)),
+      store.read(async (db) => {
+        const all = db.selectFrom("folders").selectAll().where("deletedAt", "is", null);
+        return (await all.orderBy("name").execute()).map(toFolder);
+      }),
+    deleted: () =>
+      store.read(async (db) => {
+        const all = db.selectFrom("folders").selectAll().where("deletedAt", "is not", null);
+        return (await all.orderBy("name").execute()).map(toFolder);
+      }),
+    delete: (name, deletedAt, purgeAt) =>
+      store.write(async (db) => {
+        const deleting = db.updateTable("folders").set({ deletedAt, purgeAt }).where("name", "=", name);
+        return changed(await deleting.where("deletedAt", "is", null).executeTakeFirst());
+      }),
+    undelete: (name) =>
+      store.write(async (db) => {
+        const undeleting = db.updateTable("folders").set({ deletedAt: null, purgeAt: null }).where("name", "=", name);
+        return changed(await undeleting.where("deletedAt", "is not", null).executeTakeFirst());
+      }),
+    purge: (name, at) => store.write((db) => purge(db, name, at)),
     setLimits: (name, { quotaBytes, storageLimitBytes, maxEntries }) =>
       store.write(async (db) => {
         const given = Object.entries({ quotaBytes, storageLimitBytes, maxEntries }).filter(
@@ -98,6 +119,20 @@ export async function ensureFolder(db: Kysely<Schema>, name: string, at: number)
     .values({ name, ...none, unclean: 0 })
     .onConflict((conflict) => conflict.column("name").doNothing())
     .execute();
+}
+
+async function purge(db: Kysely<Schema>, name: string, at: number): Promise<boolean> {
+  const removing = db.deleteFrom("folders").where("name", "=", name).where("deletedAt", "is not", null);
+  if ((await removing.executeTakeFirst()).numDeletedRows === 0n) return false;
+  for (const table of ["files", "versions", "grants", "transfers", "events"] as const) {
+    await db
+      .deleteFrom(table as "files")
+      .where("folder", "=", name)
+      .execute();
+  }
+  const withdrawing = db.updateTable("invitations").set({ withdrawnAt: at }).where("folder", "=", name);
+  await withdrawing.where("usedAt", "is", null).where("withdrawnAt", "is", null).execute();
+  return true;
 }
 
 async function mark(store: Store, folder: string, unclean: 0 | 1): Promise<void> {

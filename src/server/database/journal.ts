@@ -1,5 +1,6 @@
 /** What happened: transfers, who did what, and the log of events. Kept for a bounded time and number. */
 import { type Kysely, type Selectable, sql, type Transaction } from "kysely";
+import { visibleName } from "../../text/visible.js";
 import { EVENTS_CHANNEL, type LiveEvents } from "./live.js";
 import type { Schema } from "./schema.js";
 import type { Store } from "./store.js";
@@ -42,12 +43,17 @@ export function transfers(store: Store): Transfers {
 
 export function audit(store: Store): Audit {
   return {
-    add: (entry) =>
+    add: ({ actor, target, detail, ...entry }) =>
       store.write(async (db) => {
-        await db
-          .insertInto("audit")
-          .values({ ...entry, at: store.now() })
-          .execute();
+        const shown = (text: string | null): string | null => (text === null ? null : visibleName(text));
+        const row = {
+          ...entry,
+          actor: visibleName(actor),
+          target: shown(target),
+          detail: shown(detail),
+          at: store.now(),
+        };
+        await db.insertInto("audit").values(row).execute();
       }),
     list: (page) =>
       store.read((db): Promise<AuditEntry[]> => {

@@ -124,6 +124,14 @@ function MIGRATIONS(dialect: Store["dialect"]): Record<string, Migration> {
           versions = (select count(*) from versions where versions.folder = folders.name)`.execute(db);
       },
     },
+    "003-withdrawn-and-deleted": {
+      up: async (db: Kysely<unknown>) => {
+        const { number } = builders(db, dialect);
+        await db.schema.alterTable("invitations").addColumn("withdrawn_at", number).execute();
+        await db.schema.alterTable("folders").addColumn("deleted_at", number).execute();
+        await db.schema.alterTable("folders").addColumn("purge_at", number).execute();
+      },
+    },
   };
 }
 

@@ -52,6 +52,10 @@ export function devices(store: Store): Devices {
       store.write(async (db) => {
         await db.updateTable("devices").set({ role }).where("id", "=", id).execute();
       }),
+    rename: (id, name) =>
+      store.write(async (db) => {
+        await db.updateTable("devices").set({ name }).where("id", "=", id).execute();
+      }),
     revoke: (id, at) =>
       store.write(async (db) => {
         const revoking = db.updateTable("devices").set({ revokedAt: at }).where("id", "=", id);
@@ -88,7 +92,7 @@ export function invitations(store: Store): Invitations {
   return {
     create: (invitation) =>
       store.write((db) => {
-        const row = { id: newId(), ...invitation, usedAt: null, usedBy: null };
+        const row = { id: newId(), ...invitation, usedAt: null, usedBy: null, withdrawnAt: null };
         return db.insertInto("invitations").values(row).returningAll().executeTakeFirstOrThrow();
       }),
     list: () =>
@@ -96,11 +100,18 @@ export function invitations(store: Store): Invitations {
     take: (codeHash, at) =>
       store.write((db) => {
         const taking = db.updateTable("invitations").set({ usedAt: at }).where("codeHash", "=", codeHash);
-        return taking.where("usedAt", "is", null).where("expiresAt", ">", at).returningAll().executeTakeFirst();
+        const unused = taking.where("usedAt", "is", null).where("withdrawnAt", "is", null);
+        return unused.where("expiresAt", ">", at).returningAll().executeTakeFirst();
       }),
     usedBy: (id, deviceId) =>
       store.write(async (db) => {
         await db.updateTable("invitations").set({ usedBy: deviceId }).where("id", "=", id).execute();
+      }),
+    withdraw: (id, at) =>
+      store.write(async (db) => {
+        const withdrawing = db.updateTable("invitations").set({ withdrawnAt: at }).where("id", "=", id);
+        const unused = withdrawing.where("usedAt", "is", null).where("withdrawnAt", "is", null);
+        return changed(await unused.executeTakeFirst());
       }),
     remove: (id) =>
       store.write(async (db) => {
@@ -143,6 +154,6 @@ function toToken({ scopes, ...row }: Selectable<Schema["tokens"]>): Token {
   return { ...row, scopes: JSON.parse(scopes) as Token["scopes"] };
 }
 
-function changed(result: { readonly numUpdatedRows: bigint } | undefined): boolean {
+export function changed(result: { readonly numUpdatedRows: bigint } | undefined): boolean {
   return (result?.numUpdatedRows ?? 0n) > 0n;
 }

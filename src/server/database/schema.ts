@@ -37,6 +37,7 @@ export interface Schema {
     expiresAt: number;
     usedAt: number | null;
     usedBy: string | null;
+    withdrawnAt: number | null;
   };
   tokens: {
     id: string;
@@ -65,6 +66,8 @@ export interface Schema {
     changedAt: number | null;
     rootHash: string | null;
     heldAt: number | null;
+    deletedAt: number | null;
+    purgeAt: number | null;
     unclean: number;
   };
   files: FileRow & { parent: string };

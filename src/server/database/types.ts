@@ -9,6 +9,13 @@ import type { Observable } from "rxjs";
 export type Role = "admin" | "user";
 export type Access = "read" | "write";
 
+/** One thing that a token is good for. `folder` null stands for all folders that its user may see. */
+export interface TokenScope {
+  readonly folder: string | null;
+  /** `metrics` (with `folder` null) lets it read `/metrics` and do nothing else. */
+  readonly access: Access | "metrics";
+}
+
 export interface User {
   readonly id: string;
   readonly name: string;
@@ -51,9 +58,11 @@ export interface Invitation {
   readonly expiresAt: number;
   readonly usedAt: number | null;
   readonly usedBy: string | null;
+  /** When an administrator took the code back; null: never. */
+  readonly withdrawnAt: number | null;
 }
 
-/** `folder` null: all folders. `api` kind is made by hand, `session` by a login. */
+/** The `api` kind is made by hand, `session` by a login. */
 export interface Token {
   readonly id: string;
   readonly kind: "api" | "session";
@@ -61,7 +70,7 @@ export interface Token {
   readonly userId: string;
   /** SHA-256 of the token, hex. */
   readonly hash: string;
-  readonly scopes: readonly { readonly folder: string | null; readonly access: Access }[];
+  readonly scopes: readonly TokenScope[];
   readonly createdAt: number;
   readonly expiresAt: number | null;
   readonly revokedAt: number | null;
@@ -91,6 +100,10 @@ export interface Folder {
   readonly rootHash: string | null;
   /** Since when no client may change it, because it was restored; null: they may. */
   readonly heldAt: number | null;
+  /** When it was deleted; null: it was not. Until {@link purgeAt} it can be restored. */
+  readonly deletedAt: number | null;
+  /** When its content is removed for good. */
+  readonly purgeAt: number | null;
 }
 
 /** Limits of one folder; see {@link Folder}. */
@@ -133,7 +146,10 @@ export interface Transfer {
   readonly code: string | null;
 }
 
-/** Who did what to what. Never changed or deleted by the program but by age. */
+/**
+ * Who did what to what. Never changed or deleted by the program but by age. Texts with characters that cannot be seen, or
+ * that deceive, are quoted and escaped as JSON when they are added.
+ */
 export interface AuditEntry {
   readonly id: number;
   readonly at: number;
@@ -200,6 +216,7 @@ export interface Devices {
   list(): Promise<Device[]>;
   seen(id: string, at: number): Promise<void>;
   setRole(id: string, role: Role): Promise<void>;
+  rename(id: string, name: string): Promise<void>;
   /** False where there is none, or it is revoked already. */
   revoke(id: string, at: number): Promise<boolean>;
 }
@@ -211,11 +228,13 @@ export interface Grants {
 }
 
 export interface Invitations {
-  create(invitation: Omit<Invitation, "id" | "usedAt" | "usedBy">): Promise<Invitation>;
+  create(invitation: Omit<Invitation, "id" | "usedAt" | "usedBy" | "withdrawnAt">): Promise<Invitation>;
   list(): Promise<Invitation[]>;
   /** Uses the code up, in one step: of two that come at once, one gets it. */
   take(codeHash: string, at: number): Promise<Invitation | undefined>;
   usedBy(id: string, deviceId: string): Promise<void>;
+  /** Makes the code useless. False where there is none, or it was used or withdrawn already. */
+  withdraw(id: string, at: number): Promise<boolean>;
   remove(id: string): Promise<void>;
 }
 
@@ -228,10 +247,23 @@ export interface Tokens {
 }
 
 export interface Folders {
-  /** Makes it where it is missing. */
+  /** Makes it where it is missing. One that is deleted stays so: `deletedAt` says it. */
   ensure(name: string, quotaBytes?: number | null): Promise<Folder>;
+  /** Undefined, too, for a folder that is deleted. */
   byName(name: string): Promise<Folder | undefined>;
+  /** Without those that are deleted. */
   list(): Promise<Folder[]>;
+  /** Those that are deleted and not purged yet, by name. */
+  deleted(): Promise<Folder[]>;
+  /** Marks it as deleted, to be purged at `purgeAt`. False where there is none, or it is deleted already. */
+  delete(name: string, deletedAt: number, purgeAt: number): Promise<boolean>;
+  /** Takes the mark away. False where it is not deleted. */
+  undelete(name: string): Promise<boolean>;
+  /**
+   * Removes a deleted folder with everything that is known of it: files, versions, grants, transfers and events, so that a
+   * later folder of that name inherits nothing. Its unused invitations are withdrawn. False where it is not deleted.
+   */
+  purge(name: string, at: number): Promise<boolean>;
   /** Sets those limits that are given. */
   setLimits(name: string, limits: Partial<FolderLimits>): Promise<void>;
   /** No client may change the folder until it is called with null. */

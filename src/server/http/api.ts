@@ -3,7 +3,9 @@ import { secureHeaders } from "hono/secure-headers";
 import type { Logger } from "pino";
 import type { Auth } from "../auth/types.js";
 import type { Database } from "../database/types.js";
-import { authenticate, guardHost, guardPath, guardSite, nameClient } from "./guard.js";
+import type { LimitCounters } from "../limits.js";
+import { TrustedProxies } from "./client-address.js";
+import { authenticate, guardHost, guardPath, guardSite, limitBody, nameClient } from "./guard.js";
 import type { EventHub } from "./hub.js";
 import { KnownTokens } from "./known-tokens.js";
 import { Metrics } from "./metrics.js";
@@ -31,6 +33,10 @@ export interface ApiOptions {
   readonly pairingAddress: (folder: string | null, code: string) => string;
   /** Whether browsers come over HTTPS: then cookies are Secure and HSTS is told. Default false. */
   readonly secure?: boolean;
+  /** Addresses and networks of proxies whose Forwarded and X-Forwarded-For count. Default: none. */
+  readonly trustProxy?: readonly string[];
+  /** Counts what the limits of the server refuse. Default: nothing does. */
+  readonly limits?: LimitCounters;
   /** Names by which the server may be addressed; a request with another `Host` is refused. Default: any. */
   readonly hosts?: readonly string[];
   /** The folder of the built dashboard. Default: there is none. */
@@ -45,6 +51,7 @@ export interface ApiOptions {
 export interface Services extends ApiOptions {
   readonly metrics: Metrics;
   readonly known: KnownTokens;
+  readonly proxies: TrustedProxies;
   readonly now: () => number;
   readonly startedAt: number;
 }
@@ -73,7 +80,8 @@ export function createApi(options: ApiOptions): App {
   const metrics = new Metrics(options);
   const known = new KnownTokens(options.auth, now);
   options.hub.whenRightsChange(() => known.forget());
-  const services: Services = { ...options, metrics, known, now, startedAt: now() };
+  const proxies = new TrustedProxies(options.trustProxy);
+  const services: Services = { ...options, metrics, known, proxies, now, startedAt: now() };
   const app = createRouter();
 
   app.use(measure(services));
@@ -92,9 +100,10 @@ export function createApi(options: ApiOptions): App {
       overwrite: false,
     }),
   );
-  app.use(guardHost(options.hosts), guardPath());
+  app.use(guardHost(options.hosts), guardPath(), nameClient(services));
   app.use("/api/*", guardSite());
-  app.use("/api/v1/*", nameClient(services), authenticate(services));
+  app.use("/metrics", guardSite());
+  app.use("/api/v1/*", limitBody(services), authenticate(services));
 
   addSession(app, services);
   addAccounts(app, services);

@@ -8,7 +8,7 @@ import { Problem } from "./problem.js";
 import type { ApiEnv, UserPrincipal } from "./router.js";
 import { actorOf } from "./views.js";
 
-export const SESSION_COOKIE = "confundo_session";
+const SESSION_COOKIE = "confundo_session";
 export const LOGIN_PATH = "/api/v1/login";
 const MAX_JSON_BYTES = 64 * 1024;
 const MAX_TOKEN = 200;
@@ -61,8 +61,19 @@ export function guardSite(): Guard {
   };
 }
 
-/** Names the peer, and bounds bodies: what is larger than any JSON of ours is not read. Files have bounds of their own. */
-export function nameClient({ metrics }: Services): Guard {
+/** Names the client, through the proxies that are trusted. */
+export function nameClient({ proxies, secure = false }: Services): Guard {
+  return async (c, next) => {
+    const from = c.env?.incoming?.socket.remoteAddress ?? "127.0.0.1";
+    const { address, https } = proxies.clientOf(from, (name) => c.req.header(name));
+    c.set("peer", { address });
+    c.set("secure", secure || https === true);
+    await next();
+  };
+}
+
+/** Bounds bodies: what is larger than any JSON of ours is not read. Files have bounds of their own. */
+export function limitBody({ metrics }: Services): Guard {
   const limit = bodyLimit({
     maxSize: MAX_JSON_BYTES,
     onError: () => {
@@ -71,7 +82,6 @@ export function nameClient({ metrics }: Services): Guard {
     },
   });
   return async (c, next) => {
-    c.set("peer", { address: c.env?.incoming?.socket.remoteAddress ?? "127.0.0.1" });
     const isFile = c.req.method === "PUT" && isFilePath(c.req.path);
     if (isFile || c.req.method === "GET" || c.req.method === "HEAD") await next();
     else await limit(c, next);
@@ -87,10 +97,11 @@ export function isFilePath(path: string): boolean {
 export function authenticate({ known }: Services): Guard {
   return async (c, next) => {
     if (c.req.path === LOGIN_PATH) return next();
-    const token = tokenOf(c);
-    if (token === undefined) throw new Problem("ERR_UNAUTHENTICATED", "log in, or send a token");
+    const token = requireToken(c);
     c.set("token", token);
-    c.set("who", await known.authenticate(token, c.get("peer")));
+    const who = await known.authenticate(token, c.get("peer"));
+    if (isForMetrics(who)) throw new Problem("ERR_FORBIDDEN", "this token is for /metrics, and for nothing else");
+    c.set("who", who);
     await next();
     if (c.req.method !== "GET" && c.req.method !== "HEAD") known.forget();
   };
@@ -108,10 +119,30 @@ export function administrates({ role, token }: UserPrincipal): boolean {
   return role === "admin" && token.scopes.some(({ folder, access }) => folder === null && access === "write");
 }
 
-export function tokenOf(c: Context<ApiEnv>): string | undefined {
+/** Whether the token was made with the scope `metrics`, which stands alone. */
+export function isForMetrics({ token }: UserPrincipal): boolean {
+  return token.scopes.some(({ access }) => access === "metrics");
+}
+
+function tokenOf(c: Context<ApiEnv>): string | undefined {
   const header = c.req.header("authorization");
-  const token = header === undefined ? getCookie(c, SESSION_COOKIE) : /^Bearer ([\w-]+)$/i.exec(header)?.[1];
+  const token = header === undefined ? getCookie(c, sessionCookie(c)) : /^Bearer ([\w-]+)$/i.exec(header)?.[1];
   return token !== undefined && token.length <= MAX_TOKEN ? token : undefined;
+}
+
+/**
+ * The name of the cookie of a session. Over HTTPS it is one that only this very host can set (RFC 6265bis, 4.1.3.2). Plain HTTP
+ * is for loopback addresses, where not every browser takes cookies that are `Secure`, as that name demands.
+ */
+export function sessionCookie(c: Context<ApiEnv>): string {
+  return c.get("secure") ? `__Host-${SESSION_COOKIE}` : SESSION_COOKIE;
+}
+
+/** @throws Problem ERR_UNAUTHENTICATED where none was sent */
+export function requireToken(c: Context<ApiEnv>): string {
+  const token = tokenOf(c);
+  if (token === undefined) throw new Problem("ERR_UNAUTHENTICATED", "log in, or send a token");
+  return token;
 }
 
 /** Rejects with 404 where who asks may not even know of the folder, with 403 where only writing is not allowed. */

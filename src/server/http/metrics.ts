@@ -2,11 +2,18 @@
 import type { Context } from "hono";
 import { matchedRoutes } from "hono/route";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { LIMIT_NAMES, type LimitCounters } from "../limits.js";
 import type { EventHub } from "./hub.js";
 import type { LiveSession, Mirrors } from "./mirrors.js";
 import type { ApiEnv } from "./router.js";
 
 const METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"]);
+
+export interface MetricsOptions {
+  readonly mirrors: Mirrors;
+  readonly hub: EventHub;
+  readonly limits?: LimitCounters;
+}
 
 export class Metrics {
   readonly #registry = new Registry();
@@ -17,7 +24,7 @@ export class Metrics {
   readonly #received: Counter;
   #defaults = false;
 
-  constructor({ mirrors, hub }: { readonly mirrors: Mirrors; readonly hub: EventHub }) {
+  constructor({ mirrors, hub, limits }: MetricsOptions) {
     const registers = [this.#registry];
     const metric = (name: string, help: string) => ({ name: `confundo_${name}`, help, registers });
     this.#requests = new Counter({
@@ -33,6 +40,14 @@ export class Metrics {
     this.#sent = new Counter(metric("http_file_bytes_sent_total", "Bytes of files sent over HTTP."));
     this.#received = new Counter(metric("http_file_bytes_received_total", "Bytes of files received over HTTP."));
 
+    new Counter({
+      ...metric("limit_reached_total", "What a limit of the server refused, by its name in docs/security.md."),
+      labelNames: ["limit"],
+      collect() {
+        this.reset();
+        for (const name of LIMIT_NAMES) this.inc({ limit: name }, limits?.of(name) ?? 0);
+      },
+    });
     const gauge = (name: string, help: string, read: () => number) =>
       new Gauge({
         ...metric(name, help),

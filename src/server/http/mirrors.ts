@@ -140,4 +140,8 @@ export interface Mirrors {
   quotaFigures(): QuotaFigures;
   /** Clients may change the folder again. False: they could. */
   resume(folder: string): Promise<boolean>;
+  /** Ends its sessions and hides it; after `graceMs` its content is removed. */
+  deleteFolder(folder: string, graceMs: number): Promise<Folder>;
+  /** Brings a deleted folder back. Rejects with `ERR_NO_FOLDER` where none is kept. */
+  undeleteFolder(folder: string): Promise<Folder>;
 }

@@ -1,5 +1,5 @@
 /** The OpenAPI document, from the schemas that validate. */
-import type { Api } from "./router.js";
+import { type Api, REST_OF_PATH } from "./router.js";
 
 export function openApiDocument(app: Api, version: string) {
   const document = app.getOpenAPI31Document({
@@ -15,12 +15,17 @@ export function openApiDocument(app: Api, version: string) {
     ...document.components,
     securitySchemes: {
       bearer: { type: "http", scheme: "bearer", description: "A token, or what a login answered." },
-      cookie: { type: "apiKey", in: "cookie", name: "confundo_session" },
+      cookie: {
+        type: "apiKey",
+        in: "cookie",
+        name: "__Host-confundo_session",
+        description: "What a login sets. Over plain HTTP it is called confundo_session.",
+      },
     },
   };
   // What the router needs to know of a parameter with slashes in it is no part of the path.
   document.paths = Object.fromEntries(
-    Object.entries(document.paths ?? {}).map(([path, item]) => [path.replace("{.+}", ""), item]),
+    Object.entries(document.paths ?? {}).map(([path, item]) => [path.replace(REST_OF_PATH, ""), item]),
   );
   return document;
 }

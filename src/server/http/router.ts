@@ -13,7 +13,10 @@ export interface ApiEnv {
   /** Absent where a test asks the application without a server. */
   Bindings: Partial<HttpBindings> & { readonly accept?: WebSocketAcceptor };
   Variables: {
+    /** The client, behind the proxies that are trusted. */
     peer: Peer;
+    /** Whether the client came over HTTPS, here or to a proxy that is trusted. */
+    secure: boolean;
     /** Set behind the guard `authenticate`. */
     who: UserPrincipal;
     token: string;
@@ -73,6 +76,9 @@ const MEANING: Readonly<Record<number, string>> = {
   503: "Not now.",
   507: "No room: the quota is used up, or the disk is full.",
 };
+
+/** Behind the last parameter of a path: it takes all that follows, slashes and line breaks too. No part of the document. */
+export const REST_OF_PATH = "{[\\s\\S]+}";
 
 export const SECURITY: { [name: string]: string[] }[] = [{ bearer: [] }, { cookie: [] }];
 export { createRoute, type RouteConfig, z };

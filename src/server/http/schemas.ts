@@ -1,5 +1,6 @@
 /** The shapes that go over the wire: they validate what comes in, and they are the OpenAPI document. */
 import { z } from "@hono/zod-openapi";
+import { FOLDER_GRACE_MS, MAX_FOLDER_GRACE_MS } from "../limits.js";
 import { mirrorNameProblem } from "../name.js";
 
 /** Bounds of what is taken from the network. */
@@ -97,7 +98,10 @@ export const UserSchema = z
 
 const scope = z.object({
   folder: folderName.nullable().openapi({ description: "Null: every folder the user may see." }),
-  access,
+  access: z.enum(["read", "write", "metrics"]).openapi({
+    description:
+      "`metrics` (with `folder` null, alone, of an administrator): the token reads /metrics and can do nothing else.",
+  }),
 });
 
 export const TokenSchema = z
@@ -155,7 +159,22 @@ export const NewUser = z
 
 export const NewGrant = z.object({ access }).strict().openapi("NewGrant");
 
-export const NewPassword = z.object({ password: newPassword }).strict().openapi("NewPassword");
+export const NewPassword = z
+  .object({
+    password: newPassword,
+    oldPassword: z
+      .string()
+      .min(1)
+      .max(MAX_PASSWORD)
+      .optional()
+      .openapi({ description: "The password so far. Needed to set one's own." }),
+    endTokens: z
+      .boolean()
+      .default(false)
+      .openapi({ description: "Whether the user's API tokens end too, as the sessions do." }),
+  })
+  .strict()
+  .openapi("NewPassword");
 
 const expiresIn = z.number().int().min(1).max(MAX_EXPIRY_S);
 
@@ -199,8 +218,14 @@ export const InvitationSchema = z
     expiresAt: time("Until when it is good."),
     usedAt: time("When it was used.").nullable(),
     usedBy: z.string().nullable().openapi({ description: "The id of the device it made known." }),
+    withdrawnAt: time("When it was withdrawn.").nullable(),
   })
   .openapi("Invitation");
+
+export const DeviceChange = z
+  .object({ name: z.string().min(1).max(64).openapi({ description: "At most 64 characters, all of them visible." }) })
+  .strict()
+  .openapi("DeviceChange");
 
 export const NewInvitation = z
   .object({
@@ -241,9 +266,9 @@ const limits = {
 export const FolderSchema = z
   .object({
     name: z.string(),
-    state: z.enum(["idle", "syncing", "settled", "held"]).openapi({
+    state: z.enum(["idle", "syncing", "settled", "held", "deleted"]).openapi({
       description:
-        "`idle`: nobody mirrors to it now. `settled`: in step with its client. `held`: restored, and closed to clients until it is resumed.",
+        "`idle`: nobody mirrors to it now. `settled`: in step with its client. `held`: restored, and closed to clients until it is resumed. `deleted`: until `purgeAt` it can be restored.",
     }),
     access,
     files: z.number().int().openapi({ description: "Files and links." }),
@@ -260,6 +285,8 @@ export const FolderSchema = z
     createdAt: time("When it was made."),
     changedAt: time("When something in it changed last.").nullable(),
     heldAt: time("When it was closed to clients by a restore.").nullable(),
+    deletedAt: time("When it was deleted.").nullable(),
+    purgeAt: time("When its content is removed for good.").nullable(),
     rootHash: sha256.nullable().openapi({ description: "Over all entries, at the last time it was in step." }),
   })
   .openapi("Folder");
@@ -280,6 +307,23 @@ export const FolderChange = z
   .strict()
   .refine((change) => Object.keys(change).length > 0, "nothing is to be changed")
   .openapi("FolderChange");
+
+export const FoldersQuery = PageQuery.extend({
+  deleted: z
+    .enum(["true", "false"])
+    .default("false")
+    .openapi({ description: "`true`: those that are deleted and can be restored. For administrators." }),
+});
+
+export const DeletionQuery = z.object({
+  grace: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(MAX_FOLDER_GRACE_MS / 1000)
+    .default(FOLDER_GRACE_MS / 1000)
+    .openapi({ description: "How long it can be restored, in seconds; 0: not at all. Default 30 days." }),
+});
 
 const entryShape = {
   path: z.string(),

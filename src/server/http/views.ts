@@ -15,20 +15,22 @@ export function tokenView({ id, kind, name, userId, scopes, createdAt, expiresAt
   return { id, kind, name, userId, scopes: [...scopes], createdAt, expiresAt, revokedAt, lastUsedAt };
 }
 
-export function invitationView({ id, folder, access, createdAt, expiresAt, usedAt, usedBy }: Invitation) {
-  return { id, folder, access, createdAt, expiresAt, usedAt, usedBy };
+export function invitationView(invitation: Invitation) {
+  const { id, folder, access, createdAt, expiresAt, usedAt, usedBy, withdrawnAt } = invitation;
+  return { id, folder, access, createdAt, expiresAt, usedAt, usedBy, withdrawnAt };
 }
 
 export function folderView(folder: Folder, access: Access, mirrors: Mirrors) {
   const { name, files, bytes, entries, versions, versionBytes, createdAt, changedAt, heldAt, rootHash } = folder;
+  const { deletedAt, purgeAt } = folder;
   const { quotaBytes, storageLimitBytes, maxEntries } = folder;
   const { bytes: storageBytes, unfinishedBytes, limits } = mirrors.storage(folder);
   const sessions = mirrors.sessions();
   const live = sessions.find((session) => session.folder === name)?.state ?? ("idle" as const);
-  const state = heldAt === null ? live : ("held" as const);
+  const state = deletedAt !== null ? ("deleted" as const) : heldAt === null ? live : ("held" as const);
   const sizes = { files, entries, bytes, versions, versionBytes, unfinishedBytes, storageBytes };
   const own = { quotaBytes, storageLimitBytes, maxEntries, limits };
-  return { name, state, access, ...sizes, ...own, createdAt, changedAt, heldAt, rootHash };
+  return { name, state, access, ...sizes, ...own, createdAt, changedAt, heldAt, deletedAt, purgeAt, rootHash };
 }
 
 export function entryView({ path, kind, size, mode, mtimeNs, sha256, target, version, storedAt }: FileRecord) {

@@ -66,6 +66,7 @@ export class Desk {
         return await this.#inTurn(folder, async () => {
           // A client may have come while the content did.
           this.#keeper.refuseWhereBusy(folder);
+          await this.#keeper.existing(folder);
           const created = await this.#refuseUnexpected(folder, path, upload.expected);
           await putInPlace(upload, staged, storage, keeping);
           await this.#keeper.settled();

@@ -3,7 +3,8 @@ export type VersionErrorCode =
   | "ERR_NO_VERSION"
   | "ERR_VERSION_DAMAGED"
   | "ERR_TIME"
-  | "ERR_RESTORE_EXISTS";
+  | "ERR_RESTORE_EXISTS"
+  | "ERR_INVALID";
 
 /** What `restore` and `log` cannot do. `code` is stable; `message` is for people. */
 export class VersionError extends Error {

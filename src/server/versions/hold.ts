@@ -1,12 +1,14 @@
-/** Folders that no client may change for now. The log of events is how a server hears of a command beside it, and answers. */
+/** Folders that no client may change for now, or that are deleted. The log of events is how a server hears of a command beside it, and answers. */
 import { randomUUID } from "node:crypto";
 import type { Subscription } from "rxjs";
 import { SyncError } from "../../sync/index.js";
 import type { Database, LoggedEvent } from "../database/types.js";
+import { deletedError } from "./deletion.js";
 
 const HELD = "folder.held";
 const QUIET = "folder.quiet";
 const RESUMED = "folder.resumed";
+const DELETED = "folder.deleted";
 /** A server hears of a hold within a quarter of a second, and ends its session. */
 const QUIET_MS = 1500;
 
@@ -19,11 +21,15 @@ export class Hold {
 
   /** No client can change the folder from now on. Resolves when none does any more. */
   async begin(name: string): Promise<void> {
-    const id = randomUUID();
-    const quiet = this.#quiet(id);
     await this.#database.folders.hold(name, Date.now());
-    await this.#database.events.append([{ type: HELD, folder: name, data: { id } }]);
-    await quiet;
+    await this.#untilQuiet(HELD, name, {});
+  }
+
+  /** Marks the folder as deleted. Resolves when no client changes it any more; false where there is no such folder. */
+  async delete(name: string, deletedAt: number, purgeAt: number): Promise<boolean> {
+    if (!(await this.#database.folders.delete(name, deletedAt, purgeAt))) return false;
+    await this.#untilQuiet(DELETED, name, { deletedAt, purgeAt });
+    return true;
   }
 
   async end(name: string): Promise<void> {
@@ -40,15 +46,25 @@ export class Hold {
     settled: () => Promise<void>,
     onError: (error: unknown) => void,
   ): Subscription {
+    // The answer names the question by its id.
     const quieten = async ({ folder, data }: LoggedEvent): Promise<void> => {
       if (folder === null) return;
-      await end(folder, held(folder, Date.now()));
+      const { deletedAt, purgeAt } = (data ?? {}) as { readonly deletedAt?: number; readonly purgeAt?: number };
+      const isDeleted = deletedAt !== undefined && purgeAt !== undefined;
+      await end(folder, isDeleted ? deletedError({ name: folder, deletedAt, purgeAt }) : held(folder, Date.now()));
       await settled();
       await this.#database.events.append([{ type: QUIET, folder, data }]);
     };
     return this.#database.events.live$.subscribe((event) => {
-      if (event.type === HELD) quieten(event).catch(onError);
+      if (event.type === HELD || event.type === DELETED) quieten(event).catch(onError);
     });
+  }
+
+  async #untilQuiet(type: string, name: string, data: Readonly<Record<string, number>>): Promise<void> {
+    const id = randomUUID();
+    const quiet = this.#quiet(id);
+    await this.#database.events.append([{ type, folder: name, data: { ...data, id } }]);
+    await quiet;
   }
 
   #quiet(id: string): Promise<void> {

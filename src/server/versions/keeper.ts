@@ -11,6 +11,7 @@ import { DatabaseError } from "../database/errors.js";
 import type { Database, Folder, FolderLimits } from "../database/types.js";
 import { mirrorNameProblem } from "../name.js";
 import { ContentStore } from "./content.js";
+import { deletedError, FolderDeletion } from "./deletion.js";
 import { VersionError } from "./errors.js";
 import { Hold, held } from "./hold.js";
 import { type Keep, pruneVersions } from "./prune.js";
@@ -67,6 +68,7 @@ const DEFAULT_KEEP: Keep = { days: 30 };
 export class Keeper {
   readonly database: Database;
   readonly content: ContentStore;
+  readonly deletion: FolderDeletion;
   readonly #options: KeeperOptions;
   readonly #hold: Hold;
   /** Folders that a client has a session with: one at a time. */
@@ -87,6 +89,15 @@ export class Keeper {
     this.#options = options;
     this.database = options.database;
     this.#hold = new Hold(options.database);
+    this.deletion = new FolderDeletion({
+      ...options,
+      hold: this.#hold,
+      onPurged: (name) => {
+        this.#known.delete(name);
+        // The content of its versions, which no other needs.
+        if (this.#timers.length > 0) this.#inBackground(() => this.prune());
+      },
+    });
     this.content = new ContentStore(`${options.dir}/.confundo/versions`);
     this.#written = new WriteBehind({
       database: options.database,
@@ -120,7 +131,7 @@ export class Keeper {
   /** Sets limits of a folder, also for the sessions that change it now, in whatever process. */
   async setLimits(name: string, limits: Partial<FolderLimits>): Promise<Folder> {
     await this.database.folders.setLimits(name, limits);
-    const folder = await this.#existing(name);
+    const folder = await this.existing(name);
     await this.database.events.append([{ type: LIMITS_CHANGED, folder: name, data: limits }]);
     return folder;
   }
@@ -149,9 +160,10 @@ export class Keeper {
   async open(name: string, device: string | null): Promise<Keeping> {
     const folder = await this.#ask(async ({ folders, files }) => {
       const found = await folders.ensure(name);
-      if (found.heldAt === null) await files.markUnclean(name);
+      if (found.heldAt === null && found.deletedAt === null) await files.markUnclean(name);
       return found;
     });
+    if (folder.deletedAt !== null) throw deletedError(folder);
     if (folder.heldAt !== null) throw held(name, folder.heldAt);
     const keeping = this.#enter(folder, { device });
     this.#clients.add(name);
@@ -224,6 +236,7 @@ export class Keeper {
   /** Deletes versions that are not to be kept any longer, and content that none needs. */
   async prune(): Promise<void> {
     const isOver = (): boolean => this.#closing;
+    await this.deletion.purge(Date.now(), isOver);
     await pruneVersions(this.database, this.content, this.#options.keep ?? DEFAULT_KEEP, Date.now(), isOver);
     for (const folder of await this.database.folders.list()) {
       if (this.#closing) return;
@@ -267,7 +280,7 @@ export class Keeper {
 
   /** Clients may change the folder again. False where it was not on hold. */
   async resume(name: string): Promise<boolean> {
-    const folder = await this.#existing(name);
+    const folder = await this.existing(name);
     if (folder.heldAt !== null) await this.#hold.end(name);
     return folder.heldAt !== null;
   }
@@ -278,7 +291,7 @@ export class Keeper {
    */
   async restore(request: RestoreRequest): Promise<Restored> {
     const { folder: name, path, to } = request;
-    const folder = await this.#existing(name);
+    const folder = await this.existing(name);
     const find = (wanted: Wanted) => findContent(this.database, this.content, this.dir, wanted);
     if (to !== undefined) {
       const plan = relocated(await planRestore(this.database, request), path);
@@ -313,7 +326,8 @@ export class Keeper {
     }
   }
 
-  async #existing(name: string): Promise<Folder> {
+  /** The folder; rejects with `ERR_NO_FOLDER` where there is none, or it is deleted. */
+  async existing(name: string): Promise<Folder> {
     const folder = await this.database.folders.byName(name);
     if (folder === undefined) throw new VersionError("ERR_NO_FOLDER", `there is no mirror "${name}" here`);
     return folder;
@@ -323,6 +337,7 @@ export class Keeper {
   async changing<T>(name: string, by: string, work: (keeping: Keeping) => Promise<T>): Promise<T> {
     this.refuseWhereBusy(name);
     const folder = await this.database.folders.ensure(name);
+    if (folder.deletedAt !== null) throw deletedError(folder);
     await this.database.files.markUnclean(name);
     const keeping = this.#enter(folder, { by });
     try {
@@ -365,9 +380,10 @@ export class Keeper {
   /** The mirrors that are on the disk or in the database. */
   async names(): Promise<string[]> {
     const known = (await this.database.folders.list()).map(({ name }) => name);
+    const deleted = new Set((await this.database.folders.deleted()).map(({ name }) => name));
     const there = readdirSync(this.dir, { withFileTypes: true }).filter((entry) => entry.isDirectory());
     return [...new Set([...known, ...there.map(({ name }) => name)])]
-      .filter((name) => mirrorNameProblem(name) === undefined)
+      .filter((name) => mirrorNameProblem(name) === undefined && !deleted.has(name))
       .sort();
   }
 

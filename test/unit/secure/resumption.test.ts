@@ -80,8 +80,6 @@ describe("ends that have shown each other their keys", () => {
       now = RESUMED_MOST_MS;
       await expect(resumed(forgets, resumption)).rejects.toMatchObject({ code: "ERR_TLS" });
     }
-    now = 0;
-    expect(resumptions.find(resumption.id)).toBeUndefined();
   });
 
   test("are not taken for others: a secret that is another one, a server that does not have it", async () => {
@@ -117,7 +115,39 @@ describe("ends that have shown each other their keys", () => {
     }
   });
 
-  test("a server remembers so many, and those the longest that come back", async () => {
+  test("a secret works once: its second use is told from others, and voids all secrets of that device", async () => {
+    const resumptions = new Resumptions();
+    const stolen = await shown(resumptions);
+    const other = await shown(resumptions);
+    const [first] = await resumed(resumptions, stolen);
+    expect(first.reused).toBe(false);
+    const next = { ...resumptionOf(first.stream), pin: server.pin, shownMs: 0 };
+    resumptions.remember(first.stream, first.pin, first.shownMs);
+    expect(resumptions.find(next.id)).toBeDefined();
+    const [second] = await resumed(resumptions, stolen);
+    expect(second).toMatchObject({ pin: device.pin, reused: true });
+    expect(resumptions.find(next.id)).toBeUndefined();
+    expect(resumptions.find(other.id)).toBeUndefined();
+    await expect(resumed(resumptions, other)).rejects.toMatchObject({ code: "ERR_TLS" });
+  });
+
+  test("whoever knows only the name of a used secret cannot have it reported as stolen", async () => {
+    const resumptions = new Resumptions();
+    const used = await shown(resumptions);
+    const [first] = await resumed(resumptions, used);
+    resumptions.remember(first.stream, first.pin, first.shownMs);
+    const next = resumptionOf(first.stream);
+    const pair = linkedPair();
+    const wrong = { ...used, secret: randomBytes(32) };
+    const answers = await Promise.allSettled([
+      secureServer(pair.server, { identity: server, resumptions }),
+      resumeClient(pair.client, { identity: device, protocol: MIRROR_PROTOCOL, resumption: wrong }),
+    ]);
+    expect(answers.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+    expect(resumptions.find(next.id)).toBeDefined();
+  });
+
+  test("a server remembers so many, the newest", async () => {
     const resumptions = new Resumptions();
     const pair = linkedPair();
     const [{ stream }] = await Promise.all([
@@ -128,16 +158,14 @@ describe("ends that have shown each other their keys", () => {
       ({
         exportKeyingMaterial: () => Buffer.alloc(40, Buffer.from([number >> 8, number & 255])),
       }) as unknown as typeof stream;
-    resumptions.remember(numbered(1), "first");
-    for (let i = 2; i <= 5000; i++) {
-      resumptions.remember(numbered(i), "more");
-      resumptions.find(resumptionOf(numbered(1)).id);
-    }
-    expect(resumptions.find(resumptionOf(numbered(1)).id)?.pin).toBe("first");
-    expect(resumptions.find(resumptionOf(numbered(2)).id)).toBeUndefined();
+    for (let i = 1; i <= 5000; i++) resumptions.remember(numbered(i), "more");
+    expect(resumptions.find(resumptionOf(numbered(5000 - 4096)).id)).toBeUndefined();
+    expect(resumptions.find(resumptionOf(numbered(5001 - 4096)).id)?.pin).toBe("more");
     expect(resumptions.find(resumptionOf(numbered(5000)).id)?.pin).toBe("more");
     resumptions.clear();
-    expect(resumptions.find(resumptionOf(numbered(5000)).id)).toBeUndefined();
+    const last = { ...resumptionOf(numbered(5000)), pin: "more", shownMs: 0 };
+    expect(resumptions.find(last.id)).toBeUndefined();
+    expect(resumptions.use(last)).toBe("forgotten");
   });
 });
 
@@ -155,15 +183,30 @@ describe("what a device keeps for the next time", () => {
   };
 
   test("only its owner may read, and it is for that server and that key only", () => {
-    const { state, known, resumption, file } = setUp();
+    const { file } = setUp();
     expect(fs.statSync(file).mode & 0o777).toBe(process.platform === "win32" ? 0o666 : 0o600);
-    expect(state.resumption("HOST", 5000, known)).toMatchObject(resumption);
-    expect(state.resumption("host", 5001, known)).toBeUndefined();
-    expect(state.resumption("host", 5000, undefined)).toBeUndefined();
-    expect(state.resumption("host", 5000, { ...known, pin: device.pin })).toBeUndefined();
-    expect(state.resumption("host", 5000, { ...known, device: device.pin })).toBeUndefined();
+    for (const [port, server] of [
+      [5001, {}],
+      [5000, undefined],
+      [5000, { pin: device.pin }],
+      [5000, { device: device.pin }],
+    ] as const) {
+      const { state, known } = setUp();
+      expect(state.takeResumption("host", port, server && { ...known, ...server })).toBeUndefined();
+    }
+    const { state, known, resumption } = setUp();
+    expect(state.takeResumption("HOST", 5000, known)).toMatchObject(resumption);
+    state.keepResumption("host", 5000, resumption);
     state.forget("host", 5000);
-    expect(fs.existsSync(file)).toBe(false);
+    expect(state.takeResumption("host", 5000, known)).toBeUndefined();
+  });
+
+  test("it is taken once, whoever takes it, and nothing is left of it", () => {
+    const { state, known, resumption, file } = setUp();
+    const other = new DeviceState(state.folder);
+    expect(other.takeResumption("host", 5000, known)).toMatchObject(resumption);
+    expect(state.takeResumption("host", 5000, known)).toBeUndefined();
+    expect(fs.readdirSync(path.dirname(file)).filter((name) => name.includes("resumption"))).toEqual([]);
   });
 
   test.each([
@@ -175,6 +218,6 @@ describe("what a device keeps for the next time", () => {
   ])("%s, it is nothing", (_, damage) => {
     const { state, known, file } = setUp();
     fs.writeFileSync(file, damage(fs.readFileSync(file, "utf8")));
-    expect(state.resumption("host", 5000, known)).toBeUndefined();
+    expect(state.takeResumption("host", 5000, known)).toBeUndefined();
   });
 });

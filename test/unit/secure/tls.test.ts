@@ -189,7 +189,7 @@ describe("the pairing exchange", () => {
   test("one request, one answer, and then whatever follows", async () => {
     const { client, server } = linkedPair();
     const asking = askToPair(client, request).then(() => client.write("HELLO"));
-    expect(await pairRequest(server)).toEqual(request);
+    expect(await pairRequest(server)).toEqual({ ...request, rename: false });
     answerPairing(server);
     server.write("WELCOME");
     await asking;
@@ -200,7 +200,7 @@ describe("the pairing exchange", () => {
   test("a refusal reaches the client with its code", async () => {
     const { client, server } = linkedPair();
     const asking = askToPair(client, { code: null, name: "x".repeat(500) });
-    expect(await pairRequest(server)).toEqual({ code: null, name: "x".repeat(64) });
+    expect(await pairRequest(server)).toEqual({ code: null, name: "x".repeat(64), rename: false });
     answerPairing(server, { code: "ERR_CODE", message: "used already" });
     await expect(asking).rejects.toMatchObject({ code: "ERR_CODE", message: "used already", retryable: false });
   });

@@ -1,8 +1,7 @@
 /** Users and tokens. */
 import type { User } from "../../database/types.js";
 import type { Services } from "../api.js";
-import { administrates, administrators } from "../guard.js";
-import { Problem } from "../problem.js";
+import { administrators } from "../guard.js";
 import { type Api, answer, body, createRoute, nothing, problems, SECURITY, z } from "../router.js";
 import {
   CreatedToken,
@@ -42,9 +41,10 @@ const setPassword = createRoute({
   method: "put",
   path: "/api/v1/users/{name}/password",
   summary: "Set a password; ends the user's sessions",
-  description: "One's own, or as an administrator anybody's.",
+  description:
+    "One's own, with the old one; or as an administrator somebody else's. Only who has logged in can do it, not a token.",
   request: { params: NameParam, body: body(NewPassword) },
-  responses: { 204: nothing, ...problems(400, 401, 403, 404) },
+  responses: { 204: nothing, ...problems(400, 401, 403, 404, 429) },
 });
 
 const removeUser = createRoute({
@@ -78,7 +78,7 @@ const listTokens = createRoute({
   ...shared,
   method: "get",
   path: "/api/v1/tokens",
-  summary: "One's own tokens; an administrator's list has everybody's",
+  summary: "One's own tokens; an administrator's list has everybody's, an API token's has itself",
   responses: { 200: answer("Newest first.", z.object({ items: z.array(TokenSchema) })), ...problems(401) },
 });
 
@@ -97,6 +97,7 @@ const revokeToken = createRoute({
   method: "delete",
   path: "/api/v1/tokens/{id}",
   summary: "Revoke a token",
+  description: "Of one's own, or as an administrator any. An API token can revoke itself.",
   request: { params: IdParam },
   responses: { 204: nothing, ...problems(401, 403, 404) },
 });
@@ -120,7 +121,9 @@ export function addAccounts(app: Api, services: Services): void {
 
   app.use("/api/v1/users/:name", administrators());
   app.openapi(setPassword, async (c) => {
-    await auth.setPassword(c.get("who"), c.req.valid("param").name, c.req.valid("json").password);
+    const { password, oldPassword, endTokens } = c.req.valid("json");
+    const options = { endTokens, peer: c.get("peer"), ...(oldPassword === undefined ? {} : { oldPassword }) };
+    await auth.setPassword(c.get("who"), c.req.valid("param").name, password, options);
     return c.body(null, 204);
   });
   app.openapi(removeUser, async (c) => {
@@ -144,10 +147,6 @@ export function addAccounts(app: Api, services: Services): void {
   app.openapi(createToken, async (c) => {
     const { name, user, scopes, expiresIn } = c.req.valid("json");
     const who = c.get("who");
-    // A token that makes wider tokens would be as wide as its user.
-    if (who.token.kind !== "session" && !administrates(who)) {
-      throw new Problem("ERR_FORBIDDEN", "tokens are made by who has logged in");
-    }
     const expiresInMs = expiresIn === null ? null : expiresIn * 1000;
     const { token, record } = await auth.createToken(who, { user: user ?? who.name, name, scopes, expiresInMs });
     c.header("Cache-Control", "no-store");

@@ -5,6 +5,7 @@ import { administrators } from "../guard.js";
 import { type Api, answer, body, createRoute, nothing, problems, SECURITY, z } from "../router.js";
 import {
   CreatedInvitation,
+  DeviceChange,
   DeviceSchema,
   FolderParam,
   IdParam,
@@ -33,6 +34,15 @@ const revokeDevice = createRoute({
   responses: { 204: nothing, ...problems(401, 403, 404) },
 });
 
+const changeDevice = createRoute({
+  ...shared,
+  method: "patch",
+  path: "/api/v1/devices/{id}",
+  summary: "Give a device another name",
+  request: { params: IdParam, body: body(DeviceChange) },
+  responses: { 200: answer("The device.", DeviceSchema), ...problems(400, 401, 403, 404) },
+});
+
 const grantDevice = createRoute({
   ...shared,
   method: "put",
@@ -55,7 +65,7 @@ const listInvitations = createRoute({
   ...shared,
   method: "get",
   path: "/api/v1/invitations",
-  summary: "All invitations, used and expired ones too while they are kept",
+  summary: "All invitations; used, withdrawn and expired ones too while they are kept",
   responses: { 200: answer("Newest first.", z.object({ items: z.array(InvitationSchema) })), ...problems(401, 403) },
 });
 
@@ -68,17 +78,31 @@ const invite = createRoute({
   responses: { 201: answer("The invitation.", CreatedInvitation), ...problems(400, 401, 403) },
 });
 
+const withdraw = createRoute({
+  ...shared,
+  method: "delete",
+  path: "/api/v1/invitations/{id}",
+  summary: "Withdraw an invitation: its code is of no use any more",
+  request: { params: IdParam },
+  responses: { 204: nothing, ...problems(401, 403, 404) },
+});
+
 export function addDevices(app: Api, services: Services): void {
   const { auth, database, mirrors, pairingAddress } = services;
   app.use("/api/v1/devices/*", administrators());
-  app.openapi(listDevices, async (c) => {
-    const devices = await auth.devices(c.get("who"));
+  const views = (devices: readonly Device[]) => {
     const connected = new Set(mirrors.sessions().map(({ device }) => device));
     const view = async (device: Device) => {
       const folders = grantViews(await database.grants.of("device", device.id));
       return { ...device, folders, connected: connected.has(device.id) };
     };
-    return c.json({ items: await Promise.all(devices.map(view)) }, 200);
+    return Promise.all(devices.map(view));
+  };
+  app.openapi(listDevices, async (c) => c.json({ items: await views(await auth.devices(c.get("who"))) }, 200));
+  app.openapi(changeDevice, async (c) => {
+    const { name } = c.req.valid("json");
+    const [device] = await views([await auth.renameDevice(c.get("who"), c.req.valid("param").id, name)]);
+    return c.json(device as NonNullable<typeof device>, 200);
   });
   app.openapi(revokeDevice, async (c) => {
     await auth.revoke(c.get("who"), c.req.valid("param").id);
@@ -106,5 +130,9 @@ export function addDevices(app: Api, services: Services): void {
     c.header("Cache-Control", "no-store");
     const address = pairingAddress(folder, made.code);
     return c.json({ invitation: invitationView(made.invitation), address }, 201);
+  });
+  app.openapi(withdraw, async (c) => {
+    await auth.withdraw(c.get("who"), c.req.valid("param").id);
+    return c.body(null, 204);
   });
 }

@@ -6,7 +6,7 @@ import { audit, noSuchFolder, permit } from "../guard.js";
 import type { OpenFile } from "../mirrors.js";
 import { atPace } from "../pace.js";
 import { Problem } from "../problem.js";
-import { type Api, type ApiEnv, answer, createRoute, nothing, problems, SECURITY, z } from "../router.js";
+import { type Api, type ApiEnv, answer, createRoute, nothing, problems, REST_OF_PATH, SECURITY, z } from "../router.js";
 import { ContentQuery, EntrySchema, FileParam, UploadQuery } from "../schemas.js";
 import { actorOf, entryView } from "../views.js";
 
@@ -16,7 +16,7 @@ const BLOCK_BYTES = 256 * 1024;
 const SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
 
 const shared = { tags: ["files"], security: SECURITY };
-const path = "/api/v1/folders/{folder}/files/{path}{.+}";
+const path = `/api/v1/folders/{folder}/files/{path}${REST_OF_PATH}` as const;
 const binary = { "application/octet-stream": { schema: z.any().openapi({ type: "string", format: "binary" }) } };
 
 const read = createRoute({

@@ -1,17 +1,18 @@
 /** Folders, and what is in them. */
-import type { FolderLimits } from "../../database/types.js";
+import type { Folder, FolderLimits } from "../../database/types.js";
 import type { Services } from "../api.js";
-import { administrators, audit, noSuchFolder, permit } from "../guard.js";
+import { administrates, administrators, audit, noSuchFolder, permit } from "../guard.js";
 import { Problem } from "../problem.js";
 import { type Api, answer, body, createRoute, problems, SECURITY } from "../router.js";
 import {
+  DeletionQuery,
   EntriesQuery,
   EntrySchema,
   FolderChange,
   FolderParam,
   FolderSchema,
+  FoldersQuery,
   NewFolder,
-  PageQuery,
   pageOf,
 } from "../schemas.js";
 import { entryView, folderView, pageView } from "../views.js";
@@ -23,8 +24,8 @@ const listFolders = createRoute({
   method: "get",
   path: "/api/v1/folders",
   summary: "The folders that one may see",
-  request: { query: PageQuery },
-  responses: { 200: answer("By name.", pageOf(FolderSchema)), ...problems(400, 401) },
+  request: { query: FoldersQuery },
+  responses: { 200: answer("By name.", pageOf(FolderSchema)), ...problems(400, 401, 403) },
 });
 
 const addFolder = createRoute({
@@ -54,6 +55,26 @@ const changeFolder = createRoute({
   responses: { 200: answer("The folder.", FolderSchema), ...problems(400, 401, 403, 404) },
 });
 
+const deleteFolder = createRoute({
+  ...shared,
+  method: "delete",
+  path: "/api/v1/folders/{folder}",
+  summary: "Delete a folder",
+  description:
+    "Its sessions end and nobody sees it any more. Until `purgeAt` it can be restored as it was; then its files and its versions are removed.",
+  request: { params: FolderParam, query: DeletionQuery },
+  responses: { 200: answer("The deleted folder.", FolderSchema), ...problems(400, 401, 403, 404) },
+});
+
+const undeleteFolder = createRoute({
+  ...shared,
+  method: "post",
+  path: "/api/v1/folders/{folder}/undelete",
+  summary: "Restore a deleted folder",
+  request: { params: FolderParam },
+  responses: { 200: answer("The folder.", FolderSchema), ...problems(400, 401, 403, 404) },
+});
+
 const listEntries = createRoute({
   ...shared,
   method: "get",
@@ -74,8 +95,13 @@ export function addFolders(app: Api, services: Services): void {
   const { auth, database, mirrors } = services;
 
   app.openapi(listFolders, async (c) => {
-    const { limit, after } = c.req.valid("query");
-    const [all, mine] = await Promise.all([database.folders.list(), auth.folders(c.get("who"))]);
+    const { limit, after, deleted } = c.req.valid("query");
+    const who = c.get("who");
+    if (deleted === "true" && !administrates(who)) {
+      throw new Problem("ERR_FORBIDDEN", "only an administrator sees deleted folders");
+    }
+    const listed = deleted === "true" ? database.folders.deleted() : database.folders.list();
+    const [all, mine] = await Promise.all([listed, auth.folders(who)]);
     const visible = all
       .filter(({ name }) => (mine === null || mine.has(name)) && (after === undefined || name > after))
       .sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -93,6 +119,10 @@ export function addFolders(app: Api, services: Services): void {
     requireRoom(limits);
     if ((await database.folders.byName(name)) !== undefined) {
       throw new Problem("ERR_EXISTS", `there is a folder "${name}" already`);
+    }
+    if ((await database.folders.deleted()).some((folder) => folder.name === name)) {
+      const ways = "restore it, or wait until it is purged";
+      throw new Problem("ERR_EXISTS", `a folder "${name}" was deleted and is still kept: ${ways}`);
     }
     await database.folders.ensure(name);
     const folder = await mirrors.setLimits(name, limits);
@@ -128,6 +158,24 @@ export function addFolders(app: Api, services: Services): void {
     return c.json(folderView(record, "write", mirrors), 200);
   });
 
+  app.on("DELETE", "/api/v1/folders/:folder", administrators());
+  app.openapi(deleteFolder, async (c) => {
+    const { folder } = c.req.valid("param");
+    const { grace } = c.req.valid("query");
+    if ((await database.folders.byName(folder)) === undefined) throw noSuchFolder(folder);
+    const record = await mirrors.deleteFolder(folder, grace * 1000);
+    await audit(services, c, "folder.delete", folder, purgeDetail(record));
+    return c.json(folderView(record, "write", mirrors), 200);
+  });
+
+  app.on("POST", "/api/v1/folders/:folder/undelete", administrators());
+  app.openapi(undeleteFolder, async (c) => {
+    const { folder } = c.req.valid("param");
+    const record = await mirrors.undeleteFolder(folder);
+    await audit(services, c, "folder.undelete", folder);
+    return c.json(folderView(record, "write", mirrors), 200);
+  });
+
   app.openapi(listEntries, async (c) => {
     const { folder } = c.req.valid("param");
     const { path, limit, after } = c.req.valid("query");
@@ -144,4 +192,8 @@ export function addFolders(app: Api, services: Services): void {
       200,
     );
   });
+}
+
+function purgeDetail({ purgeAt }: Folder): string {
+  return `restorable until ${new Date(purgeAt ?? 0).toISOString()}`;
 }

@@ -1,7 +1,7 @@
 /** Logging in and out, and who one is. */
 import { deleteCookie, setCookie } from "hono/cookie";
 import type { Services } from "../api.js";
-import { LOGIN_PATH, SESSION_COOKIE } from "../guard.js";
+import { LOGIN_PATH, sessionCookie } from "../guard.js";
 import { type Api, answer, body, createRoute, nothing, problems, SECURITY } from "../router.js";
 import { LoginRequest, LoginResponse, MeSchema } from "../schemas.js";
 import { tokenView } from "../views.js";
@@ -35,15 +35,15 @@ const me = createRoute({
 });
 
 export function addSession(app: Api, services: Services): void {
-  const { auth, secure = false, now } = services;
-  const cookie = { httpOnly: true, sameSite: "Strict", secure, path: "/api" } as const;
+  const { auth, now } = services;
+  const cookie = { httpOnly: true, sameSite: "Strict", path: "/" } as const;
 
   app.openapi(login, async (c) => {
     const { name, password } = c.req.valid("json");
     const { token, principal } = await auth.login(name, password, c.get("peer"));
     const { expiresAt } = principal.token;
     const maxAge = expiresAt === null ? {} : { maxAge: Math.max(0, Math.floor((expiresAt - now()) / 1000)) };
-    setCookie(c, SESSION_COOKIE, token, { ...cookie, ...maxAge });
+    setCookie(c, sessionCookie(c), token, { ...cookie, secure: c.get("secure"), ...maxAge });
     c.header("Cache-Control", "no-store");
     const { id, role } = principal;
     return c.json({ token, expiresAt, user: { id, name: principal.name, role } }, 200);
@@ -51,7 +51,7 @@ export function addSession(app: Api, services: Services): void {
 
   app.openapi(logout, async (c) => {
     await auth.logout(c.get("token"));
-    deleteCookie(c, SESSION_COOKIE, cookie);
+    deleteCookie(c, sessionCookie(c), { ...cookie, secure: c.get("secure") });
     return c.body(null, 204);
   });
 

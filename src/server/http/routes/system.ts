@@ -1,10 +1,9 @@
 /** For those who look after the server: is it alive, is it of use, how does it do. */
-import type { Context } from "hono";
 import type { Services } from "../api.js";
-import { administrates, tokenOf } from "../guard.js";
+import { administrates, isForMetrics, requireToken } from "../guard.js";
 import { Problem } from "../problem.js";
-import { type Api, type ApiEnv, answer, createRoute, problems, z } from "../router.js";
-import { HealthSchema, ProblemSchema } from "../schemas.js";
+import { type Api, answer, createRoute, problems, SECURITY, z } from "../router.js";
+import { HealthSchema } from "../schemas.js";
 
 const DATABASE_ANSWERS_MS = 2000;
 const shared = { tags: ["system"] };
@@ -30,16 +29,16 @@ const metrics = createRoute({
   method: "get",
   path: "/metrics",
   summary: "Figures for Prometheus",
-  description: "For programs on this machine, and for administrators' tokens.",
-  security: [{}, { bearer: [] }],
+  description: "For tokens with the scope `metrics`, and for administrators.",
+  security: SECURITY,
   responses: {
     200: { description: "The figures.", content: { "text/plain": { schema: z.string() } } },
-    401: { description: "Send a token.", content: { "application/problem+json": { schema: ProblemSchema } } },
+    ...problems(401, 403, 429),
   },
 });
 
 export function addSystem(app: Api, services: Services): void {
-  const { auth, database } = services;
+  const { database } = services;
   app.openapi(healthz, (c) => c.json({ status: "ok" as const }, 200));
 
   app.openapi(readyz, async (c) => {
@@ -52,23 +51,11 @@ export function addSystem(app: Api, services: Services): void {
   });
 
   app.openapi(metrics, async (c) => {
-    const token = tokenOf(c);
-    if (token !== undefined) {
-      const address = c.env?.incoming?.socket.remoteAddress ?? "";
-      const who = await auth.authenticate(token, { address });
-      if (!administrates(who)) throw new Problem("ERR_FORBIDDEN", "figures are for administrators");
-    } else if (!isLocal(c)) throw new Problem("ERR_UNAUTHENTICATED", "send an administrator's token");
+    const who = await services.known.authenticate(requireToken(c), c.get("peer"));
+    const reads = administrates(who) || (who.role === "admin" && isForMetrics(who));
+    if (!reads) throw new Problem("ERR_FORBIDDEN", "figures are for administrators, and for tokens made for them");
     return c.text(await services.metrics.text(), 200, { "Content-Type": services.metrics.contentType });
   });
-}
-
-/** From this machine, and not passed on by a proxy on it, nor asked for by a page in a browser on it. */
-function isLocal(c: Context<ApiEnv>): boolean {
-  const address = c.env?.incoming?.socket.remoteAddress ?? "127.0.0.1";
-  const passedOn = ["forwarded", "x-forwarded-for", "via", "origin"].some((name) => c.req.header(name) !== undefined);
-  const site = c.req.header("sec-fetch-site") ?? "none";
-  const loopback = /^(::ffff:)?127\.|^::1$/.test(address);
-  return loopback && !passedOn && (site === "none" || site === "same-origin");
 }
 
 async function within<T>(ms: number, promise: Promise<T>): Promise<T> {

@@ -265,7 +265,7 @@ describe("users and tokens", () => {
   test("a new password ends the sessions; a removed user is gone with its tokens; the last administrator stays", async () => {
     const { auth } = await withUsers();
     const session = await auth.login("anna", "another password", peer);
-    await auth.setPassword(session.principal, "anna", "a new password");
+    await auth.setPassword(session.principal, "anna", "a new password", { oldPassword: "another password" });
     await expect(auth.authenticate(session.token, peer)).rejects.toMatchObject({ code: "ERR_UNAUTHENTICATED" });
     const { token } = await auth.login("anna", "a new password", peer);
     await expect(auth.setPassword(session.principal, "admin", "mine now!")).rejects.toMatchObject({

@@ -1,0 +1,48 @@
+/** Budgets of attempts: a leaky bucket for each key. Pure but for its table. */
+import { isIPv6 } from "node:net";
+import { type AttemptLimit, MAX_ATTEMPT_KEYS } from "../limits.js";
+
+export class AttemptBudget {
+  readonly #limit: AttemptLimit;
+  /** For each key, when its bucket will be empty. In order of the last attempt. */
+  readonly #emptyAt = new Map<string, number>();
+
+  constructor(limit: AttemptLimit) {
+    this.#limit = limit;
+  }
+
+  /** How long the key has to wait before its next attempt; 0: not at all. Milliseconds. */
+  waitMs(key: string, now: number): number {
+    const { burst, everyMs } = this.#limit;
+    const backlogMs = (this.#emptyAt.get(key) ?? 0) - now;
+    return Math.max(0, backlogMs - (burst - 1) * everyMs);
+  }
+
+  /** Counts an attempt. */
+  take(key: string, now: number): void {
+    const emptyAt = Math.max(this.#emptyAt.get(key) ?? 0, now) + this.#limit.everyMs;
+    this.#emptyAt.delete(key);
+    this.#emptyAt.set(key, emptyAt);
+    const [oldest] = this.#emptyAt.keys();
+    if (this.#emptyAt.size > MAX_ATTEMPT_KEYS && oldest !== undefined) this.#emptyAt.delete(oldest);
+  }
+
+  /** Gives one attempt back. */
+  refund(key: string, now: number): void {
+    const emptyAt = (this.#emptyAt.get(key) ?? 0) - this.#limit.everyMs;
+    if (emptyAt > now) this.#emptyAt.set(key, emptyAt);
+    else this.#emptyAt.delete(key);
+  }
+}
+
+/** The unit that an address is counted by: an IPv4 address, or the /64 of an IPv6 address, which one host has all of. */
+export function addressKey(address: string): string {
+  if (!isIPv6(address)) return address;
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped !== undefined) return mapped;
+  const [head = "", tail = ""] = new URL(`http://[${address.replace(/%.*$/, "")}]/`).hostname.slice(1, -1).split("::");
+  const groups = head === "" ? [] : head.split(":");
+  const after = tail === "" ? [] : tail.split(":");
+  while (groups.length + after.length < 8) groups.push("0");
+  return [...groups, ...after].slice(0, 4).join(":");
+}
