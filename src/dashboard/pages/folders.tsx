@@ -14,6 +14,7 @@ const STATES: Record<Folder["state"], string> = {
   syncing: "syncing",
   settled: "in step",
   held: "on hold",
+  deleted: "deleted",
 };
 
 export function Folders() {
