@@ -98,7 +98,7 @@ export class MirrorHome {
 
   /** Throws what the system throws when the directory cannot be made. */
   constructor(options: MirrorHomeOptions) {
-    mkdirSync(options.dir, { recursive: true });
+    mkdirSync(options.dir, { recursive: true, mode: 0o700 });
     this.dir = realpathSync(resolve(options.dir));
     this.#options = options;
   }

@@ -128,7 +128,7 @@ type Settled = ServeOptions & { readonly host: string; readonly port: number; re
 /** `undo`: what is to be done, last first, when a later step fails. */
 async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving> {
   const { host, insecure } = options;
-  mkdirSync(options.dir, { recursive: true });
+  mkdirSync(options.dir, { recursive: true, mode: 0o700 });
   const state = new HomeState(realpathSync(resolve(options.dir)));
   state.prepare();
   const unlock = lockHome(state);

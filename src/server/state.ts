@@ -1,7 +1,7 @@
 /** What a home keeps of itself under `DIR/.confundo/`, for its owner only: its key, its certificate, its settings. */
 import { X509Certificate } from "node:crypto";
 import fs from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import {
   createIdentity,
   createSecret,
@@ -13,6 +13,9 @@ import {
   SecureError,
   writeSecret,
 } from "../secure/index.js";
+
+/** In the mode of a folder in which anybody may make files. */
+const STICKY = 0o1000;
 
 /** What the commands beside the data have to know, and what `serve` was told last. */
 export interface HomeSettings {
@@ -49,11 +52,15 @@ export class HomeState {
   }
 
   /**
-   * Makes the folder, and closes it to others.
+   * Makes the folder, and closes it and the home to others. A home that is somebody else's, or a shared place such as /tmp, stays
+   * as it is.
    * @throws SecureError ERR_STATE
    */
   prepare(): void {
     ownFolder(this.folder);
+    const { mode, uid } = fs.statSync(this.dir);
+    const shared = (mode & STICKY) !== 0 || uid !== process.getuid?.() || dirname(this.dir) === this.dir;
+    if (!shared && (mode & 0o077) !== 0) fs.chmodSync(this.dir, 0o700);
   }
 
   /**

@@ -103,8 +103,8 @@ export class ChunkLists {
     if (this.#directory === undefined) return;
     const file = `${this.#directory}/${name}`;
     try {
-      fs.mkdirSync(this.#directory, { recursive: true });
-      fs.writeFileSync(`${file}.new`, list.records);
+      fs.mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+      fs.writeFileSync(`${file}.new`, list.records, { mode: 0o600 });
       fs.renameSync(`${file}.new`, file);
     } catch {
       // A list that cannot be kept is made again.

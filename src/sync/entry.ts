@@ -1,4 +1,5 @@
 /** What a mirrored folder holds: files, folders and symbolic links. */
+import { grantsMore } from "./modes.js";
 
 export interface FileEntry {
   readonly kind: "file";
@@ -107,19 +108,25 @@ export function compareFiles(local: FileEntry, remote: FileEntry, comparison: Co
   return known && local.version !== remote.version ? "content" : "nothing";
 }
 
+/** Whether all permissions are the same, or only those that group and others may not have. */
+function sameBits({ mode }: { mode?: number }, there: { mode?: number }, { perms = false }: Comparison): boolean {
+  if (mode === undefined) return true;
+  if (perms) return mode === there.mode;
+  return there.mode === undefined || !grantsMore(there.mode, mode);
+}
+
 /** Whether two files have the same permissions, as far as these count. */
 export function sameMode(local: FileEntry, remote: FileEntry, comparison: Comparison): boolean {
   if (!(comparison.executable ?? true)) return true;
   if (local.executable !== remote.executable) return false;
-  return !comparison.perms || local.mode === undefined || local.mode === remote.mode;
+  return sameBits(local, remote, comparison);
 }
 
 /** Whether a folder has the attributes it should have, as far as these are known and count. */
 export function sameFolder(local: DirectoryEntry, remote: DirectoryEntry, comparison: Comparison): boolean {
   const timed = (comparison.folderTimes ?? false) && local.mtimeNs !== undefined;
   if (timed && (remote.mtimeNs === undefined || !sameTime(local.mtimeNs, remote.mtimeNs, comparison))) return false;
-  const moded = (comparison.perms ?? false) && (comparison.executable ?? true) && local.mode !== undefined;
-  return !moded || local.mode === remote.mode;
+  return !(comparison.executable ?? true) || sameBits(local, remote, comparison);
 }
 
 /** Whether a link points where it should, and has its time as far as that is known and counts. */

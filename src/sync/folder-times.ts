@@ -46,11 +46,11 @@ export class FolderTimes {
     return true;
   }
 
-  /** It is about to be given a time, and perhaps permissions: returns those it is to have, where they change. */
-  take(folder: string, mode?: number): number | undefined {
+  /** It is about to be given a time and permissions: returns those that it had, where it was made writable since. */
+  take(folder: string): number | undefined {
     const kept = this.#kept.get(folder);
     this.#kept.delete(folder);
-    return mode ?? kept?.mode;
+    return kept?.mode;
   }
 
   restore(): void {

@@ -1,6 +1,7 @@
 /** What a receiver is given by its host, and what it tells it. Plain data and callbacks. */
 import type { Kind } from "./entry.js";
 import type { SyncError, SyncErrorCode } from "./errors.js";
+import { fileMode, folderMode } from "./modes.js";
 import type { Storage } from "./storage.js";
 import type { FileIdentity, Hello } from "./wire.js";
 
@@ -13,7 +14,7 @@ export interface StoredEntry {
   readonly executable: boolean;
   /** Nanoseconds since 1970, where it is known. */
   readonly mtimeNs?: bigint;
-  /** Permission bits, where the client sends them. */
+  /** Permission bits; unknown of links. */
   readonly mode?: number;
   /** Of a file's content, in hex, where it is known. */
   readonly sha256?: string;
@@ -108,11 +109,12 @@ export interface ReceiveSession {
 }
 
 export function storedFile(file: FileIdentity, sha256?: Uint8Array): StoredEntry {
-  const { path, size, mtimeNs, executable, mode } = file;
+  const { path, size, mtimeNs, executable } = file;
   const hash = sha256 === undefined ? {} : { sha256: Buffer.from(sha256).toString("hex") };
-  return { kind: "file", path, size, mtimeNs, executable, ...(mode === undefined ? {} : { mode }), ...hash };
+  return { kind: "file", path, size, mtimeNs, executable, mode: fileMode(file), ...hash };
 }
 
-export function storedFolder({ path, mtimeNs, mode }: FileIdentity): StoredEntry {
-  return { kind: "directory", path, size: 0, executable: false, mtimeNs, ...(mode === undefined ? {} : { mode }) };
+export function storedFolder(folder: FileIdentity): StoredEntry {
+  const { path, mtimeNs } = folder;
+  return { kind: "directory", path, size: 0, executable: false, mtimeNs, mode: folderMode(folder) };
 }

@@ -198,6 +198,8 @@ export const MAX_OPEN_SOURCES = 32;
 export const MAX_WAITING_SOURCES = 4096;
 /** Between two pieces of content that are cut while somebody is being served. */
 export const BUSY_PAUSE_MS = 40;
+/** New folders whose permissions and times have not come yet, per session. More of them stay closed to group and others. */
+export const MAX_MADE_FOLDERS = 65_536;
 /** Contents held for later moves, per session. */
 export const MAX_HELD = 65_536;
 /** Interrupted large files are kept this long for their client to come back. */

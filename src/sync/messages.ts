@@ -9,6 +9,8 @@ export interface FileIdentity {
   readonly executable: boolean;
   /** Permission bits, where they are to be kept. */
   readonly mode?: number;
+  /** Permission bits of the source otherwise: group and others are to get no more. */
+  readonly sourceMode?: number;
 }
 
 export interface Hello {
@@ -86,6 +88,7 @@ export interface SmallFile {
   readonly mtimeNs: bigint;
   readonly executable: boolean;
   readonly mode?: number;
+  readonly sourceMode?: number;
   readonly sha256: Uint8Array;
   readonly content: Uint8Array;
 }

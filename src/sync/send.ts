@@ -399,7 +399,8 @@ export class Sender {
   #identity(entry: FileEntry | DirectoryEntry): FileIdentity {
     const { path, mtimeNs = 0n, mode } = entry;
     const { size, executable } = entry.kind === "file" ? entry : { size: 0, executable: false };
-    return { path, size, mtimeNs, executable, ...(this.#options.perms && mode !== undefined ? { mode } : {}) };
+    const permissions = mode === undefined ? {} : this.#options.perms ? { mode } : { sourceMode: mode };
+    return { path, size, mtimeNs, executable, ...permissions };
   }
 
   #ask(operation: Operation, more: Pick<Asked, "offset" | "answered" | "chunks" | "sha256" | "clone"> = {}): number {

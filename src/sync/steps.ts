@@ -46,7 +46,7 @@ export function eventOf(step: Step): StepEvent | undefined {
     case "hold":
       return undefined;
     case "mkdir": {
-      const entry = { kind: "directory", path, size: 0, executable: false } as const;
+      const entry = { kind: "directory", path, size: 0, executable: false, mode: 0o700 } as const;
       return { type: "stored", path, bytes: 0, entry };
     }
     case "link": {

@@ -19,7 +19,8 @@ import { ExactNames } from "./exact-names.js";
 import { close, flushAround, flushFile, flushFolder, flushNow, type StagedFile } from "./flush.js";
 import { FolderTimes } from "./folder-times.js";
 import { Hashes } from "./hashes.js";
-import { FEW_FLUSHES, FILE_MODE, FOLDER_MODE } from "./limits.js";
+import { FEW_FLUSHES, FILE_MODE, FOLDER_MODE, MAX_MADE_FOLDERS } from "./limits.js";
+import { changedFileMode, changedFolderMode, fileMode, folderMode, grantsMore } from "./modes.js";
 import { systemPath } from "./names.js";
 import { Slots } from "./order.js";
 import { listOrNothing, listPartials, partialId, partialName, partialsToKeep } from "./partials.js";
@@ -89,6 +90,8 @@ export class Storage {
   /** The names of staged files: ours, and none that an earlier session has left. */
   readonly #stamp = randomBytes(8).toString("hex");
   readonly #flushes = new Slots(FEW_FLUSHES);
+  /** Folders that were made, and were not given their attributes yet. */
+  readonly #made = new Set<string>();
   #stagedCount = 0;
   #ready = false;
 
@@ -113,9 +116,9 @@ export class Storage {
   /** Makes both folders. Throws `ERR_MIRROR_ROOT` where the mirror's place is taken by something else. */
   prepare(): void {
     if (this.#ready) return;
-    fs.mkdirSync(this.staging, { recursive: true });
+    fs.mkdirSync(this.staging, { recursive: true, mode: 0o700 });
     if (!this.checkRoot()) {
-      fs.mkdirSync(this.root);
+      fs.mkdirSync(this.root, { mode: 0o700 });
       flushNow(dirname(this.root));
     }
     this.#names.learn(this.staging, this.#stamp);
@@ -154,10 +157,10 @@ export class Storage {
       throw new SyncError("ERR_CHECKSUM", "what arrived is not what was sent");
     }
     const staged = this.#newStaged();
-    const fd = fs.openSync(staged, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, modeOf(file.executable));
+    const fd = fs.openSync(staged, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, fileMode(file));
     try {
       writeAll(fd, file.content);
-      if (file.mode !== undefined) fs.fchmodSync(fd, file.mode & FILE_MODE);
+      if (file.mode !== undefined) fs.fchmodSync(fd, fileMode(file));
       setTime(fd, file.mtimeNs);
       return { staged, fd };
     } catch (error) {
@@ -206,7 +209,7 @@ export class Storage {
       if (other.startsWith(pathId) && other !== name) fs.rmSync(`${this.staging}/${other}`, { force: true });
     }
     const staged = `${this.staging}/${name}`;
-    const fd = fs.openSync(staged, O_CREAT | O_RDWR | O_NOFOLLOW, modeOf(file.executable));
+    const fd = fs.openSync(staged, O_CREAT | O_RDWR | O_NOFOLLOW, 0o600);
     const have = fs.fstatSync(fd).size;
     if (have <= file.size) return { fd, staged, have };
     fs.ftruncateSync(fd, 0);
@@ -214,9 +217,9 @@ export class Storage {
   }
 
   /** Sets the attributes of a large file that is complete, and flushes it. */
-  async sealIncoming(incoming: Incoming, { mode, mtimeNs }: FileIdentity): Promise<void> {
-    if (mode !== undefined) fs.fchmodSync(incoming.fd, mode & FILE_MODE);
-    setTime(incoming.fd, mtimeNs);
+  async sealIncoming(incoming: Incoming, file: FileIdentity): Promise<void> {
+    fs.fchmodSync(incoming.fd, fileMode(file));
+    setTime(incoming.fd, file.mtimeNs);
     await fsync(incoming.fd);
   }
 
@@ -231,13 +234,17 @@ export class Storage {
   /** Keeps what the file at `path` holds now, without a copy where the file system can. Resolves to where. */
   async hold(path: string): Promise<string> {
     const place = this.#places.at(path);
-    if (!fs.lstatSync(place).isFile()) throw new SyncError("ERR_CHECKSUM", "there is no such file at the destination");
+    const stats = fs.lstatSync(place);
+    if (!stats.isFile()) throw new SyncError("ERR_CHECKSUM", "there is no such file at the destination");
     const staged = this.#newStaged();
     try {
       fs.linkSync(place, staged);
     } catch {
       const fd = fs.openSync(this.#places.at(path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-      await pipeline(fs.createReadStream("", { fd }), fs.createWriteStream(staged, { flags: "wx" }));
+      await pipeline(
+        fs.createReadStream("", { fd }),
+        fs.createWriteStream(staged, { flags: "wx", mode: stats.mode & FILE_MODE }),
+      );
     }
     return staged;
   }
@@ -292,7 +299,7 @@ export class Storage {
     if (source === undefined) return false;
     const staged = this.#newStaged();
     try {
-      const fd = fs.openSync(staged, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, modeOf(file.executable));
+      const fd = fs.openSync(staged, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, 0o600);
       try {
         if (!(await hashOf(source, file.size, (bytes) => writeAll(fd, bytes))).equals(sha256)) return false;
         await this.sealIncoming({ fd, staged, have: 0 }, file);
@@ -367,10 +374,12 @@ export class Storage {
     }
   }
 
-  makeFolder(path: string): void {
+  /** Makes a folder that is closed to group and others until it is {@link touchFolder touched}, unless `mode` says otherwise. */
+  makeFolder(path: string, mode = 0o700): void {
     this.#change(path, (place) => {
       try {
-        fs.mkdirSync(place);
+        fs.mkdirSync(place, { mode });
+        if (this.#made.size < MAX_MADE_FOLDERS) this.#made.add(path);
       } catch (error) {
         if (systemCode(error) !== "EEXIST" || !fs.lstatSync(place).isDirectory()) throw error;
       }
@@ -393,11 +402,13 @@ export class Storage {
   }
 
   /** Sets modification time and permissions of a folder. */
-  touchFolder({ path, mtimeNs, mode }: FileIdentity): void {
+  touchFolder(wanted: FileIdentity): void {
+    const { path, mtimeNs } = wanted;
     this.#places.at(path);
     const folder = this.#places.folder(path);
-    const wanted = this.#folderTimes.take(path, mode);
-    if (wanted !== undefined) fs.chmodSync(folder, wanted & FOLDER_MODE);
+    const present = this.#folderTimes.take(path) ?? fs.statSync(folder).mode & FOLDER_MODE;
+    const mode = this.#made.delete(path) ? folderMode(wanted) : changedFolderMode(present, wanted);
+    fs.chmodSync(folder, mode);
     setTimeOf(folder, mtimeNs);
   }
 
@@ -446,26 +457,22 @@ export class Storage {
 
   /** What the mirror's file system keeps. */
   probe(): Keeps {
-    fs.mkdirSync(this.staging, { recursive: true });
+    fs.mkdirSync(this.staging, { recursive: true, mode: 0o700 });
     return probe(this.#newStaged());
   }
 }
 
-/** The bits a new file gets, before the process's umask. */
-function modeOf(executable: boolean): number {
-  return executable ? 0o777 : 0o666;
-}
-
 function setAttributes(fd: number, stats: fs.BigIntStats, file: FileIdentity): void {
-  const mode = Number(stats.mode);
-  const readable = (mode & 0o444) >> 2;
-  const wanted = file.mode ?? (mode & 0o666) | (file.executable ? readable | 0o100 : 0);
-  if ((mode & FILE_MODE) !== wanted) fs.fchmodSync(fd, wanted & FILE_MODE);
+  const mode = Number(stats.mode) & FILE_MODE;
+  const wanted = changedFileMode(mode, file);
+  if (mode !== wanted) fs.fchmodSync(fd, wanted);
   setTime(fd, file.mtimeNs);
 }
 
 function hasAttributes(stats: fs.BigIntStats, file: FileIdentity): boolean {
   const mode = Number(stats.mode) & FILE_MODE;
-  const sameMode = file.mode === undefined ? ((mode & 0o100) !== 0) === file.executable : mode === file.mode;
+  const { sourceMode = mode } = file;
+  const fits = ((mode & 0o100) !== 0) === file.executable && !grantsMore(mode, sourceMode);
+  const sameMode = file.mode === undefined ? fits : mode === file.mode;
   return sameMode && stats.mtimeNs === file.mtimeNs;
 }

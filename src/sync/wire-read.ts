@@ -19,11 +19,11 @@ import {
   MODE_COUNTS,
 } from "./limits.js";
 import type { FileIdentity, Hello, Message } from "./messages.js";
+import { OWNER_EXECUTES, type Permissions } from "./modes.js";
 import { ROOT_BYTES } from "./roots.js";
 
 export const KINDS: readonly Kind[] = ["file", "directory", "symlink"];
 export const SHA256_BYTES = 32;
-export const OWNER_EXECUTES = 0o100;
 /** In LIST. */
 export const LIST_VERIFIED = 1;
 export const LIST_PERMS = 2;
@@ -192,11 +192,13 @@ function readFolder(reader: Reader): { path: string; mode?: number; mtimeNs: big
   return { path: reader.name(MAX_PATH_BYTES), mtimeNs, ...(mode === undefined ? {} : { mode }) };
 }
 
-function readMode(reader: Reader): { executable: boolean; mode?: number } {
+function readMode(reader: Reader): Permissions {
   const bits = reader.u16();
   if ((bits & ~(MODE_COUNTS | FILE_MODE | FOLDER_MODE)) !== 0) throw malformed("unknown permission bits");
   const executable = (bits & OWNER_EXECUTES) !== 0;
-  return (bits & MODE_COUNTS) === 0 ? { executable } : { executable, mode: bits & ~MODE_COUNTS };
+  if ((bits & MODE_COUNTS) !== 0) return { executable, mode: bits & ~MODE_COUNTS };
+  // Older clients send no other bit than that.
+  return (bits & ~OWNER_EXECUTES) === 0 ? { executable } : { executable, sourceMode: bits };
 }
 
 function readEntries(reader: Reader): Entry[] {

@@ -34,7 +34,8 @@ import {
   MODE_COUNTS,
 } from "./limits.js";
 import type { FileIdentity, Message } from "./messages.js";
-import { KINDS, LIST_FOLDERS, LIST_PERMS, LIST_VERIFIED, OWNER_EXECUTES, readPayload } from "./wire-read.js";
+import { OWNER_EXECUTES, type Permissions } from "./modes.js";
+import { KINDS, LIST_FOLDERS, LIST_PERMS, LIST_VERIFIED, readPayload } from "./wire-read.js";
 
 export type { FileIdentity, Hello, Message, MovedFile, Request, SmallFile, Welcome } from "./messages.js";
 
@@ -248,8 +249,9 @@ function listFlags({ verify, perms, folders = false }: Message & { type: "list" 
   return (verify ? LIST_VERIFIED : 0) | (perms ? LIST_PERMS : 0) | (folders ? LIST_FOLDERS : 0);
 }
 
-function modeBits({ mode, executable }: { mode?: number; executable: boolean }): number {
-  return mode === undefined ? (executable ? OWNER_EXECUTES : 0) : MODE_COUNTS | mode;
+function modeBits({ mode, sourceMode = 0, executable }: Permissions): number {
+  if (mode !== undefined) return MODE_COUNTS | mode;
+  return (sourceMode & ~OWNER_EXECUTES) | (executable ? OWNER_EXECUTES : 0);
 }
 
 function keeps({ executable, folderTimes, linkTimes, chunks, versions }: Message & { type: "welcome" }): number {

@@ -101,7 +101,30 @@ describe.concurrent("a first start", () => {
     const owner = new Person(rig);
     const { address } = await serve(owner, dir, "0");
     expect(fs.statSync(path.join(dir, ".confundo")).mode & 0o777).toBe(0o700);
+    expect(fs.statSync(dir).mode & 0o777).toBe(0o700);
     expect((await owner.run(["mirror", path.join(dir, "old"), address("old"), "--once", "--dry-run"])).code).toBe(0);
+  });
+
+  test("keeps the home, the database and all that it knows to itself, and so does the client", async ({ rig }) => {
+    const dir = path.join(rig.folder(), "home");
+    const owner = new Person(rig);
+    const { address } = await serve(owner, dir, "0");
+    const folder = rig.folder();
+    fs.writeFileSync(path.join(folder, "open"), Buffer.alloc(1_000_000, 7), { mode: 0o644 });
+    fs.writeFileSync(path.join(folder, "secret"), "secret", { mode: 0o600 });
+    expect(await owner.mirror(folder, address("m"))).toMatchObject(DONE);
+    fs.writeFileSync(path.join(folder, "secret"), "another");
+    expect(await owner.mirror(folder, address("m"))).toMatchObject(DONE);
+    expect(fs.statSync(dir).mode & 0o777).toBe(0o700);
+    const modes = (name: string) => (fs.statSync(path.join(dir, "m", name)).mode & 0o777).toString(8);
+    expect([modes("open"), modes("secret")]).toEqual(["644", "600"]);
+    const states = [path.join(dir, ".confundo"), owner.env.XDG_STATE_HOME].flatMap((root) =>
+      fs.readdirSync(root, { recursive: true, encoding: "utf8" }).map((name) => path.join(root, name)),
+    );
+    expect(states.length).toBeGreaterThan(10);
+    // What is kept of a file has that file's permissions.
+    const open = states.filter((file) => !file.includes("/objects/") && (fs.lstatSync(file).mode & 0o077) !== 0);
+    expect(open).toEqual([]);
   });
 
   test("with a damaged key is refused, and says what to do", async ({ rig }) => {

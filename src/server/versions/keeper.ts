@@ -296,7 +296,7 @@ export class Keeper {
     if (to !== undefined) {
       const plan = relocated(await planRestore(this.database, request), path);
       refuseExisting(plan, to);
-      mkdirSync(to, { recursive: true });
+      mkdirSync(to, { recursive: true, mode: 0o700 });
       const storage = new Storage(to, join(to, `.confundo-restore-${process.pid}`));
       return carryOut(plan, { storage, onEvent: () => {} }, find);
     }

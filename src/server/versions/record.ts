@@ -46,7 +46,7 @@ export function toEvent(event: ReceiveEvent, folder: string, who: Actor): Omit<L
 
 function fromStored(entry: StoredEntry, folder: string, at: number): Omit<FileRecord, "version" | "storedAt"> {
   const { path, size, executable, target = null, sha256 = null } = entry;
-  const usual = entry.kind === "directory" || executable ? 0o755 : 0o644;
+  const usual = entry.kind === "directory" || executable ? 0o700 : 0o600;
   const mode = entry.mode ?? (entry.kind === "symlink" ? 0o777 : usual);
   const mtimeNs = entry.mtimeNs ?? BigInt(at) * 1_000_000n;
   return { folder, path, kind: kindOf(entry), size, mode, mtimeNs, sha256, target };

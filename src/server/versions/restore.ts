@@ -141,7 +141,7 @@ export async function carryOut(
 
 function place(wanted: Wanted, storage: Storage, staged: string | undefined): StepEvent & { type: "stored" } {
   const { path, kind, size, mode, mtimeNs, sha256, target } = wanted;
-  if (kind === "directory") storage.makeFolder(path);
+  if (kind === "directory") storage.makeFolder(path, mode & 0o777);
   else if (kind === "link") storage.makeLink({ path, target: target ?? "", mtimeNs });
   else if (staged !== undefined) storage.place(staged, path);
   const common = { path, size, executable: kind === "file" && (mode & 0o100) !== 0 };
@@ -150,7 +150,7 @@ function place(wanted: Wanted, storage: Storage, staged: string | undefined): St
       ? { ...common, kind, mtimeNs, mode, ...(sha256 === null ? {} : { sha256 }) }
       : kind === "link"
         ? { ...common, kind: "symlink", ...(target === null ? {} : { target }) }
-        : { ...common, kind };
+        : { ...common, kind, mode };
   return { type: "stored", path, bytes: kind === "directory" ? 0 : size, entry };
 }
 

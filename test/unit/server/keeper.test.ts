@@ -318,6 +318,35 @@ describe("pruning", () => {
   });
 });
 
+test("what is restored grants no more than its source did", async () => {
+  const { folder, mirrored, keeper, at, database } = await rig();
+  const modes = { secret: 0o600, tool: 0o700, team: 0o640, shared: 0o644, large: 0o600 };
+  for (const [name, mode] of Object.entries(modes)) {
+    fs.writeFileSync(path.join(folder, name), name === "large" ? Buffer.alloc(300_000, 1) : name, { mode });
+  }
+  fs.mkdirSync(path.join(folder, "d"), { mode: 0o750 });
+  fs.writeFileSync(path.join(folder, "d/f"), "f", { mode: 0o600 });
+  await mirrored();
+  const then = Date.now();
+  await pause();
+  for (const name of Object.keys(modes)) fs.writeFileSync(path.join(folder, name), "encrypted");
+  fs.rmSync(path.join(folder, "d"), { recursive: true });
+  await mirrored();
+  const expected = { ...modes, d: 0o750, "d/f": 0o600 };
+  const found = (root: string) =>
+    Object.fromEntries(Object.keys(expected).map((name) => [name, fs.statSync(path.join(root, name)).mode & 0o777]));
+  const to = path.join(tempFolder(), "rescued");
+  await keeper.restore({ folder: "m", path: "", at: then, to });
+  expect(found(to)).toEqual(expected);
+  await keeper.restore({ folder: "m", path: "", at: then });
+  expect(found(at())).toEqual(expected);
+  for await (const { path: name, mode } of database.files.all("m")) {
+    expect([name, mode]).toEqual([name, expected[name as keyof typeof expected]]);
+  }
+  await keeper.reindex("m", true);
+  await keeper.restore({ folder: "m", path: "secret", to: tempFolder() });
+});
+
 describe("quotas", () => {
   test("what does not fit fails alone, and what was there stays; room that is made can be used", async () => {
     const { folder, mirrored, at, database } = await rig({ quotaBytes: 10 });
@@ -468,7 +497,7 @@ describe("single files", () => {
     const { keeper, database, at, dir } = await rig();
     const desk = new Desk(keeper);
     const first = await desk.place(upload("one"));
-    expect(first).toMatchObject({ created: true, record: { path: "d/e/f", size: 3, version: 1, mode: 0o644 } });
+    expect(first).toMatchObject({ created: true, record: { path: "d/e/f", size: 3, version: 1, mode: 0o600 } });
     expect(fs.statSync(path.join(at(), "d/e/f")).mtimeMs).toBe(1_700_000_000_000);
     expect(await desk.place(upload("two!", { size: null }))).toMatchObject({ created: false, record: { version: 2 } });
     expect([await read(desk), await read(desk, 1), await read(desk, 2)]).toEqual(["two!", "one", "two!"]);

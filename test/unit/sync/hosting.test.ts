@@ -52,8 +52,16 @@ describe("what a host is told", () => {
     const steps = events.filter(({ type }) => ["stored", "changed", "removed", "moved"].includes(type));
     const after = timeOf("d");
     const sha256 = createHash("sha256").update(large).digest("hex");
-    const f = { kind: "file", path: "d/f", size: 5, mtimeNs: timeOf("d/f"), executable: true, sha256: hex("12345") };
-    const kept = { kind: "file", size: 300_000, mtimeNs: timeOf("d/larger"), executable: false, sha256 };
+    const f = {
+      kind: "file",
+      path: "d/f",
+      size: 5,
+      mtimeNs: timeOf("d/f"),
+      executable: true,
+      sha256: hex("12345"),
+      mode: 0o755,
+    };
+    const kept = { kind: "file", size: 300_000, mtimeNs: timeOf("d/larger"), executable: false, sha256, mode: 0o644 };
     const stored = (entry: { path: string; size: number }) => ({
       type: "stored",
       path: entry.path,
@@ -61,17 +69,17 @@ describe("what a host is told", () => {
       entry,
     });
     const expected = [
-      stored({ kind: "directory", path: "d", size: 0, executable: false } as never),
+      stored({ kind: "directory", path: "d", size: 0, executable: false, mode: 0o700 } as never),
       stored({ kind: "symlink", path: "l", size: 3, executable: false, target: "d/f", mtimeNs: linkTime } as never),
       {
         type: "changed",
         path: "d",
-        entry: { kind: "directory", path: "d", size: 0, executable: false, mtimeNs: before },
+        entry: { kind: "directory", path: "d", size: 0, executable: false, mtimeNs: before, mode: 0o755 },
       },
       {
         type: "changed",
         path: "d",
-        entry: { kind: "directory", path: "d", size: 0, executable: false, mtimeNs: after },
+        entry: { kind: "directory", path: "d", size: 0, executable: false, mtimeNs: after, mode: 0o755 },
       },
       stored(f as never),
       stored({ ...kept, path: "large" } as never),

@@ -24,6 +24,11 @@ const permissions = fc.oneof(
   executable.map((executable) => ({ executable })),
   mode.map((mode) => ({ executable: (mode & 0o100) !== 0, mode })),
 );
+/** … or those of the source, which do not count. */
+const sourced = fc.oneof(
+  permissions,
+  mode.map((mode) => ({ executable: (mode & 0o100) !== 0, sourceMode: mode | 0o400 })),
+);
 const identity = { path: name, size, mtimeNs };
 /** A record and what its permissions are. */
 const permitted = <T extends object>(record: fc.Arbitrary<T>) =>
