@@ -50,6 +50,10 @@ export function put<T = void>(path: string, body: unknown): Promise<T> {
   return request<T>("PUT", address(path), body);
 }
 
+export function patch<T = void>(path: string, body: unknown): Promise<T> {
+  return request<T>("PATCH", address(path), body);
+}
+
 export function remove(path: string): Promise<void> {
   return request("DELETE", address(path));
 }
@@ -91,6 +95,6 @@ function problemOf(response: Response, json: unknown): ApiError {
   return new ApiError(
     response.status,
     code ?? "ERR_INTERNAL",
-    `${message.charAt(0).toUpperCase()}${message.slice(1)}.`,
+    `${message.charAt(0).toUpperCase()}${message.slice(1)}${/[.!?]$/.test(message) ? "" : "."}`,
   );
 }

@@ -1,4 +1,5 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { visibleLabel } from "../text/visible.js";
 import { ApiError, address, get, type Me, post, type Statistics } from "./api.js";
 import icon from "./icon.svg";
 import { Live, type LiveState, type Socket } from "./live.js";
@@ -12,6 +13,7 @@ import { Users } from "./pages/users.js";
 import { Versions } from "./pages/versions.js";
 import { messageOf } from "./parts/load.js";
 import { type Shell, ShellContext } from "./parts/shell.js";
+import { Shown } from "./parts/show.js";
 import { hrefOf, type Place, usePlace } from "./router.js";
 
 type Session = { readonly me: Me; readonly lastEvent: number } | "loading" | "login" | { readonly error: string };
@@ -40,7 +42,7 @@ export function App() {
     return (
       <main class="login">
         <p class="trouble" role="alert">
-          {session.error}
+          <Shown of={session.error} />
         </p>
         <button type="button" onClick={() => void begin()}>
           Try again
@@ -98,7 +100,7 @@ function Main({ me, lastEvent, onLeave }: MainProps) {
         <Navigation place={place} admin={me.user.role === "admin"} />
         <div class="who">
           <Connected live={live} />
-          <span>{me.user.name}</span>
+          <Shown of={me.user.name} />
           <button type="button" onClick={() => void logout()}>
             Log out
           </button>
@@ -108,7 +110,7 @@ function Main({ me, lastEvent, onLeave }: MainProps) {
         <PageOf place={place} />
       </main>
       <p class={`said said-${said?.kind ?? "none"}`} role="status">
-        {said?.text}
+        {said === undefined ? null : <Shown of={said.text} />}
       </p>
     </ShellContext.Provider>
   );
@@ -141,7 +143,7 @@ function Navigation({ place, admin }: { readonly place: Place; readonly admin: b
 
 function PageOf({ place }: { readonly place: Place }) {
   useEffect(() => {
-    document.title = `${"folder" in place ? place.folder : place.page} · Confundo`;
+    document.title = `${"folder" in place ? visibleLabel(place.folder) : place.page} · Confundo`;
   }, [place]);
   switch (place.page) {
     case "folders":

@@ -92,6 +92,70 @@ if (hasBrowser()) {
       expect(complaints).toEqual([]);
     });
 
+    test("a folder is deleted and restored, a device renamed, an invitation withdrawn, one's password changed", {
+      timeout: 120_000,
+    }, async ({ rig }) => {
+      const { home, source, client, url, password } = await start(rig);
+      const deceives = "evil\u202egpj.exe";
+      fs.writeFileSync(path.join(source, deceives), "MZ");
+      fs.writeFileSync(path.join(source, "two\nlines.txt"), "one, two");
+      await until(() => fs.existsSync(path.join(home, FOLDER, "two\nlines.txt")));
+      const { page, complaints } = await openPage(browser, url);
+      await logIn(page, password);
+
+      // Names that deceive are seen for what they are, and name what they are when they are downloaded.
+      await page.getByRole("link", { name: FOLDER }).click();
+      const row = page.getByRole("row", { name: "evilU+202Egpj.exe" });
+      await row.waitFor();
+      await picture(page, "names");
+      const download = page.waitForEvent("download");
+      await page.getByRole("link", { name: "twoU+000Alines.txt" }).click();
+      expect(fs.readFileSync(await (await download).path(), "utf8")).toBe("one, two");
+      await page.getByRole("link", { name: "Versions of evil<U+202E>gpj.exe" }).click();
+      await page.getByText("Nothing has been replaced or deleted here").waitFor();
+
+      const pages = page.getByRole("navigation", { name: "Pages" });
+      await pages.getByRole("link", { name: "Devices" }).click();
+      await page.getByRole("button", { name: /^Rename / }).click();
+      await page.getByRole("dialog").getByLabel("Name").fill("laptop of Ann");
+      await page.getByRole("dialog").getByRole("button", { name: "Rename" }).click();
+      await page.getByRole("row", { name: "laptop of Ann" }).waitFor();
+      await page.getByRole("button", { name: /^Withdraw the invitation/ }).click();
+      await page.getByRole("dialog").getByRole("button", { name: "Withdraw" }).click();
+      await page.getByRole("row", { name: "withdrawn" }).waitFor();
+
+      await pages.getByRole("link", { name: "Folders" }).click();
+      await page.getByRole("button", { name: `Delete ${FOLDER}` }).click();
+      await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+      await page.getByText("There is no folder yet.").waitFor();
+      expect((await client.exited).stderr).toMatch(/ERR_FOLDER_DELETED/);
+      await page.getByRole("button", { name: `Restore ${FOLDER}` }).waitFor();
+      await picture(page, "deleted");
+      await page.getByRole("button", { name: `Restore ${FOLDER}` }).click();
+      await page.getByRole("link", { name: FOLDER }).waitFor();
+      expect(fs.readFileSync(path.join(home, FOLDER, "summer.txt"), "utf8")).toBe("sun");
+
+      await pages.getByRole("link", { name: "Users" }).click();
+      await page.getByRole("button", { name: "Change the password of admin" }).click();
+      const dialog = page.getByRole("dialog");
+      await dialog.getByLabel("The old password").fill("not this one");
+      await dialog.getByLabel("Password", { exact: true }).fill("a long new password");
+      await dialog.getByRole("button", { name: "Change it" }).click();
+      await page
+        .getByRole("alert")
+        .filter({ hasText: /old password is wrong\.$/ })
+        .waitFor();
+      await dialog.getByLabel("The old password").fill(password);
+      await dialog.getByRole("button", { name: "Change it" }).click();
+      await page.getByRole("button", { name: "Log in" }).waitFor();
+      await logIn(page, "a long new password");
+      await page.getByRole("heading", { name: "Users" }).waitFor();
+
+      await pages.getByRole("link", { name: "Audit" }).click();
+      await page.getByRole("row", { name: "folder.undelete" }).waitFor();
+      expect(complaints.filter((text) => !text.includes("403"))).toEqual([]);
+    });
+
     test("the keyboard reaches everything, and what is reached is named", async ({ rig }) => {
       const { url, password } = await start(rig);
       const { page, complaints } = await openPage(browser, url);

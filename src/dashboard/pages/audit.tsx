@@ -1,7 +1,7 @@
 import type { AuditEntry } from "../api.js";
 import { moment } from "../format.js";
 import { useListed } from "../parts/load.js";
-import { Badge, Table, Trouble } from "../parts/show.js";
+import { Badge, Shown, Table, Trouble } from "../parts/show.js";
 
 export function Audit() {
   const { items, error, reload, more } = useListed<AuditEntry>("/audit");
@@ -24,12 +24,12 @@ export function Audit() {
         more={more}
         columns={[
           { title: "When", of: ({ at }) => <time dateTime={new Date(at).toISOString()}>{moment(at)}</time> },
-          { title: "Who", of: ({ actor }) => actor },
+          { title: "Who", of: ({ actor }) => <Shown of={actor} /> },
           { title: "Did", of: ({ action }) => <code>{action}</code> },
-          { title: "To", of: ({ target }) => target },
+          { title: "To", of: ({ target }) => (target === null ? null : <Shown of={target} />) },
           { title: "Outcome", of: ({ outcome }) => <Badge kind={outcome}>{outcome}</Badge> },
           { title: "From", of: ({ address }) => address },
-          { title: "Detail", of: ({ detail }) => detail },
+          { title: "Detail", of: ({ detail }) => (detail === null ? null : <Shown of={detail} />) },
         ]}
       />
     </>

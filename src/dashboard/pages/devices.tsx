@@ -1,10 +1,11 @@
 import { useState } from "preact/hooks";
-import { type CreatedInvitation, type Device, type Invitation, remove } from "../api.js";
+import { visibleLabel } from "../../text/visible.js";
+import { type CreatedInvitation, type Device, type Invitation, patch, remove } from "../api.js";
 import { Dialog } from "../parts/dialog.js";
 import { InvitationDialog, Invited } from "../parts/invite.js";
 import { useRefreshed } from "../parts/refresh.js";
 import { useShell } from "../parts/shell.js";
-import { Badge, Table, Time, Trouble } from "../parts/show.js";
+import { Badge, Shown, Table, Time, Trouble } from "../parts/show.js";
 
 export function Devices() {
   const { say } = useShell();
@@ -14,6 +15,8 @@ export function Devices() {
   const [inviting, setInviting] = useState(false);
   const [invited, setInvited] = useState<CreatedInvitation>();
   const [revoking, setRevoking] = useState<Device>();
+  const [renaming, setRenaming] = useState<Device>();
+  const [withdrawing, setWithdrawing] = useState<Invitation>();
   const names = new Map(devices.items?.map(({ id, name }) => [id, name]));
 
   return (
@@ -34,7 +37,7 @@ export function Devices() {
         empty="No device is paired yet."
         more={devices.more}
         columns={[
-          { title: "Name", of: ({ name }) => name },
+          { title: "Name", of: ({ name }) => <Shown of={name} /> },
           { title: "State", of: (device) => <DeviceState device={device} /> },
           { title: "Role", of: ({ role }) => (role === "admin" ? "administrator" : "by folder") },
           { title: "Last seen", of: ({ lastSeenAt }) => <Time at={lastSeenAt} /> },
@@ -45,14 +48,23 @@ export function Devices() {
             hidden: true,
             of: (device) =>
               device.revokedAt === null ? (
-                <button
-                  type="button"
-                  class="danger"
-                  aria-label={`Revoke ${device.name}`}
-                  onClick={() => setRevoking(device)}
-                >
-                  Revoke
-                </button>
+                <span class="buttons">
+                  <button
+                    type="button"
+                    aria-label={`Rename ${visibleLabel(device.name)}`}
+                    onClick={() => setRenaming(device)}
+                  >
+                    Rename
+                  </button>
+                  <button
+                    type="button"
+                    class="danger"
+                    aria-label={`Revoke ${visibleLabel(device.name)}`}
+                    onClick={() => setRevoking(device)}
+                  >
+                    Revoke
+                  </button>
+                </span>
               ) : null,
           },
         ]}
@@ -66,20 +78,38 @@ export function Devices() {
         empty="There are none."
         more={invitations.more}
         columns={[
-          { title: "Folder", of: ({ folder }) => folder ?? "any, as an administrator" },
+          { title: "Folder", of: ({ folder }) => <Shown of={folder ?? "any, as an administrator"} /> },
           { title: "May", of: ({ access }) => access },
           { title: "Made", of: ({ createdAt }) => <Time at={createdAt} /> },
           { title: "Ends", of: ({ expiresAt }) => <Time at={expiresAt} /> },
           {
             title: "Used",
-            of: ({ usedAt, usedBy }) =>
-              usedAt === null ? (
-                <span class="quiet">not yet</span>
-              ) : (
+            of: ({ usedAt, usedBy, withdrawnAt }) =>
+              usedAt !== null ? (
                 <>
-                  <Time at={usedAt} /> by {names.get(usedBy ?? "") ?? "a device"}
+                  <Time at={usedAt} /> by <Shown of={names.get(usedBy ?? "") ?? "a device"} />
                 </>
+              ) : withdrawnAt !== null ? (
+                <>
+                  withdrawn <Time at={withdrawnAt} />
+                </>
+              ) : (
+                <span class="quiet">not yet</span>
               ),
+          },
+          {
+            title: "Actions",
+            hidden: true,
+            of: (invitation) =>
+              isOpen(invitation) ? (
+                <button
+                  type="button"
+                  aria-label={`Withdraw the invitation ${visibleLabel(invitation.folder ?? "of an administrator")}`}
+                  onClick={() => setWithdrawing(invitation)}
+                >
+                  Withdraw
+                </button>
+              ) : null,
           },
         ]}
       />
@@ -92,6 +122,39 @@ export function Devices() {
             invitations.reload();
           }}
         />
+      )}
+      {withdrawing === undefined ? null : (
+        <Dialog
+          title={`Withdraw the invitation to ${withdrawing.folder ?? "any folder"}?`}
+          action="Withdraw"
+          dangerous
+          onClose={() => setWithdrawing(undefined)}
+          onAction={async () => {
+            await remove(`/invitations/${encodeURIComponent(withdrawing.id)}`);
+            say("The invitation is withdrawn.");
+            invitations.reload();
+          }}
+        >
+          <p>Its address pairs no device any more.</p>
+        </Dialog>
+      )}
+      {renaming === undefined ? null : (
+        <Dialog
+          title={`Another name for ${renaming.name}`}
+          action="Rename"
+          onClose={() => setRenaming(undefined)}
+          onAction={async (form) => {
+            const name = String(form.get("name"));
+            await patch(`/devices/${encodeURIComponent(renaming.id)}`, { name });
+            say(`The device is called ${name} now.`);
+            devices.reload();
+          }}
+        >
+          <label>
+            Name
+            <input name="name" required autoFocus maxLength={64} value={renaming.name} autoComplete="off" />
+          </label>
+        </Dialog>
       )}
       {revoking === undefined ? null : (
         <Dialog
@@ -110,6 +173,10 @@ export function Devices() {
       )}
     </>
   );
+}
+
+function isOpen({ usedAt, withdrawnAt, expiresAt }: Invitation): boolean {
+  return usedAt === null && withdrawnAt === null && expiresAt > Date.now();
 }
 
 function DeviceState({ device: { revokedAt, connected } }: { readonly device: Device }) {

@@ -1,7 +1,8 @@
+import { visibleLabel } from "../../text/visible.js";
 import { contentAddress, type Entry } from "../api.js";
 import { bytes, permissions } from "../format.js";
 import { useRefreshed } from "../parts/refresh.js";
-import { Table, Time, Trouble } from "../parts/show.js";
+import { Shown, Table, Time, Trouble } from "../parts/show.js";
 import { hrefOf } from "../router.js";
 
 /** One directory of a folder. */
@@ -24,7 +25,7 @@ export function Files({ folder, path }: { readonly folder: string; readonly path
       </header>
       <Trouble text={error} />
       <Table
-        caption={`Files in ${folder}/${path}`}
+        caption={visibleLabel(`Files in ${folder}/${path}`)}
         rows={items}
         keyOf={({ path }) => path}
         empty="There is nothing in here."
@@ -46,16 +47,24 @@ export function Files({ folder, path }: { readonly folder: string; readonly path
 }
 
 function Name({ folder, entry, shown }: { readonly folder: string; readonly entry: Entry; readonly shown: string }) {
-  if (entry.kind === "directory") return <a href={hrefOf({ page: "files", folder, path: entry.path })}>{shown}/</a>;
+  if (entry.kind === "directory")
+    return (
+      <a href={hrefOf({ page: "files", folder, path: entry.path })}>
+        <Shown of={`${shown}/`} />
+      </a>
+    );
   if (entry.kind === "link")
     return (
       <>
-        {shown} <span class="quiet">→ {entry.target}</span>
+        <Shown of={shown} />{" "}
+        <span class="quiet">
+          → <Shown of={entry.target ?? ""} />
+        </span>
       </>
     );
   return (
     <a href={contentAddress(folder, entry.path)} download={shown}>
-      {shown}
+      <Shown of={shown} />
     </a>
   );
 }
@@ -63,7 +72,7 @@ function Name({ folder, entry, shown }: { readonly folder: string; readonly entr
 function Actions({ folder, entry: { kind, path } }: { readonly folder: string; readonly entry: Entry }) {
   if (kind !== "file") return null;
   return (
-    <a href={hrefOf({ page: "versions", folder, path })} aria-label={`Versions of ${path}`}>
+    <a href={hrefOf({ page: "versions", folder, path })} aria-label={`Versions of ${visibleLabel(path)}`}>
       Versions
     </a>
   );
@@ -85,7 +94,7 @@ export function Crumbs({ folder, path }: { readonly folder: string; readonly pat
               href={hrefOf({ page: "files", folder, path: parts.slice(0, index).join("/") })}
               aria-current={index === parts.length ? "page" : undefined}
             >
-              {part}
+              <Shown of={part} />
             </a>
           </span>
         ))}

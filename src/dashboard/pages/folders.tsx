@@ -1,12 +1,14 @@
 import { useState } from "preact/hooks";
+import { visibleLabel } from "../../text/visible.js";
 import type { CreatedInvitation, Folder } from "../api.js";
-import { post } from "../api.js";
+import { post, remove } from "../api.js";
 import { bytes, count } from "../format.js";
 import { Dialog } from "../parts/dialog.js";
 import { InvitationDialog, Invited } from "../parts/invite.js";
+import { messageOf } from "../parts/load.js";
 import { useRefreshed } from "../parts/refresh.js";
 import { useShell } from "../parts/shell.js";
-import { Badge, Table, Time, Trouble } from "../parts/show.js";
+import { Badge, Shown, Table, Time, Trouble } from "../parts/show.js";
 import { hrefOf } from "../router.js";
 
 const STATES: Record<Folder["state"], string> = {
@@ -23,6 +25,7 @@ export function Folders() {
   const [dialog, setDialog] = useState<"folder" | "invite" | null>(null);
   const [invited, setInvited] = useState<CreatedInvitation>();
   const [resuming, setResuming] = useState<string>();
+  const [deleting, setDeleting] = useState<string>();
   const admin = me.user.role === "admin";
 
   return (
@@ -50,7 +53,11 @@ export function Folders() {
         columns={[
           {
             title: "Name",
-            of: ({ name }) => <a href={hrefOf({ page: "files", folder: name, path: "" })}>{name}</a>,
+            of: ({ name }) => (
+              <a href={hrefOf({ page: "files", folder: name, path: "" })}>
+                <Shown of={name} />
+              </a>
+            ),
           },
           { title: "State", of: ({ state }) => <Badge kind={state}>{STATES[state]}</Badge> },
           { title: "Files", numeric: true, of: ({ files }) => count(files) },
@@ -63,14 +70,47 @@ export function Folders() {
             title: "Actions",
             hidden: true,
             of: ({ name, state, access }) =>
-              state === "held" && access === "write" ? (
-                <button type="button" aria-label={`Resume ${name}`} onClick={() => setResuming(name)}>
-                  Resume
-                </button>
+              access === "write" ? (
+                <span class="buttons">
+                  {state === "held" ? (
+                    <button type="button" aria-label={`Resume ${visibleLabel(name)}`} onClick={() => setResuming(name)}>
+                      Resume
+                    </button>
+                  ) : null}
+                  {admin ? (
+                    <button
+                      type="button"
+                      class="danger"
+                      aria-label={`Delete ${visibleLabel(name)}`}
+                      onClick={() => setDeleting(name)}
+                    >
+                      Delete
+                    </button>
+                  ) : null}
+                </span>
               ) : null,
           },
         ]}
       />
+      {admin ? <DeletedFolders onRestored={reload} /> : null}
+      {deleting === undefined ? null : (
+        <Dialog
+          title={`Delete ${deleting}?`}
+          action="Delete"
+          dangerous
+          onClose={() => setDeleting(undefined)}
+          onAction={async () => {
+            await remove(`/folders/${encodeURIComponent(deleting)}`);
+            say(`${deleting} is deleted. It can be restored for 30 days.`);
+            reload();
+          }}
+        >
+          <p>
+            Its sessions end, and nobody sees it any more. For 30 days it can be restored as it is now; then its files
+            and its kept versions are removed.
+          </p>
+        </Dialog>
+      )}
       {dialog === "folder" ? (
         <Dialog
           title="New folder"
@@ -107,6 +147,53 @@ export function Folders() {
       )}
       {dialog === "invite" ? <InvitationDialog onClose={() => setDialog(null)} onInvited={setInvited} /> : null}
       {invited === undefined ? null : <Invited created={invited} onClose={() => setInvited(undefined)} />}
+    </>
+  );
+}
+
+/** Those that can be restored; nothing where there are none. */
+function DeletedFolders({ onRestored }: { readonly onRestored: () => void }) {
+  const { say } = useShell();
+  const { items, error, reload } = useRefreshed<Folder>("/folders", (event) => event.folder !== null, {
+    deleted: "true",
+  });
+  if (error === undefined && (items === undefined || items.length === 0)) return null;
+  const restore = async (name: string): Promise<void> => {
+    try {
+      await post(`/folders/${encodeURIComponent(name)}/undelete`);
+      say(`${name} is restored.`);
+    } catch (reason) {
+      say(messageOf(reason), "error");
+    }
+    reload();
+    onRestored();
+  };
+  return (
+    <>
+      <h2>Deleted folders</h2>
+      <Trouble text={error} />
+      <Table
+        caption="Deleted folders"
+        rows={items}
+        keyOf={({ name }) => name}
+        empty="There are none."
+        columns={[
+          { title: "Name", of: ({ name }) => <Shown of={name} /> },
+          { title: "Files", numeric: true, of: ({ files }) => count(files) },
+          { title: "Size", numeric: true, of: (folder) => bytes(folder.bytes) },
+          { title: "Deleted", of: ({ deletedAt }) => <Time at={deletedAt} /> },
+          { title: "Kept until", of: ({ purgeAt }) => <Time at={purgeAt} /> },
+          {
+            title: "Actions",
+            hidden: true,
+            of: ({ name }) => (
+              <button type="button" aria-label={`Restore ${visibleLabel(name)}`} onClick={() => void restore(name)}>
+                Restore
+              </button>
+            ),
+          },
+        ]}
+      />
     </>
   );
 }

@@ -1,11 +1,12 @@
 import { useEffect, useState } from "preact/hooks";
+import { visibleLabel } from "../../text/visible.js";
 import type { ActiveTransfer, Session, Transfer } from "../api.js";
 import { bytes, counted, milliseconds, rate } from "../format.js";
 import { extend, type History } from "../history.js";
 import { Plot } from "../parts/plot.js";
 import { useRefreshed } from "../parts/refresh.js";
 import { useShell } from "../parts/shell.js";
-import { Badge, ProgressBar, Table, Time, Trouble } from "../parts/show.js";
+import { Badge, ProgressBar, Shown, Table, Time, Trouble } from "../parts/show.js";
 
 interface Moment {
   readonly sessions: readonly Session[] | undefined;
@@ -31,10 +32,19 @@ export function Transfers() {
         {transfers.map((transfer) => (
           <li key={transfer.id} class="card">
             <p>
-              <strong>{transfer.path}</strong> <span class="quiet">in {transfer.folder}</span>
+              <strong>
+                <Shown of={transfer.path} />
+              </strong>{" "}
+              <span class="quiet">
+                in <Shown of={transfer.folder} />
+              </span>
             </p>
             {transfer.size === null ? null : (
-              <ProgressBar label={`Progress of ${transfer.path}`} done={transfer.bytes} of={transfer.size} />
+              <ProgressBar
+                label={`Progress of ${visibleLabel(transfer.path)}`}
+                done={transfer.bytes}
+                of={transfer.size}
+              />
             )}
             <p class="quiet">
               {bytes(transfer.bytes)}
@@ -57,8 +67,8 @@ export function Transfers() {
         empty="Nothing has been received yet."
         more={finished.more}
         columns={[
-          { title: "File", of: ({ path }) => path },
-          { title: "Folder", of: ({ folder }) => folder },
+          { title: "File", of: ({ path }) => <Shown of={path} /> },
+          { title: "Folder", of: ({ folder }) => <Shown of={folder} /> },
           { title: "Size", numeric: true, of: (transfer) => bytes(transfer.bytes) },
           { title: "When", of: ({ endedAt }) => <Time at={endedAt} /> },
           {
@@ -74,9 +84,12 @@ export function Transfers() {
 function Connection({ session, history }: { readonly session: Session; readonly history: History | undefined }) {
   const { label, folder, peer, state, connection, openedAt } = session;
   return (
-    <section class="card" aria-label={`Connection of ${label || peer} to ${folder}`}>
+    <section class="card" aria-label={visibleLabel(`Connection of ${label || peer} to ${folder}`)}>
       <h3>
-        {label || peer} <span class="quiet">→ {folder}</span>{" "}
+        <Shown of={label || peer} />{" "}
+        <span class="quiet">
+          → <Shown of={folder} />
+        </span>{" "}
         <Badge kind={state}>{state === "settled" ? "in step" : "syncing"}</Badge>
       </h3>
       <p class="quiet">

@@ -1,9 +1,10 @@
 import { useState } from "preact/hooks";
+import { visibleLabel } from "../../text/visible.js";
 import { post, put, remove, type User } from "../api.js";
 import { Dialog } from "../parts/dialog.js";
 import { useListed } from "../parts/load.js";
 import { useShell } from "../parts/shell.js";
-import { Badge, Table, Time, Trouble } from "../parts/show.js";
+import { Badge, Shown, Table, Time, Trouble } from "../parts/show.js";
 
 type Asked = { readonly do: "add" } | { readonly do: "password" | "remove"; readonly user: User };
 
@@ -31,7 +32,7 @@ export function Users() {
         empty="There are none."
         more={more}
         columns={[
-          { title: "Name", of: ({ name }) => name },
+          { title: "Name", of: ({ name }) => <Shown of={name} /> },
           { title: "Role", of: ({ role }) => <Badge kind={role}>{role}</Badge> },
           { title: "Since", of: ({ createdAt }) => <Time at={createdAt} /> },
           {
@@ -41,7 +42,7 @@ export function Users() {
               <span class="buttons">
                 <button
                   type="button"
-                  aria-label={`Change the password of ${user.name}`}
+                  aria-label={`Change the password of ${visibleLabel(user.name)}`}
                   onClick={() => setAsked({ do: "password", user })}
                 >
                   Password
@@ -50,7 +51,7 @@ export function Users() {
                   <button
                     type="button"
                     class="danger"
-                    aria-label={`Remove ${user.name}`}
+                    aria-label={`Remove ${visibleLabel(user.name)}`}
                     onClick={() => setAsked({ do: "remove", user })}
                   >
                     Remove
@@ -92,12 +93,30 @@ export function Users() {
           action="Change it"
           onClose={close}
           onAction={async (form) => {
-            await put(`/users/${encodeURIComponent(asked.user.name)}/password`, { password: form.get("password") });
+            const oldPassword = form.get("oldPassword");
+            await put(`/users/${encodeURIComponent(asked.user.name)}/password`, {
+              password: form.get("password"),
+              endTokens: form.get("endTokens") !== null,
+              ...(oldPassword === null ? {} : { oldPassword }),
+            });
             say(`The password of ${asked.user.name} is changed.`);
+            reload();
           }}
         >
-          <p>It ends the sessions of {asked.user.name}.</p>
+          <p>
+            It ends the sessions of <Shown of={asked.user.name} />
+            {asked.user.id === me.user.id ? ", this one too." : "."}
+          </p>
+          {asked.user.id === me.user.id ? (
+            <label>
+              The old password
+              <input name="oldPassword" type="password" required autoFocus autoComplete="current-password" />
+            </label>
+          ) : null}
           <Password />
+          <label class="check">
+            <input name="endTokens" type="checkbox" /> End the API tokens, too
+          </label>
         </Dialog>
       ) : null}
       {asked?.do === "remove" ? (

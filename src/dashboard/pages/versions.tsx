@@ -1,10 +1,11 @@
 import { useState } from "preact/hooks";
+import { visibleLabel } from "../../text/visible.js";
 import { contentAddress, post, type Restored, type Version } from "../api.js";
 import { bytes, counted, moment } from "../format.js";
 import { Dialog } from "../parts/dialog.js";
 import { useRefreshed } from "../parts/refresh.js";
 import { useShell } from "../parts/shell.js";
-import { Badge, Table, Time, Trouble } from "../parts/show.js";
+import { Badge, Shown, Table, Time, Trouble } from "../parts/show.js";
 import { Crumbs } from "./files.js";
 
 /** What was replaced or deleted: of one file, or below a directory (`path` ends with a slash, or is empty). */
@@ -43,7 +44,7 @@ export function Versions({ folder, path }: { readonly folder: string; readonly p
         empty="Nothing has been replaced or deleted here, or it was long ago."
         more={versions.more}
         columns={[
-          { title: "File", of: ({ path }) => path },
+          { title: "File", of: ({ path }) => <Shown of={path} /> },
           { title: "Version", numeric: true, of: ({ version }) => version },
           { title: "Size", numeric: true, of: ({ kind, size }) => (kind === "file" ? bytes(size) : kind) },
           { title: "Until", of: ({ endedAt }) => <Time at={endedAt} /> },
@@ -60,7 +61,7 @@ export function Versions({ folder, path }: { readonly folder: string; readonly p
                 ) : null}
                 <button
                   type="button"
-                  aria-label={`Restore version ${version.version} of ${version.path}`}
+                  aria-label={`Restore version ${version.version} of ${visibleLabel(version.path)}`}
                   onClick={() => setAsked(version)}
                 >
                   Restore
@@ -87,8 +88,8 @@ export function Versions({ folder, path }: { readonly folder: string; readonly p
           onAction={() => restore({ path: asked.path, version: asked.version }, asked.path)}
         >
           <p>
-            {asked.path} becomes what it was until {moment(asked.endedAt)}. What is there now is kept as a version in
-            turn.
+            <Shown of={asked.path} /> becomes what it was until {moment(asked.endedAt)}. What is there now is kept as a
+            version in turn.
           </p>
         </Dialog>
       ) : null}

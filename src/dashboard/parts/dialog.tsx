@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { messageOf } from "./load.js";
-import { Trouble } from "./show.js";
+import { Shown, Trouble } from "./show.js";
 
 export interface DialogProps {
   readonly title: string;
@@ -39,7 +39,9 @@ export function Dialog({ title, children, action, dangerous, onAction, onClose }
   return (
     <dialog ref={dialog} aria-labelledby={titleId} onClose={onClose}>
       <form onSubmit={(event) => void submit(event as unknown as SubmitEvent)}>
-        <h2 id={titleId}>{title}</h2>
+        <h2 id={titleId}>
+          <Shown of={title} />
+        </h2>
         {children}
         <Trouble text={error} />
         <div class="buttons">

@@ -1,6 +1,7 @@
 /** Small things that every page shows the same way. */
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { visibleParts } from "../../text/visible.js";
 import { ago, moment } from "../format.js";
 
 /** How long ago, with the exact time for who points at it, and for programs. */
@@ -24,10 +25,27 @@ export function useNow(everyMs: number): number {
   return now;
 }
 
+/** A name that others chose: what could not be seen, or would turn it around, stands out. It never reorders its neighbours. */
+export function Shown({ of: name }: { readonly of: string }) {
+  return (
+    <bdi class="name">
+      {visibleParts(name).map(({ text, invisible }, index) =>
+        invisible ? (
+          <span key={index} class="invisible" title="A character that cannot be seen, or that turns text around">
+            {text}
+          </span>
+        ) : (
+          text
+        ),
+      )}
+    </bdi>
+  );
+}
+
 export function Trouble({ text }: { readonly text: string | undefined }) {
   return text === undefined ? null : (
     <p class="trouble" role="alert">
-      {text}
+      <Shown of={text} />
     </p>
   );
 }
