@@ -127,6 +127,7 @@ describe("a home", () => {
           size: 5,
           mtimeNs: fs.statSync(path.join(folder, "f"), { bigint: true }).mtimeNs,
           executable: false,
+          mode: fs.statSync(path.join(folder, "f")).mode & 0o7777,
           sha256: createHash("sha256").update("12345").digest("hex"),
         },
         peer: "test",
