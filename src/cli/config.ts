@@ -19,10 +19,12 @@ export interface MirrorConfig {
   readonly bandwidth?: number;
   /** Milliseconds. */
   readonly settle?: number;
+  /** Milliseconds. */
+  readonly settleOpen?: number;
 }
 
 const FLAGS = ["delete", "allowMassDelete", "gitignore", "deleteIgnored", "perms"] as const;
-const KEYS: readonly string[] = ["folder", "address", "ignore", "bandwidth", "settle", ...FLAGS];
+const KEYS: readonly string[] = ["folder", "address", "ignore", "bandwidth", "settle", "settleOpen", ...FLAGS];
 
 /**
  * Reads `{ "mirrors": [{ "folder": …, "address": …, … }] }`. Folders are relative to where the file is.
@@ -56,7 +58,7 @@ export function parseConfig(text: string, file: string): MirrorConfig[] {
 function readMirror(entry: Record<string, unknown>, base: string, say: (what: string) => never): MirrorConfig {
   const stray = Object.keys(entry).find((key) => !KEYS.includes(key));
   if (stray !== undefined) say(`there is no setting "${stray}". There are ${KEYS.join(", ")}.`);
-  const { folder, address, ignore, bandwidth, settle } = entry;
+  const { folder, address, ignore, bandwidth, settle, settleOpen } = entry;
   if (typeof folder !== "string" || folder === "") return say('"folder" should be the path of a folder.');
   if (typeof address !== "string") return say('"address" should be confundo://HOST:PORT/NAME.');
   explained(() => parseAddress(address), say);
@@ -71,6 +73,7 @@ function readMirror(entry: Record<string, unknown>, base: string, say: (what: st
     ...(ignore === undefined ? {} : { ignore: ignore as string[] }),
     ...(bandwidth === undefined ? {} : { bandwidth: explained(() => parseRate(String(bandwidth)), say) }),
     ...(settle === undefined ? {} : { settle: explained(() => parseMilliseconds(String(settle)), say) }),
+    ...(settleOpen === undefined ? {} : { settleOpen: explained(() => parseMilliseconds(String(settleOpen)), say) }),
   };
 }
 

@@ -132,6 +132,11 @@ function program(): Command {
       "send a file when it has rested for so long, such as 250ms or 2s (default: 10ms)",
       parseMilliseconds,
     )
+    .option(
+      "--settle-open <time>",
+      "send a file that stays open for writing after so long, and every so often then; 0: at once (default: 5s)",
+      parseMilliseconds,
+    )
     .option("--gitignore", "heed .gitignore files too, beside .confundoignore")
     .option("--delete-ignored", "delete at the destination what is ignored")
     .option("--device-name <name>", "what the server calls this device, from now on (default: the host's name)")

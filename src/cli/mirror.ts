@@ -30,6 +30,8 @@ export interface MirrorCommandOptions {
   /** Milliseconds. */
   readonly settle?: number;
   readonly deviceName?: string;
+  /** Milliseconds. */
+  readonly settleOpen?: number;
   readonly insecure?: boolean;
 }
 
@@ -114,6 +116,7 @@ async function mirrorOne(
     ...(options.bandwidth === undefined ? {} : { bandwidth: options.bandwidth }),
     deleteIgnored: options.deleteIgnored ?? false,
     ...(options.settle === undefined ? {} : { settleMs: options.settle }),
+    ...(options.settleOpen === undefined ? {} : { settleOpenMs: options.settleOpen }),
   });
   await lastValueFrom(
     events.pipe(tap({ next: (event) => display.show(event), finalize: () => display.end() }), takeUntil(stop)),

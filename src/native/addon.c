@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Changes with the interface: a binary that was built before is not used. */
-enum { REVISION = 5 };
+enum { REVISION = 6 };
 
 bool wrong(napi_env env, const char* message) {
   napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", message);

@@ -65,6 +65,10 @@ export interface Addon {
   setTimeAt(path: string | Uint8Array, timeNs: bigint, follow: boolean): Result;
   /** posix_fadvise(3), POSIX_FADV_DONTNEED: a part of an open file leaves the page cache, as far as it is on the disk. */
   uncache(fd: number, from: number, bytes: number): Result;
+  /** -EAGAIN while the file is open for writing anywhere; another error where the system gives no read lease on it. */
+  checkWriters(fd: number): Result;
+  /** lseek(2), SEEK_DATA or SEEK_HOLE: where the next data or hole begins; -ENXIO where there is no data any more. */
+  seek(fd: number, from: number, data: boolean): Result;
   /** syncfs(2) on a thread of its own. */
   flushFileSystem(fd: number): Promise<Result>;
 }
@@ -95,7 +99,7 @@ export const NEW_LOCAL = 2;
 export const IS_APART = 4;
 
 /** As in addon.c: a binary that was built before is not used. */
-const REVISION = 5;
+const REVISION = 6;
 
 const load = createRequire(import.meta.url);
 let loaded: Addon | null | undefined;

@@ -1,9 +1,10 @@
-/* Times to the nanosecond, one flush for many files, and memory let go. */
+/* Times to the nanosecond, leases, holes, one flush for many files, and memory let go. */
 #include "addon.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,15 +12,23 @@
 /* The time of the last access stays. */
 static bool to_times(napi_env env, napi_value value, struct timespec times[2]) {
   enum { SECOND = 1000000000 };
-  int64_t time = 0;
-  bool lossless = false;
-  if (napi_get_value_bigint_int64(env, value, &time, &lossless) != napi_ok) return wrong(env, "a bigint is wanted");
-  /* Before 1970 too, nanoseconds count upwards. */
-  const int64_t nanoseconds = (time % SECOND + SECOND) % SECOND;
+  uint64_t words[2] = {0, 0};
+  size_t count = 2;
+  int negative = 0;
+  if (napi_get_value_bigint_words(env, value, &negative, &count, words) != napi_ok) {
+    return wrong(env, "a bigint is wanted");
+  }
+  const uint64_t nanoseconds = words[0] % SECOND;
+  const int64_t seconds = (int64_t)(words[0] / SECOND);
   times[0] = (struct timespec){.tv_sec = 0, .tv_nsec = UTIME_OMIT};
-  times[1] = (struct timespec){.tv_sec = time / SECOND - (time % SECOND < 0), .tv_nsec = nanoseconds};
+  /* Before 1970 too, nanoseconds count upwards. */
+  if (negative && nanoseconds > 0) {
+    times[1] = (struct timespec){.tv_sec = -seconds - 1, .tv_nsec = (long)(SECOND - nanoseconds)};
+  } else {
+    times[1] = (struct timespec){.tv_sec = negative ? -seconds : seconds, .tv_nsec = (long)nanoseconds};
+  }
   /* Of more than 64 bits: EINVAL says the kernel then. */
-  if (!lossless) times[1].tv_nsec = -1;
+  if (count > 1) times[1].tv_nsec = -1;
   return true;
 }
 
@@ -59,6 +68,32 @@ static napi_value uncache(napi_env env, napi_callback_info info) {
   /* It returns its error, and does not touch errno. */
   errno = posix_fadvise((int)fd, from, bytes, POSIX_FADV_DONTNEED);
   return from_result(env, errno == 0 ? 0 : -1);
+}
+
+/*
+ * Takes a read lease (fcntl(2)), which is refused with EAGAIN while the file is open for writing, and gives it back at once.
+ * A writer that opens the file in between waits for that, and we are sent SIGURG, which is ignored by default as SIGIO is not.
+ */
+static napi_value check_writers(napi_env env, napi_callback_info info) {
+  struct call call;
+  int64_t fd = 0;
+  if (!call_begin(env, info, &call) || !to_integer(env, call.arguments[0], INT_MIN, INT_MAX, &fd)) return NULL;
+  if (fcntl((int)fd, F_SETSIG, SIGURG) < 0 || fcntl((int)fd, F_SETLEASE, F_RDLCK) < 0) return from_result(env, -1);
+  return from_result(env, fcntl((int)fd, F_SETLEASE, F_UNLCK));
+}
+
+/* The first offset from a given one on where there is data, or a hole: lseek(2). ENXIO: there is no more data. */
+static napi_value seek(napi_env env, napi_callback_info info) {
+  const int64_t most = (int64_t)1 << 53;
+  struct call call;
+  int64_t fd = 0;
+  int64_t from = 0;
+  bool data = false;
+  if (!call_begin(env, info, &call) || !to_integer(env, call.arguments[0], INT_MIN, INT_MAX, &fd) ||
+      !to_integer(env, call.arguments[1], 0, most, &from) || !to_boolean(env, call.arguments[2], &data)) {
+    return NULL;
+  }
+  return from_result(env, lseek((int)fd, from, data ? SEEK_DATA : SEEK_HOLE));
 }
 
 /* A flush under way on a thread of libuv's pool. */
@@ -109,5 +144,7 @@ bool define_files(napi_env env, napi_value exports) {
   return define_function(env, exports, "setTime", set_time) &&
          define_function(env, exports, "setTimeAt", set_time_at) &&
          define_function(env, exports, "uncache", uncache) &&
+         define_function(env, exports, "checkWriters", check_writers) &&
+         define_function(env, exports, "seek", seek) &&
          define_function(env, exports, "flushFileSystem", flush_file_system);
 }

@@ -1,5 +1,6 @@
-/** What Node lacks of a file system: times to the nanosecond, one flush for many files, memory let go. Where there is our addon. */
+/** What Node lacks of a file system: times to the nanosecond, leases, holes, one flush for many files. Where there is our addon. */
 import fs from "node:fs";
+import { constants } from "node:os";
 import { addon } from "../native/addon.js";
 
 /** Sets the modification time of an open file or folder, in nanoseconds since 1970. */
@@ -46,6 +47,28 @@ export async function flushFileSystem(fd: number): Promise<void> {
  */
 export function uncache(fd: number, from: number, bytes: number): void {
   addon()?.uncache(fd, from, bytes);
+}
+
+const { EAGAIN, ENXIO } = constants.errno;
+
+/**
+ * Whether an open file is open for writing anywhere on this machine, by a read lease: `undefined` where the system gives
+ * none (another system, file system or owner).
+ */
+export function isOpenForWriting(fd: number): boolean | undefined {
+  const result = addon()?.checkWriters(fd);
+  return result === 0 ? false : result === -EAGAIN ? true : undefined;
+}
+
+/** The next stretch of an open file that is not a hole, from `from` on; `undefined` where the system does not say. */
+export function nextData(fd: number, from: number, size: number): { start: number; end: number } | undefined {
+  const native = addon();
+  if (native === null || from >= size) return undefined;
+  const start = native.seek(fd, from, true);
+  if (start === -ENXIO) return { start: size, end: size };
+  if (start < 0) return undefined;
+  const end = native.seek(fd, start, false);
+  return end < 0 ? undefined : { start: Math.min(start, size), end: Math.min(end, size) };
 }
 
 /** Node takes times before 1970 only as a Date. */

@@ -143,6 +143,16 @@ export const MAX_GONE = 16_384;
 export const LEAST_SOUGHT_MOVE_BYTES: number = 256 * KIB;
 /** Of a file that has changed so often while it was read, a copy is sent. */
 export const CHANGES_BEFORE_COPY = 2;
+/** A file that stays open for writing is sent, as a version that it was as a whole, after this long. */
+export const SETTLE_OPEN_MS = 5000;
+/** Whether files are still open for writing is checked after this long, then twice as long, … */
+export const FIRST_OPEN_CHECK_MS = 10;
+/** … up to this, and ten times as long … */
+export const MOST_OPEN_CHECK_MS = 50;
+/** … where there are more of them than this. */
+export const MANY_OPEN_FILES = 200;
+/** Where the system does not say whether a file is open, one that has become empty replaces content after this long. */
+export const EMPTIED_REST_MS = 2000;
 /** Larger ones are not copied, unless by reference. */
 export const MAX_COPIED_BYTES: number = 1024 * MIB;
 /** How long a file is given to stand still for a copy. */

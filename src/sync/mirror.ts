@@ -80,6 +80,8 @@ export interface MirrorOptions {
   readonly deleteIgnored?: boolean;
   /** What changed is sent when it has rested for this long, see {@link PushOptions}. Milliseconds, default 10. */
   readonly settleMs?: number;
+  /** How long a file that another program has open for writing waits, see {@link PushOptions}. Milliseconds, default 5000. */
+  readonly settleOpenMs?: number;
   /** What changed is looked at once more after the changes rest for this long. Milliseconds, default 1000. */
   readonly recheckMs?: number;
   /** The whole folder is walked this often in any case. Milliseconds, default 5000 to 60,000 by the number of its entries. */
@@ -278,13 +280,14 @@ function backoff(options: MirrorOptions): Backoff {
 }
 
 function pushOptions(options: MirrorOptions, ignore: Ignore | IgnoreRules): PushOptions {
-  const { settleMs, retryMs, dryRun = false, deleteIgnored = false } = options;
+  const { settleMs, settleOpenMs, retryMs, dryRun = false, deleteIgnored = false } = options;
   return {
     ignore,
     dryRun,
     deleteIgnored,
     delete: options.delete ?? true,
     ...(settleMs === undefined ? {} : { settleMs }),
+    ...(settleOpenMs === undefined ? {} : { settleOpenMs }),
     ...(retryMs === undefined ? {} : { retryMs }),
   };
 }

@@ -20,8 +20,8 @@ import { ancestorsOf } from "./path.js";
 /** One step at the remote side. Steps are carried out as if in order. */
 export type Operation =
   | { readonly do: "mkdir"; readonly entry: DirectoryEntry }
-  /** `copy`: what to read instead of the file in the folder. */
-  | { readonly do: "put"; readonly entry: FileEntry; readonly copy?: FileCopy }
+  /** `copy`: what to read instead of the file in the folder. `evenOpen`: whether or not it is open for writing. */
+  | { readonly do: "put"; readonly entry: FileEntry; readonly copy?: FileCopy; readonly evenOpen?: boolean }
   | { readonly do: "link"; readonly entry: Entry & { kind: "symlink" } }
   /** Only the modification time and the permissions. */
   | { readonly do: "touch"; readonly entry: FileEntry | DirectoryEntry }

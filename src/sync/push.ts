@@ -7,9 +7,11 @@ import { type Failure, SyncError } from "./errors.js";
 import type { PushEvent } from "./events.js";
 import { type Ignore, IgnoreRules, ignoreNothing } from "./ignore.js";
 import type { IndexFile } from "./index-file.js";
-import { MAX_CHANGED_ROUNDS, SETTLE_MS, WALK_EVERY_MS } from "./limits.js";
+import { MAX_CHANGED_ROUNDS, SETTLE_MS, SETTLE_OPEN_MS, WALK_EVERY_MS } from "./limits.js";
 import type { LinkedFiles } from "./linked-files.js";
+import { OpenFiles } from "./open-files.js";
 import { isWithin } from "./path.js";
+import { isFileOpen } from "./read.js";
 import type { Remote } from "./remote.js";
 import { Round } from "./round.js";
 import type { Snapshot } from "./scan.js";
@@ -37,6 +39,12 @@ export interface PushOptions {
    * as long each time, up to a second. What never rests is looked at every now and then. Milliseconds, default 10.
    */
   readonly settleMs?: number;
+  /**
+   * A file that another program has open for writing waits until it is closed (known on Linux, by a read lease), or for this
+   * long; then it is sent as a version that it was as a whole, and after the same time again. Milliseconds, default 5000;
+   * 0: it does not wait.
+   */
+  readonly settleOpenMs?: number;
   /** What failed is tried again after this long, then twice as long, up to a minute. Milliseconds, default 5000. */
   readonly retryMs?: number;
   /** Only report what would be done, once, and complete. Default false. */
@@ -100,6 +108,9 @@ class Pusher {
   readonly #resting = new Set<string>();
   #foundByWalk: ReadonlySet<string> = new Set();
   readonly #unmovable = new Set<string>();
+  readonly #open: OpenFiles;
+  readonly #settleOpenMs: number;
+  #openTimer: NodeJS.Timeout | undefined;
   #hinted: Deferred = deferred();
   /** When the waiting ends by itself; while nobody waits, in the past. */
   #wakesAtMs = Number.NEGATIVE_INFINITY;
@@ -123,6 +134,8 @@ class Pusher {
     this.#options = options;
     this.#report = report;
     this.#dirty = new Dirty(options.settleMs ?? SETTLE_MS);
+    this.#settleOpenMs = options.settleOpenMs ?? SETTLE_OPEN_MS;
+    this.#open = new OpenFiles(this.#settleOpenMs);
     this.#caution = options.caution ?? new Caution(options.allowMassDelete);
     const { ignore = ignoreNothing } = options;
     this.#rules = ignore instanceof IgnoreRules ? ignore : undefined;
@@ -152,6 +165,7 @@ class Pusher {
     this.#options.index?.flush();
     this.#stopping.abort(new SyncError("ERR_CONNECTION_LOST", "stopped"));
     for (const timer of this.#timers) clearTimeout(timer);
+    clearTimeout(this.#openTimer);
     this.#wake();
   }
 
@@ -175,7 +189,7 @@ class Pusher {
       const now = performance.now();
       const waitMs = this.#dirty.waitMs(now);
       if (waitMs === 0) return true;
-      if (this.#dirty.empty && this.#ended && this.#timers.size === 0) return false;
+      if (this.#dirty.empty && this.#ended && this.#timers.size === 0 && this.#open.size === 0) return false;
       this.#hinted = deferred();
       this.#wakesAtMs = now + waitMs;
       const timer = waitMs === Number.POSITIVE_INFINITY ? undefined : setTimeout(this.#hinted.resolve, waitMs);
@@ -235,6 +249,8 @@ class Pusher {
       index: this.#options.index,
       linked: this.#options.linked,
       changing: this.#changing,
+      open: this.#open,
+      settleOpenMs: this.#settleOpenMs,
       more: () => this.#dirty.rush(performance.now()),
     });
     try {
@@ -262,11 +278,12 @@ class Pusher {
     this.#reportProblems(walked !== undefined, round);
     if (round.resting.size > 0) this.#rest(folder, round);
     this.#waitForRest(folder, walked !== undefined, round);
+    this.#waitForClose(folder, walked !== undefined, round);
     if (walked !== undefined && this.#hasNews(round)) this.#lookEverywhere(folder, "until two walks agree");
     else if (this.#failures.size > 0) this.#tryAgain(folder, round.done > 0);
     else this.#failing = 0;
     this.#confirm(walked !== undefined, round);
-    if (this.#dirty.empty && this.#resting.size === 0) await this.#tellSynced();
+    if (this.#dirty.empty && this.#resting.size === 0 && this.#open.size === 0) await this.#tellSynced();
   }
 
   /** What is gone is looked at again before it is deleted; together with what goes meanwhile. */
@@ -288,6 +305,7 @@ class Pusher {
       if (!(walked || round.covers(path)) || this.#dirty.waitsWithin(path)) continue;
       if ([...this.#resting].some((going) => isWithin(going, path))) continue;
       if ([...this.#failures.keys()].some((failing) => isWithin(failing, path))) continue;
+      if ([...this.#open.paths].some((open) => isWithin(open, path))) continue;
       this.#asks.delete(ask);
       this.#report({ type: "confirmed", path, ask });
     }
@@ -345,9 +363,31 @@ class Pusher {
     }
   }
 
+  /** Files that are open for writing are looked at again when they are closed, or have waited long enough. */
+  #waitForClose(folder: string, walked: boolean, round: Round): void {
+    const now = performance.now();
+    for (const path of [...this.#open.paths]) {
+      if (!round.open.has(path) && (walked || round.covers(path))) this.#open.delete(path);
+    }
+    for (const [path, emptied] of round.open) this.#open.add(path, emptied, now);
+    if (this.#open.size > 0) this.#openTimer ??= this.#checkOpen(folder);
+  }
+
+  #checkOpen(folder: string): NodeJS.Timeout {
+    return setTimeout(() => {
+      this.#openTimer = undefined;
+      const now = performance.now();
+      const due = this.#open.due((path) => isFileOpen(folder, path), now);
+      for (const path of due) this.#dirty.add({ folder, path, reason: "it was closed" }, now);
+      if (due.length > 0) this.#wake();
+      // Those that are due are looked at by a round, which checks on.
+      if (due.length < this.#open.size) this.#openTimer = this.#checkOpen(folder);
+    }, this.#open.nextCheckMs());
+  }
+
   #tryAgain(folder: string, progress: boolean): void {
     if (this.#ended) {
-      if (!progress && this.#dirty.empty && this.#timers.size === 0) throw this.#incomplete();
+      if (!progress && this.#dirty.empty && this.#timers.size === 0 && this.#open.size === 0) throw this.#incomplete();
       if (progress) this.#lookEverywhere(folder, "until two walks agree");
       return;
     }

@@ -4,6 +4,7 @@ import fs from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import type { FileCopy } from "./copy.js";
+import { isOpenForWriting } from "./disk.js";
 import type { FileEntry } from "./entry.js";
 import { SyncError, systemCode } from "./errors.js";
 import { CHANGE_CHECK_BYTES, MAX_DATA_BYTES, REST_MS, SLOW_READ_MS, SLOW_READS } from "./limits.js";
@@ -36,18 +37,19 @@ export class WholeReader {
 
   /**
    * Rejects with `ERR_CHANGED` when the file is not, from before the reading until after it, the version that `entry`
-   * describes.
+   * describes, and with `ERR_OPEN` when it is open for writing and has changed within `settleOpenMs`.
    */
-  async read(folder: string, entry: FileEntry, signal: AbortSignal): Promise<WholeFile> {
+  async read(folder: string, entry: FileEntry, signal: AbortSignal, settleOpenMs = 0): Promise<WholeFile> {
     if (this.#patience > 0) {
       this.#patience--;
-      return await readPatiently(folder, entry, signal);
+      return await readPatiently(folder, entry, signal, settleOpenMs);
     }
     const began = performance.now();
     const fd = openNow(folder, entry.path);
     try {
+      requireClosed(fd, entry.path, settleOpenMs);
       const changedAgo = Date.now() - checkVersion(fd, entry);
-      if (changedAgo >= 0 && changedAgo < REST_MS) return await readPatiently(folder, entry, signal);
+      if (changedAgo >= 0 && changedAgo < REST_MS) return await readPatiently(folder, entry, signal, settleOpenMs);
       const content = Buffer.allocUnsafeSlow(entry.size);
       for (let done = 0; done < content.length; ) {
         const bytes = fs.readSync(fd, content, done, content.length - done, done);
@@ -64,8 +66,13 @@ export class WholeReader {
   }
 }
 
-async function readPatiently(folder: string, entry: FileEntry, signal: AbortSignal): Promise<WholeFile> {
-  return await readAll(await VersionReader.open(folder, entry, signal));
+async function readPatiently(
+  folder: string,
+  entry: FileEntry,
+  signal: AbortSignal,
+  settleOpenMs: number,
+): Promise<WholeFile> {
+  return await readAll(await VersionReader.open(folder, entry, signal, settleOpenMs));
 }
 
 /** All that the reader reads. Closes it. */
@@ -101,10 +108,11 @@ export class VersionReader {
     return new VersionReader(copy.take(), copy.entry, true);
   }
 
-  /** Rejects with `ERR_CHANGED` when the file is not the version that `entry` describes. */
-  static async open(folder: string, entry: FileEntry, signal: AbortSignal): Promise<VersionReader> {
+  /** Rejects with `ERR_CHANGED` when the file is not the version that `entry` describes, and with `ERR_OPEN` as above. */
+  static async open(folder: string, entry: FileEntry, signal: AbortSignal, settleOpenMs = 0): Promise<VersionReader> {
     const reader = new VersionReader(await openOrChanged(systemPath(`${folder}/${entry.path}`), entry.path), entry);
     try {
+      requireClosed(reader.#fd, entry.path, settleOpenMs);
       const age = Date.now() - reader.check();
       // Until the clock of the file system has ticked on, one more change could hide behind the same time stamp.
       if (age >= 0 && age < REST_MS) await delay(REST_MS - age, undefined, { signal });
@@ -172,6 +180,27 @@ function checkVersion(fd: number, { path, size, mtimeNs, version }: FileEntry): 
   const same = now.size === size && now.mtimeNs === mtimeNs;
   if (!same || (version !== undefined && now.version !== version)) throw changed(path);
   return Number(stats.ctimeNs / 1_000_000n);
+}
+
+/** Throws `ERR_OPEN` where another program has the file open for writing, and it has changed within `settleOpenMs`. */
+function requireClosed(fd: number, path: string, settleOpenMs: number): void {
+  if (settleOpenMs <= 0 || isOpenForWriting(fd) !== true) return;
+  const { mtimeMs, ctimeMs } = fs.fstatSync(fd);
+  if (Date.now() - Math.max(mtimeMs, ctimeMs) >= settleOpenMs) return;
+  throw new SyncError("ERR_OPEN", "another program has the file open for writing", { path });
+}
+
+/** Whether another program has a file open for writing; `undefined` where the system does not say, or there is no file. */
+export function isFileOpen(folder: string, path: string): boolean | undefined {
+  let fd: number | undefined;
+  try {
+    fd = fs.openSync(systemPath(`${folder}/${path}`), FLAGS);
+    return isOpenForWriting(fd);
+  } catch {
+    return undefined;
+  } finally {
+    if (fd !== undefined) fs.closeSync(fd);
+  }
 }
 
 async function openOrChanged(file: string | Buffer, path: string): Promise<number> {

@@ -38,6 +38,8 @@ export type Outcome =
   | { readonly type: "failed"; readonly operation: Operation; readonly error: SyncError }
   /** Not carried out because the file here is another version by now: look at it again. */
   | { readonly type: "changed"; readonly operation: Operation }
+  /** Not carried out because another program has the file here open for writing. */
+  | { readonly type: "open"; readonly operation: Operation }
   /** Content handed to the connection, in bytes since the last such outcome for this file. */
   | { readonly type: "sent"; readonly operation: Operation; readonly bytes: number }
   /** So many bytes of a large file were there from an earlier attempt. */
@@ -56,10 +58,11 @@ export interface Remote {
   /** Whether it takes `rename`, `hold` and `move` operations. Default false. */
   readonly moves?: boolean;
   /**
-   * Carries out operations as if in order, reading file contents from `folder`. Emits one `done`, `failed` or
-   * `changed` for each. Errors only when the mirror is lost altogether; unsubscribing stops it.
+   * Carries out operations as if in order, reading file contents from `folder`. Emits one `done`, `failed`, `changed` or
+   * `open` for each. Errors only when the mirror is lost altogether; unsubscribing stops it. Files that are open for writing
+   * and have changed within `settleOpenMs` (default 0) are not read.
    */
-  apply(folder: string, operations: readonly Operation[]): Observable<Outcome>;
+  apply(folder: string, operations: readonly Operation[], settleOpenMs?: number): Observable<Outcome>;
   /** Tells the mirror that everything is equal now. Where it is a promise, nothing is applied until it has resolved. */
   settled(): unknown;
   /** The root hash of all that was equal then, in hex, where it is known. */
@@ -219,7 +222,7 @@ class WireRemote implements RemoteSession {
     return this.#closed.promise;
   }
 
-  apply(folder: string, operations: readonly Operation[]): Observable<Outcome> {
+  apply(folder: string, operations: readonly Operation[], settleOpenMs = 0): Observable<Outcome> {
     return new Observable((subscriber) => {
       const sender = new Sender({
         channel: this.#channel,
@@ -231,6 +234,7 @@ class WireRemote implements RemoteSession {
         entries: this.entries,
         gone: this.#gone,
         offers: () => this.#hasSources(),
+        settleOpenMs,
         report: (outcome) => {
           if (outcome.type === "done") this.#record(outcome.operation, outcome.sha256);
           else if (outcome.type === "failed" && this.#contradicts(outcome)) this.#diverged();

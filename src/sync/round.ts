@@ -4,18 +4,20 @@ import { type Caution, massDelete } from "./careful.js";
 import { adopt, differences, samePart, sharing } from "./compare.js";
 import { copyFile } from "./copy.js";
 import type { Work } from "./dirty.js";
-import type { Entry, Kind } from "./entry.js";
+import type { Entry, FileEntry, Kind } from "./entry.js";
 import { DIFFERS } from "./entry.js";
 import { type Failure, SyncError } from "./errors.js";
 import type { PushEvent, Step } from "./events.js";
 import { folded } from "./exact-names.js";
 import type { Ignore } from "./ignore.js";
 import type { IndexFile } from "./index-file.js";
-import { CHANGES_BEFORE_COPY, MAX_INLINE_BYTES } from "./limits.js";
+import { CHANGES_BEFORE_COPY, EMPTIED_REST_MS, MAX_INLINE_BYTES } from "./limits.js";
 import type { LinkedFiles } from "./linked-files.js";
 import { planWithMoves, soughtSources } from "./moves.js";
+import type { OpenFiles } from "./open-files.js";
 import { ancestorsOf, isWithin } from "./path.js";
 import { type Operation, type Plan, plan, summarize } from "./plan.js";
+import { isFileOpen } from "./read.js";
 import type { Outcome, Remote } from "./remote.js";
 import { type PartialSnapshot, type Problem, type Snapshot, scanFolder, scanPaths } from "./scan.js";
 
@@ -35,6 +37,10 @@ export interface RoundOptions {
   readonly more: () => ReadonlySet<string>;
   /** Files that changed while they were read, and how often in a row. */
   readonly changing: ReadonlyMap<string, number>;
+  /** Files that wait to be closed. */
+  readonly open: OpenFiles;
+  /** Files that are open for writing and have changed within this time wait. Milliseconds; 0: none waits. */
+  readonly settleOpenMs: number;
 }
 
 const PROGRESS_EVERY_MS = 100;
@@ -58,6 +64,8 @@ export class Round {
   readonly copied: Set<string> = new Set<string>();
   /** Paths to look at again because they changed meanwhile. */
   readonly changed: Set<string> = new Set<string>();
+  /** Files that were not sent, as they are open for writing; `true`: as they have just become empty. */
+  readonly open: Map<string, boolean> = new Map<string, boolean>();
   readonly failures: Failure[] = [];
   /** Folders that could not be made. */
   readonly #unmade = new Set<string>();
@@ -227,21 +235,47 @@ export class Round {
     return planner(local, remote, { unmovable, ...this.#remote.comparison, delete: this.#options.delete, protect });
   }
 
-  /** Has files copied that changed time and again while they were read. */
+  /** Has files copied that changed time and again while they were read, or have been open for writing for long. */
   async #prepare(folder: string, operations: readonly Operation[]): Promise<readonly Operation[]> {
-    const { changing } = this.#options;
-    const restless = (operation: Operation): boolean =>
-      operation.do === "put" && (changing.get(operation.entry.path) ?? 0) >= CHANGES_BEFORE_COPY;
-    if (changing.size === 0 || !operations.some(restless)) return operations;
+    const { changing, open, settleOpenMs } = this.#options;
+    const nowMs = performance.now();
+    const mayWait = (operation: Operation): operation is Operation & { do: "put" } =>
+      operation.do === "put" &&
+      ((changing.get(operation.entry.path) ?? 0) >= CHANGES_BEFORE_COPY ||
+        open.isOverdue(operation.entry.path, nowMs) ||
+        (settleOpenMs > 0 && this.#empties(operation.entry)));
+    if (!operations.some(mayWait)) return operations;
     const prepared: Operation[] = [];
     for (const operation of operations) {
-      const copy = restless(operation)
-        ? await copyFile(folder, operation.entry.path, this.#signal).catch(() => undefined)
-        : undefined;
-      if (copy !== undefined) this.copied.add(operation.entry.path);
-      prepared.push(copy === undefined ? operation : { do: "put", entry: copy.entry, copy });
+      if (!mayWait(operation)) {
+        prepared.push(operation);
+        continue;
+      }
+      const { entry } = operation;
+      const { path } = entry;
+      const overdue = open.isOverdue(path, nowMs);
+      const isOpen = settleOpenMs > 0 && !overdue ? isFileOpen(folder, path) : false;
+      if (isOpen || (isOpen === undefined && this.#empties(entry))) {
+        this.open.set(path, isOpen !== true);
+        continue;
+      }
+      if (!overdue && (changing.get(path) ?? 0) < CHANGES_BEFORE_COPY) {
+        prepared.push(operation);
+        continue;
+      }
+      const copy = await copyFile(folder, path, this.#signal).catch(() => undefined);
+      if (copy !== undefined) this.copied.add(path);
+      prepared.push(copy === undefined ? { ...operation, evenOpen: true } : { do: "put", entry: copy.entry, copy });
     }
+    this.#stepsTotal -= operations.length - prepared.length;
     return prepared;
+  }
+
+  /** Whether a file has just become empty that holds something at the destination: it may be about to be written. */
+  #empties({ path, size, mtimeNs }: FileEntry): boolean {
+    if (size > 0 || Math.abs(Date.now() - Number(mtimeNs / 1_000_000n)) >= EMPTIED_REST_MS) return false;
+    const there = this.#remote.entries.get(path);
+    return there?.kind === "file" && there.size > 0;
   }
 
   /** Tells of what is next to be sent: so many files ahead, and in any case up to `path`. */
@@ -269,7 +303,7 @@ export class Round {
 
   #carryOut(folder: string, operations: readonly Operation[]): Promise<void> {
     return new Promise((resolve, reject) => {
-      const applying = this.#remote.apply(folder, operations).subscribe({
+      const applying = this.#remote.apply(folder, operations, this.#options.settleOpenMs).subscribe({
         next: (outcome) => this.#take(outcome),
         error: reject,
         complete: resolve,
@@ -294,7 +328,10 @@ export class Round {
     } else {
       if (this.#moveFailed(outcome)) this.changed.add(path);
       else if (this.#checkFailed(outcome)) this.changed.add(path);
-      else if (outcome.type === "changed") {
+      else if (outcome.type === "open") {
+        this.open.set(path, false);
+        this.#report({ type: "superseded", path });
+      } else if (outcome.type === "changed") {
         this.changed.add(path);
         if (outcome.operation.do === "put") this.#report({ type: "superseded", path });
       } else if (outcome.type === "done") this.#takeDone(outcome.operation, outcome.sha256);

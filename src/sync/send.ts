@@ -40,6 +40,8 @@ export interface SenderOptions {
   readonly gone: Gone;
   /** Whether it is worth asking which chunks of a new file the other end has. */
   readonly offers: () => boolean;
+  /** Files that are open for writing and have changed within this time are not read (`open`). Milliseconds. */
+  readonly settleOpenMs: number;
   readonly report: (outcome: Outcome) => void;
 }
 
@@ -219,7 +221,9 @@ export class Sender {
     const { entry, copy } = operation;
     const { signal } = this.#stopping;
     try {
-      const reading = copy ? readAll(VersionReader.of(copy)) : this.#whole.read(this.#options.folder, entry, signal);
+      const reading = copy
+        ? readAll(VersionReader.of(copy))
+        : this.#whole.read(this.#options.folder, entry, signal, this.#settleOpenMs(operation));
       const { content, sha256 } = await reading;
       if (this.#stopping.signal.aborted) return;
       if (this.#clone(operation, sha256)) return;
@@ -272,7 +276,7 @@ export class Sender {
     const { signal } = this.#stopping;
     const { entry, copy } = operation;
     if (copy !== undefined || signal.aborted) return false;
-    const reader = await VersionReader.open(this.#options.folder, entry, signal);
+    const reader = await VersionReader.open(this.#options.folder, entry, signal, this.#settleOpenMs(operation));
     try {
       await reader.skipTo(entry.size, signal);
       return this.#clone(operation, reader.finish());
@@ -290,7 +294,9 @@ export class Sender {
     try {
       const { copy, entry } = operation;
       if (this.#copies.has(entry) && (await this.#largeStreams.run(() => this.#cloneLarge(operation)))) return;
-      reader = copy ? VersionReader.of(copy) : await VersionReader.open(folder, entry, signal);
+      reader = copy
+        ? VersionReader.of(copy)
+        : await VersionReader.open(folder, entry, signal, this.#settleOpenMs(operation));
       if (signal.aborted) return;
       const offset = deferred<number>();
       const answered = deferred();
@@ -409,10 +415,15 @@ export class Sender {
     return id;
   }
 
+  #settleOpenMs({ evenOpen }: Put): number {
+    return evenOpen ? 0 : this.#options.settleOpenMs;
+  }
+
   #unreadable(operation: Operation, error: unknown): void {
     if (this.#stopping.signal.aborted) return;
     const known = toSyncError(error, "ERR_UNREADABLE", operation.entry.path);
     if (known.code === "ERR_CHANGED") this.#conclude({ type: "changed", operation });
+    else if (known.code === "ERR_OPEN") this.#conclude({ type: "open", operation });
     else this.#conclude({ type: "failed", operation, error: known });
   }
 

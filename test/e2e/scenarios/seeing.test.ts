@@ -65,6 +65,98 @@ describe("watching by chokidar:", () =>
     ],
   ]));
 
+/** Each version that stands at the destination while `write` is under way, by its size. */
+async function sizesSeen(place: string, write: () => Promise<void>): Promise<number[]> {
+  const seen: number[] = [];
+  const look = (): void => {
+    const size = fs.statSync(place, { throwIfNoEntry: false })?.size;
+    if (size !== undefined && size !== seen.at(-1)) seen.push(size);
+  };
+  const timer = setInterval(look, 5);
+  await write();
+  clearInterval(timer);
+  look();
+  return seen;
+}
+
+const PIECE = Buffer.alloc(200 * 1024, 7);
+
+describe.runIf(process.platform === "linux")("a file that is open for writing", () =>
+  tell([
+    [
+      "by a slow writer: only the whole arrives",
+      async (m) => {
+        const following = await m.follow();
+        const sizes = await sizesSeen(m.there("slow"), async () => {
+          const fd = fs.openSync(m.at("slow"), "w");
+          for (let i = 0; i < 10; i++) {
+            fs.writeSync(fd, PIECE);
+            await sleep(150);
+          }
+          fs.closeSync(fd);
+          await m.equal();
+        });
+        expect(sizes).toEqual([10 * PIECE.length]);
+        await following.leave();
+      },
+    ],
+    [
+      "truncated, and written a while later: it is never empty at the destination",
+      async (m) => {
+        m.write({ f: "before" });
+        const following = await m.follow();
+        await m.equal();
+        const sizes = await sizesSeen(m.there("f"), async () => {
+          const fd = fs.openSync(m.at("f"), "w");
+          await sleep(400);
+          fs.writeSync(fd, "afterwards");
+          fs.closeSync(fd);
+          await m.equal();
+        });
+        expect(sizes).toEqual([6, 10]);
+        await following.leave();
+      },
+    ],
+    [
+      "that is never closed: arrives in versions that were the whole file, every --settle-open",
+      async (m) => {
+        const following = await m.follow("--settle-open", "1s");
+        const fd = fs.openSync(m.at("log"), "w");
+        let lines = 0;
+        const writing = setInterval(() => fs.writeSync(fd, `${String(++lines).padStart(9, "0")}\n`), 20);
+        try {
+          for (let versions = 1; versions <= 3; versions++) {
+            await following.program.printed(new RegExp(`("type":"pushed","path":"log"[^]*){${versions}}`));
+            const content = fs.readFileSync(m.there("log"), "utf8");
+            expect(content).toBe(
+              Array.from({ length: content.length / 10 }, (_, i) => `${String(i + 1).padStart(9, "0")}\n`).join(""),
+            );
+          }
+          // Each has waited for as long.
+          expect(lines).toBeGreaterThan(2 * 30);
+        } finally {
+          clearInterval(writing);
+          fs.closeSync(fd);
+        }
+        await m.equal();
+        await following.leave();
+      },
+    ],
+    [
+      "and rests, is sent by --once without waiting; one that changes, as it was at one moment",
+      async (m) => {
+        m.write({ resting: "1" });
+        fs.utimesSync(m.at("resting"), 1, 1);
+        const fd = fs.openSync(m.at("changing"), "w");
+        fs.writeSync(fd, "so far");
+        expect(await m.once("--settle-open", "300ms")).toMatchObject({ code: 0 });
+        expect(m.names()).toEqual(["changing", "resting"]);
+        fs.closeSync(fd);
+      },
+    ],
+  ]),
+);
+
 if (process.platform === "linux" && mayMount()) {
   describe("mounts:", () =>
     tell([
