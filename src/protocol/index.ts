@@ -8,6 +8,7 @@ export { CONTROLLER_NAMES, type CongestionController, type ControllerName } from
 export {
   type Connection,
   type ConnectionStats,
+  emptyStats,
   type Failure,
   type ResetReason,
   type ShortSegments,

@@ -42,6 +42,9 @@ let slabUsed = 0;
 /** A reader gets at least this much at once where it is there, and no more is gathered before it does. */
 const BATCH_BYTES = 48 * 1024;
 
+/** What was written before a connection is given up with an error may take so long to arrive. */
+const RESET_DELAY_MS = 5000;
+
 /** A timer that would fire so soon, and so much too early, is set anew. */
 const SOON_MS = 10;
 const WORTH_MOVING_MS = 2;
@@ -113,8 +116,14 @@ export class Driver {
   /** Sends, re-arms and wakes after any input to a connection. */
   drain(connection: Connection): void {
     if (this.#closed) return;
-    if (!this.#batch.has(connection)) this.#transmit(connection);
+    // A closed one has nothing left to gather: what it says last leaves before its port may be closed.
+    if (connection.closed || !this.#batch.has(connection)) this.#transmit(connection);
     this.#wake(connection);
+  }
+
+  /** Sends what is due, even in the middle of a batch. */
+  flush(connection: Connection): void {
+    if (!this.#closed) this.#transmit(connection);
   }
 
   #transmit(connection: Connection): void {
@@ -166,6 +175,29 @@ export class Driver {
       awaitsEmpty: false,
       handleSignals: (signals) => {
         if ((signals & (Signal.finished | Signal.closed)) !== 0) this.detach(connection);
+      },
+    });
+  }
+
+  /**
+   * The owner has given the connection up with an error. Its peer still gets what was written, as from a kernel, and then
+   * the reset; after {@link RESET_DELAY_MS} the reset alone. That keeps the process alive.
+   */
+  resetWhenArrived(connection: Connection): void {
+    const reset = () => {
+      timer.close();
+      this.detach(connection);
+      connection.abort(this.now());
+      this.drain(connection);
+    };
+    const timer = this.clock.setTimer(reset, RESET_DELAY_MS);
+    timer.unref();
+    this.attach(connection, {
+      keepsProcessAlive: true,
+      awaitsClose: false,
+      awaitsEmpty: true,
+      handleSignals: () => {
+        if (connection.closed || connection.bytesHeld === 0) reset();
       },
     });
   }

@@ -1,3 +1,5 @@
+import { isIP } from "node:net";
+import { constants } from "node:os";
 import type { Failure, ResetReason } from "../protocol/index.js";
 
 /** The codes of {@link ConfundoError}. They are those that `node:net` uses; each is a heading in docs/errors.md. */
@@ -6,20 +8,26 @@ export type ConfundoErrorCode =
   | "EACCES"
   | "EADDRINUSE"
   | "EADDRNOTAVAIL"
+  | "ECONNREFUSED"
   | "ECONNRESET"
+  | "EMFILE"
   | "ENOTFOUND"
   | "EPIPE"
   | "EPROTONOSUPPORT"
+  | "ERR_INVALID_ADDRESS_FAMILY"
+  | "ERR_INVALID_IP_ADDRESS"
+  | "ERR_IP_BLOCKED"
   | "ERR_SERVER_ALREADY_LISTEN"
   | "ERR_SERVER_NOT_RUNNING"
-  | "ERR_SOCKET_BAD_PORT"
   | "ETIMEDOUT";
 
 export interface ConfundoErrorDetails {
   readonly cause?: unknown;
   readonly host?: string | undefined;
   readonly port?: number | undefined;
-  /** What was under way: `connect`, `read`, `bind` or `getaddrinfo`. */
+  /** The IP address. Default: `host`. */
+  readonly address?: string | undefined;
+  /** What was under way: `connect`, `read`, `write`, `listen` or `getaddrinfo`. */
   readonly syscall?: string;
 }
 
@@ -29,15 +37,36 @@ export class ConfundoError extends Error {
   readonly code: ConfundoErrorCode;
   readonly host: string | undefined;
   readonly port: number | undefined;
+  /** The IP address where it is known, and otherwise the host's name. */
+  readonly address: string | undefined;
   readonly syscall: string | undefined;
+  /** The system's negative number for `code`, as in the errors of `node:net`; undefined where there is none. */
+  readonly errno: number | undefined;
 
+  /** The message begins as in `node:net`: `connect ECONNREFUSED 127.0.0.1:5000: …`. */
   constructor(code: ConfundoErrorCode, message: string, details: ConfundoErrorDetails = {}) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    const prefix = details.syscall === undefined ? "" : messagePrefix(code, details);
+    super(prefix + message, details.cause === undefined ? undefined : { cause: details.cause });
     this.code = code;
+    this.errno = errnoOf(code, details.cause);
+    this.address = details.address ?? details.host;
     this.host = details.host;
     this.port = details.port;
     this.syscall = details.syscall;
   }
+}
+
+function messagePrefix(code: string, { syscall, host, port }: ConfundoErrorDetails): string {
+  const isName = port === undefined || syscall === "getaddrinfo";
+  const peer = host === undefined ? "" : isName ? ` ${host}` : ` ${endpointName(host, port)}`;
+  return `${syscall} ${code}${peer}: `;
+}
+
+function errnoOf(code: string, cause: unknown): number | undefined {
+  const { code: causeCode, errno } = (cause ?? {}) as NodeJS.ErrnoException;
+  if (causeCode === code && errno !== undefined) return errno;
+  const known = (constants.errno as Record<string, number>)[code];
+  return known === undefined ? undefined : -known;
 }
 
 /** `host:port`, with brackets around an IPv6 address. */
@@ -53,11 +82,11 @@ export function connectionError(
   silenceTimeoutMs: number,
   kernelHint: NodeJS.ErrnoException | null,
   resetReason: ResetReason | null,
+  address: string | undefined,
 ): ConfundoError {
-  const peer = endpointName(host, port);
   const seconds = silenceTimeoutMs / 1000;
   const refused = kernelHint?.code === "ECONNREFUSED";
-  const details = { host, port, cause: kernelHint ?? undefined };
+  const details = { host, port, address, cause: kernelHint ?? undefined };
   if (failure === "aborted") return abortError(host, port, undefined);
   if (failure === "handshake-timeout") {
     const reason = refused
@@ -65,17 +94,17 @@ export function connectionError(
       : kernelHint !== null
         ? `The kernel reported ${kernelHint.code}: check the network and the address.`
         : "Check that the server is running, that it speaks Confundo, and that no firewall drops UDP.";
-    return new ConfundoError("ETIMEDOUT", `No answer from ${peer} within ${seconds} s. ${reason}`, {
+    return new ConfundoError("ETIMEDOUT", `no answer within ${seconds} s. ${reason}`, {
       ...details,
       syscall: "connect",
     });
   }
   if (failure === "fin-unanswered") {
-    const message = `${peer} acknowledged every byte, but the end (FIN) was not answered for ${seconds} s. All data has arrived; the program at the other end has stopped, or does not answer a FIN.`;
+    const message = `the peer acknowledged every byte, but the end (FIN) was not answered for ${seconds} s. All data has arrived; the program at the other end has stopped, or does not answer a FIN.`;
     return new ConfundoError("ETIMEDOUT", message, { ...details, syscall: "shutdown" });
   }
   if (failure === "not-extended") {
-    const message = `${peer} speaks only the classic protocol, and extended: "required" was asked for. Update the program there, or allow the fallback with extended: true.`;
+    const message = `the server speaks only the classic protocol, and extended: "required" was asked for. Update the program there, or allow the fallback with extended: true.`;
     return new ConfundoError("EPROTONOSUPPORT", message, { ...details, syscall: "connect" });
   }
   if (failure === "reset") {
@@ -85,22 +114,28 @@ export function connectionError(
         : resetReason === "silent"
           ? `: it had not heard from here for ${seconds} s`
           : "";
-    const message = `${peer} has given up the connection and said so${why}.`;
+    const message = `the peer has given up the connection and said so${why}.`;
     return new ConfundoError("ECONNRESET", message, { ...details, syscall: "read" });
   }
   if (refused) {
-    const message = `${peer} is gone: the kernel reported ECONNREFUSED, and ${seconds} s passed without a packet. The program at the other end has ended.`;
+    const message = `the kernel reported ECONNREFUSED, and ${seconds} s passed without a packet. The program at the other end has ended.`;
     return new ConfundoError("ECONNRESET", message, { ...details, syscall: "read" });
   }
   const hint = kernelHint === null ? "" : ` The kernel reported ${kernelHint.code}.`;
-  const message = `${peer} has been silent for ${seconds} s, so the connection was given up.${hint} The network or the program at the other end has stopped.`;
+  const message = `the peer has been silent for ${seconds} s, so the connection was given up.${hint} The network or the program at the other end has stopped.`;
   return new ConfundoError("ETIMEDOUT", message, { ...details, syscall: "read" });
 }
 
 /** A write to a peer that has ended, has everything, and is gone. */
 export function endedError(host: string, port: number): ConfundoError {
-  const message = `${endpointName(host, port)} has ended the connection and is gone: what is written now cannot arrive.`;
+  const message = "the peer has ended the connection and no longer answers: what is written now cannot arrive.";
   return new ConfundoError("EPIPE", message, { host, port, syscall: "write" });
+}
+
+/** The error of a connection to a port where nothing listens. */
+export function refusedError(host: string, address: string, port: number, cause?: unknown): ConfundoError {
+  const message = "nothing listens on that UDP port. Start the server, or check the port.";
+  return new ConfundoError("ECONNREFUSED", message, { cause, host, port, address, syscall: "connect" });
 }
 
 /** An `AbortError`, as `node:net` gives for an aborted signal, that names the peer. */
@@ -116,49 +151,96 @@ export function abortError(host: string, port: number, reason: unknown): Confund
 
 /** What a failed `getaddrinfo` means. */
 export function lookupError(cause: NodeJS.ErrnoException, host: string, port: number): ConfundoError {
-  const message = `The host name ${JSON.stringify(host)} could not be found (${cause.code}). Check its spelling and the network's name service.`;
-  return new ConfundoError("ENOTFOUND", message, { cause, host, port, syscall: "getaddrinfo" });
+  const message = `the host name could not be resolved (${cause.code}). Check its spelling and the network's name service.`;
+  const error = new ConfundoError("ENOTFOUND", message, { cause, host, port, syscall: "getaddrinfo" });
+  return Object.assign(error, { hostname: host });
 }
 
-/** What a failed `bind` means. */
-export function bindError(cause: NodeJS.ErrnoException, host: string, port: number): ConfundoError {
-  const details = { cause, host, port, syscall: "bind" };
-  const where = endpointName(host, port);
-  switch (cause.code) {
-    case "EADDRINUSE":
-      return new ConfundoError(
-        "EADDRINUSE",
-        `The UDP address ${where} is already in use. End the program that uses it, or choose another port (0 picks a free one).`,
-        details,
-      );
-    case "EACCES":
-      return new ConfundoError(
-        "EACCES",
-        `No permission to use ${where}. Choose a port above 1023, or run with the right to bind low ports.`,
-        details,
-      );
-    case "ENOTFOUND":
-    case "EAI_AGAIN":
-      return lookupError(cause, host, port);
+/** What is wrong with the answer of a `lookup` that has no usable address in it. */
+export function addressError(
+  answer: { address?: unknown; family?: unknown } | undefined,
+  host: string,
+  port: number,
+): ConfundoError {
+  const { address, family } = answer ?? {};
+  return typeof address === "string" && isIP(address) !== 0
+    ? new ConfundoError("ERR_INVALID_ADDRESS_FAMILY", `Invalid address family: ${family} ${host}:${port}`, {
+        host,
+        port,
+      })
+    : new ConfundoError("ERR_INVALID_IP_ADDRESS", `Invalid IP address: ${address}`, { host, port });
+}
+
+/** The error of a connection to an address on the block list. */
+export function blockedError(address: string, port: number): ConfundoError {
+  const message = `IP(${address}) is blocked by net.BlockList`;
+  return new ConfundoError("ERR_IP_BLOCKED", message, { host: address, port });
+}
+
+/** An Error with a code, and the message that `node:net` has for a socket that is used when it cannot be. */
+function usageError(code: SocketUsageCode, message: string): Error & { code: SocketUsageCode } {
+  return Object.assign(new Error(message), { code });
+}
+
+type SocketUsageCode = "EPIPE" | "ERR_SOCKET_CLOSED" | "ERR_SOCKET_CLOSED_BEFORE_CONNECTION";
+
+/** The error of writing after the peer has ended, where that ends this side too. */
+export function pipeError(): Error {
+  return usageError("EPIPE", "This socket has been ended by the other party");
+}
+
+/** The error of using a socket that has no connection. */
+export function socketClosedError(): Error {
+  return usageError("ERR_SOCKET_CLOSED", "Socket is closed");
+}
+
+/** The error of a write whose socket was destroyed before its connection was open. */
+export function closedBeforeConnectionError(): Error {
+  return usageError("ERR_SOCKET_CLOSED_BEFORE_CONNECTION", "Socket closed before the connection was established");
+}
+
+/** The error of a connection whose own address cannot be had. */
+export function localAddressError(
+  cause: NodeJS.ErrnoException,
+  localAddress: string,
+  localPort: number,
+): ConfundoError {
+  const { code, text } = bindFailure(cause, "Choose another local address or port.", "Cannot send from that address");
+  return new ConfundoError(code, text, { cause, host: localAddress, port: localPort, syscall: "bind" });
+}
+
+/** What a failed `listen` means. `advice` comes behind an EADDRINUSE. */
+export function bindError(cause: NodeJS.ErrnoException, host: string, port: number, advice = ""): ConfundoError {
+  if (cause.code === "ENOTFOUND" || cause.code === "EAI_AGAIN") return lookupError(cause, host, port);
+  const choose = "Choose an address of this machine.";
+  const { code, text } = bindFailure(cause, choose, "Cannot listen on that address");
+  const message = code === "EADDRINUSE" && advice !== "" ? `${text} ${advice}` : text;
+  return new ConfundoError(code, message, { cause, host, port, syscall: "listen" });
+}
+
+function bindFailure(
+  { code }: NodeJS.ErrnoException,
+  choose: string,
+  otherwise: string,
+): { code: ConfundoErrorCode; text: string } {
+  switch (code) {
+    case "EADDRINUSE": {
+      const text =
+        "the UDP address is already in use. End the program that uses it, or choose another port (0 picks a free one).";
+      return { code, text };
+    }
+    case "EACCES": {
+      const text = "no permission to use that port. Choose one above 1023, or run with the right to bind low ports.";
+      return { code, text };
+    }
+    case "EMFILE": {
+      const text =
+        "this process has no file descriptor left for a UDP socket. Raise its limit (ulimit -n), or close some.";
+      return { code, text };
+    }
     default:
-      return new ConfundoError(
-        "EADDRNOTAVAIL",
-        `Cannot listen on ${where} (${cause.code}). Choose an address of this machine.`,
-        details,
-      );
+      return { code: "EADDRNOTAVAIL", text: `${otherwise} (${code}). ${choose}` };
   }
-}
-
-/**
- * Checks a port number.
- * @throws ConfundoError ERR_SOCKET_BAD_PORT
- */
-export function checkPort(port: unknown, lowest: 0 | 1): number {
-  const number = typeof port === "string" && port.trim() !== "" ? Number(port) : port;
-  if (typeof number !== "number" || !Number.isInteger(number) || number < lowest || number > 65_535) {
-    throw new ConfundoError("ERR_SOCKET_BAD_PORT", `A port is a number from ${lowest} to 65535, not ${String(port)}.`);
-  }
-  return number;
 }
 
 /**

@@ -1,6 +1,6 @@
-import { lookup } from "node:dns/promises";
+import dns from "node:dns";
 import { EventEmitter } from "node:events";
-import { isIP } from "node:net";
+import { type BlockList, type DropArgument, isIP } from "node:net";
 import {
   type Connection,
   DEFAULT_EDITION,
@@ -14,9 +14,10 @@ import {
   Signal,
   type TraceSink,
 } from "../protocol/index.js";
+import { checkBlockList, checkNumber, checkPort, listenArguments, typeError } from "./arguments.js";
 import { type DatagramSocket, openShared, patienceMs, type SharedDatagramSocket, type Tier } from "./datagram/index.js";
 import { type ConnectionOwner, type DatagramPort, Driver } from "./driver.js";
-import { bindError, ConfundoError, checkPort, throwLater } from "./errors.js";
+import { bindError, ConfundoError, throwLater } from "./errors.js";
 import { extendedOptions, newMac, transmissionBytes } from "./extended.js";
 import { NODE_MEMORY } from "./memory.js";
 import { ConfundoSocket } from "./socket.js";
@@ -32,6 +33,10 @@ export interface ServerOptions extends SocketOptions {
   readonly maxConnections?: number | undefined;
   /** What is buffered for each connection's reader, in bytes; more is not accepted from the peer. Default 256 KiB. */
   readonly receiveBufferBytes?: number | undefined;
+  /** Addresses whose connections are refused. */
+  readonly blockList?: BlockList | undefined;
+  /** Bytes that wait for a reader in each socket's stream before no more are taken from its connection. Default: Node's. */
+  readonly highWaterMark?: number | undefined;
   /** Do not read from new sockets until they are resumed. Default false. */
   readonly pauseOnConnect?: boolean | undefined;
   /**
@@ -60,6 +65,10 @@ export interface ListenOptions {
   readonly port?: number | undefined;
   /** Default: all interfaces, IPv6 and IPv4 where there is IPv6. */
   readonly host?: string | undefined;
+  /** Taken as in `node:net` and not used: the limits of handshakes are options of the server. */
+  readonly backlog?: number | undefined;
+  /** Taken as in `node:net`: a worker of `node:cluster` always has its port to itself. See `reusePort`. */
+  readonly exclusive?: boolean | undefined;
   /** Only IPv6 on an IPv6 address. Default false. */
   readonly ipv6Only?: boolean | undefined;
   /** Closes the server when aborted. */
@@ -71,24 +80,28 @@ export interface ServerStats {
   readonly drops: Readonly<DropCounts>;
 }
 
+type ConnectionListener = (socket: ConfundoSocket) => void;
+
 interface ServerEvents {
   connection: [socket: ConfundoSocket];
   listening: [];
   close: [];
   error: [error: Error];
+  /** A connection that the server did not take. */
+  drop: [data?: DropArgument];
 }
 
-/** A server as in `node:net`. Listening may be tried again after an error. */
-export function createServer(onConnection?: (socket: ConfundoSocket) => void): ConfundoServer;
-export function createServer(options: ServerOptions, onConnection?: (socket: ConfundoSocket) => void): ConfundoServer;
+/**
+ * A server as in `node:net`. Listening may be tried again after an error.
+ * @throws TypeError ERR_INVALID_ARG_TYPE, ProtocolError ERR_UNKNOWN_EDITION
+ */
+export function createServer(onConnection?: ConnectionListener): ConfundoServer;
+export function createServer(options: ServerOptions, onConnection?: ConnectionListener): ConfundoServer;
 export function createServer(
-  options: ServerOptions | ((socket: ConfundoSocket) => void) = {},
-  onConnection?: (socket: ConfundoSocket) => void,
+  options: ServerOptions | ConnectionListener = {},
+  onConnection?: ConnectionListener,
 ): ConfundoServer {
-  const server = new ConfundoServer(typeof options === "function" ? {} : options);
-  const listener = typeof options === "function" ? options : onConnection;
-  if (listener !== undefined) server.on("connection", listener);
-  return server;
+  return new ConfundoServer(options, onConnection);
 }
 
 /**
@@ -104,12 +117,21 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
   #closing = false;
   #ref = true;
 
-  /** @internal Use `createServer`. */
-  constructor(options: ServerOptions) {
+  /** @throws TypeError ERR_INVALID_ARG_TYPE, ProtocolError ERR_UNKNOWN_EDITION */
+  constructor(options: ServerOptions | ConnectionListener | null = {}, onConnection?: ConnectionListener) {
     super();
-    editionNamed(options.edition ?? DEFAULT_EDITION);
-    this.#options = options;
-    this.#maxConnections = options.maxConnections ?? MAX_CONNECTION_ID;
+    if (options !== null && typeof options !== "object" && typeof options !== "function") {
+      throw typeError("options", "of type object", options);
+    }
+    const given = typeof options === "function" ? {} : { ...options };
+    checkNumber(given.keepAliveInitialDelay, "options.keepAliveInitialDelay");
+    checkNumber(given.highWaterMark, "options.highWaterMark");
+    checkBlockList(given.blockList);
+    editionNamed(given.edition ?? DEFAULT_EDITION);
+    const listener = typeof options === "function" ? options : onConnection;
+    if (typeof listener === "function") this.on("connection", listener);
+    this.#options = given;
+    this.#maxConnections = given.maxConnections ?? MAX_CONNECTION_ID;
   }
 
   get listening(): boolean {
@@ -130,22 +152,32 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
     this.#port?.limit(value);
   }
 
+  /** Connections now: `getConnections()` is the way to ask. */
+  get connections(): number {
+    return this.#sockets.size;
+  }
+
   /**
-   * Binds the port; `listening` is emitted when that is done.
-   * @throws ConfundoError ERR_SOCKET_BAD_PORT, ERR_SERVER_ALREADY_LISTEN
+   * Binds the port; `listening` is emitted when that is done. Where the host is an IP address or none is given, the port is
+   * bound when the call returns, and `address()` tells it.
+   * @throws RangeError ERR_SOCKET_BAD_PORT, TypeError ERR_INVALID_ARG_VALUE, ConfundoError ERR_SERVER_ALREADY_LISTEN
    */
-  listen(options: ListenOptions, onListening?: () => void): this;
+  listen(port?: number, host?: string, backlog?: number, onListening?: () => void): this;
   listen(port?: number, host?: string, onListening?: () => void): this;
+  listen(port?: number, backlog?: number, onListening?: () => void): this;
   listen(port?: number, onListening?: () => void): this;
-  listen(target: ListenOptions | number = {}, hostOrListener?: string | (() => void), listener?: () => void): this {
-    const host = typeof hostOrListener === "string" ? { host: hostOrListener } : {};
-    const options: ListenOptions = target instanceof Object ? target : { port: target, ...host };
-    const onListening = typeof hostOrListener === "function" ? hostOrListener : listener;
-    const port = checkPort(options.port === undefined ? 0 : options.port, 0);
-    if (this.#port !== null) {
+  /** Throws ERR_INVALID_ARG_VALUE: Confundo listens on UDP ports, not on paths. */
+  listen(path: string, backlog?: number, onListening?: () => void): this;
+  listen(path: string, onListening?: () => void): this;
+  listen(options: ListenOptions, onListening?: () => void): this;
+  listen(onListening?: () => void): this;
+  listen(...args: unknown[]): this {
+    if (this.#port !== null && !this.#closing) {
       throw new ConfundoError("ERR_SERVER_ALREADY_LISTEN", "This server listens already. Close it first.");
     }
-    if (onListening !== undefined) this.once("listening", onListening);
+    const [options, onListening] = listenArguments<ListenOptions>(args);
+    const port = checkPort(options.port ?? 0, "options.port");
+    if (onListening !== null) this.once("listening", onListening);
     this.#closing = false;
     const serverPort = new ServerPort(this.#options, (connection, driver) => {
       this.#accept(connection, driver, serverPort);
@@ -153,19 +185,20 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
     serverPort.limit(this.#maxConnections);
     this.#port = serverPort;
     this.#drops = serverPort.drops;
-    serverPort.bind(port, options.host, options.ipv6Only ?? false).then(
-      () => {
-        if (this.#port !== serverPort || this.#closing) return;
-        serverPort.setListeningRef(this.#ref);
-        this.emit("listening");
-      },
-      (error: ConfundoError) => {
-        if (this.#port !== serverPort) return;
-        this.#port = null;
-        this.emit("error", error);
-      },
-    );
-    if (options.signal !== undefined) this.#followSignal(options.signal);
+    const bound = () => {
+      if (this.#port !== serverPort || this.#closing) return;
+      serverPort.setListeningRef(this.#ref);
+      this.emit("listening");
+    };
+    const failed = (error: Error) => {
+      if (this.#port !== serverPort) return;
+      this.#port = null;
+      this.emit("error", error);
+    };
+    serverPort.bind(port, options.host, options.ipv6Only ?? false, (error) => {
+      process.nextTick(() => (error === null ? bound() : failed(error)));
+    });
+    if (options.signal != null) this.#followSignal(options.signal);
     return this;
   }
 
@@ -174,19 +207,26 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
     return this.#closing ? null : (this.#port?.address() ?? null);
   }
 
-  /** Stops accepting. `close` is emitted, and `callback` called, when the last connection has ended. */
+  /**
+   * Stops accepting. `close` is emitted, and `callback` called, when the last connection has ended. A server that does not
+   * listen calls it with ERR_SERVER_NOT_RUNNING.
+   */
   close(callback?: (error?: Error) => void): this {
     const port = this.#port;
-    if (port === null || this.#closing) {
-      const error = new ConfundoError("ERR_SERVER_NOT_RUNNING", "This server is not listening.");
-      if (callback !== undefined) process.nextTick(callback, error);
-      return this;
+    const isRunning = port !== null && !this.#closing;
+    if (typeof callback === "function") {
+      if (isRunning) this.once("close", () => callback());
+      else this.#callNotRunning(callback);
     }
-    if (callback !== undefined) this.once("close", () => callback());
+    if (!isRunning) return this;
     this.#closing = true;
     port.stopListening();
     this.#closeIfDone();
     return this;
+  }
+
+  #callNotRunning(callback: (error: Error) => void): void {
+    process.nextTick(callback, new ConfundoError("ERR_SERVER_NOT_RUNNING", "This server is not listening."));
   }
 
   getConnections(callback: (error: Error | null, count: number) => void): this {
@@ -211,6 +251,12 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
     await new Promise((resolve) => this.close(resolve));
   }
 
+  /** With `captureRejections`, a connection listener that rejects destroys its socket. */
+  override [EventEmitter.captureRejectionSymbol](error: Error, event: string, ...args: unknown[]): void {
+    if (event === "connection") (args[0] as ConfundoSocket).destroy(error);
+    else this.emit("error", error);
+  }
+
   #followSignal(signal: AbortSignal): void {
     const abort = () => this.close();
     if (signal.aborted) {
@@ -224,13 +270,26 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
   #accept(connection: Connection, driver: Driver, port: ServerPort): void {
     const create = () => this.#createSocket(connection, driver, port);
     if (this.#options.acceptAtSyn) create();
-    else driver.attach(connection, new Embryo(connection, driver, create, () => port.listening));
+    else driver.attach(connection, new Embryo(connection, driver, create, () => this.#verdict(connection, port)));
+  }
+
+  /** A server that has closed in the meantime takes no more connections, and none ever from an address on its block list. */
+  #verdict({ remoteAddress, remotePort }: Connection, port: ServerPort): Verdict {
+    if (!port.listening) return "reset";
+    const { blockList } = this.#options;
+    const remoteFamily = remoteAddress.includes(":") ? "IPv6" : "IPv4";
+    if (!blockList?.check(remoteAddress, remoteFamily === "IPv6" ? "ipv6" : "ipv4")) return "accept";
+    const { address: localAddress, port: localPort, family: localFamily } = port.address() as AddressInfo;
+    this.emit("drop", { localAddress, localPort, localFamily, remoteAddress, remotePort, remoteFamily });
+    return "end";
   }
 
   #createSocket(connection: Connection, driver: Driver, port: ServerPort): ConfundoSocket {
     const { remoteAddress, remotePort } = connection;
-    const socket = new ConfundoSocket({
-      ...this.#options,
+    const socket = new ConfundoSocket(this.#options);
+    if (this.#options.pauseOnConnect) socket.pause();
+    socket.server = this as unknown as typeof socket.server;
+    socket.adopt({
       connection,
       driver,
       readable: true,
@@ -247,7 +306,6 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
       this.#sockets.delete(socket);
       this.#closeIfDone();
     });
-    if (this.#options.pauseOnConnect) socket.pause();
     try {
       this.emit("connection", socket);
     } catch (error) {
@@ -263,6 +321,12 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
   }
 }
 
+/**
+ * What becomes of a connection when its handshake is done: a socket, a reset, or its end at once, as of one that
+ * `node:net` drops.
+ */
+type Verdict = "accept" | "reset" | "end";
+
 /** Owns an accepted connection until its handshake is done and it becomes a socket, or until it is given up. */
 class Embryo implements ConnectionOwner {
   readonly keepsProcessAlive = false;
@@ -271,27 +335,34 @@ class Embryo implements ConnectionOwner {
   readonly #connection: Connection;
   readonly #driver: Driver;
   readonly #create: () => ConfundoSocket;
-  readonly #isWanted: () => boolean;
+  readonly #verdict: () => Verdict;
 
-  constructor(connection: Connection, driver: Driver, create: () => ConfundoSocket, isWanted: () => boolean) {
+  constructor(connection: Connection, driver: Driver, create: () => ConfundoSocket, verdict: () => Verdict) {
     this.#connection = connection;
     this.#driver = driver;
     this.#create = create;
-    this.#isWanted = isWanted;
+    this.#verdict = verdict;
   }
 
   handleSignals(signals: number): void {
-    if ((signals & Signal.closed) !== 0) this.#driver.detach(this.#connection);
-    else if ((signals & Signal.connected) !== 0) this.#handshakeDone(signals);
+    // One that was open and reset within a batch has been a connection, as it would be with node:net.
+    if ((signals & Signal.connected) !== 0) this.#handshakeDone(signals);
+    else if ((signals & Signal.closed) !== 0) this.#driver.detach(this.#connection);
   }
 
-  /** A server that has closed in the meantime takes no more connections. */
   #handshakeDone(signals: number): void {
-    if (this.#isWanted()) {
+    const verdict = this.#verdict();
+    if (verdict === "accept") {
       this.#create().handleSignals(signals);
       return;
     }
-    this.#connection.abort(this.#driver.now());
+    const now = this.#driver.now();
+    this.#driver.detach(this.#connection);
+    if (verdict === "reset") this.#connection.abort(now);
+    else {
+      this.#connection.end(now);
+      this.#connection.discardInput(now);
+    }
     this.#driver.drain(this.#connection);
   }
 }
@@ -347,17 +418,20 @@ class ServerPort implements DatagramPort {
     this.#driver.retain(true);
   }
 
-  async bind(port: number, host: string | undefined, ipv6Only: boolean): Promise<void> {
-    if (host !== undefined) {
-      await this.#bindTo(port, host, ipv6Only);
-      return;
-    }
-    try {
-      await this.#bindTo(port, "::", ipv6Only);
-    } catch (error) {
+  /** Binds to an IP address, or to all, before it returns; a name is looked up first. */
+  bind(port: number, host: string | undefined, ipv6Only: boolean, done: (error: Error | null) => void): void {
+    if (host == null || host === "") {
+      const error = this.#bindTo(port, "::", ipv6Only);
       // No IPv6 on this machine.
-      if ((error as ConfundoError).code !== "EADDRNOTAVAIL") throw error;
-      await this.#bindTo(port, "0.0.0.0", false);
+      done(error?.code === "EADDRNOTAVAIL" ? this.#bindTo(port, "0.0.0.0", false) : error);
+    } else if (isIP(host) !== 0) {
+      done(this.#bindTo(port, host, ipv6Only));
+    } else {
+      // The courses' clients know IPv4 only, so a name means that first.
+      dns.lookup(host, { order: "ipv4first" }, (cause, address) => {
+        if (cause !== null) done(bindError(cause, host, port));
+        else done(this.#listening ? this.#bindTo(port, address, ipv6Only) : null);
+      });
     }
   }
 
@@ -440,8 +514,7 @@ class ServerPort implements DatagramPort {
     this.#udp = null;
   }
 
-  async #bindTo(port: number, host: string, ipv6Only: boolean): Promise<void> {
-    const address = await resolveLocal(host, port);
+  #bindTo(port: number, address: string, ipv6Only: boolean): ConfundoError | null {
     for (const late of ServerPort.#late) {
       if (late.address()?.port === port) late.#driver.closeIfOnlyFinWait();
     }
@@ -453,16 +526,14 @@ class ServerPort implements DatagramPort {
       // What one datagram met on its way is no matter: what is lost is sent again.
       onHint: () => {},
     };
-    const udp = await openShared({ address, port, ipv6Only, tier, handlers }).catch((error) => {
-      throw bindError(error, host, port);
-    });
-    if (!this.#listening) {
-      udp.close();
-      return;
+    try {
+      this.#udp = openShared({ address, port, ipv6Only, tier, handlers });
+    } catch (error) {
+      return bindError(error as NodeJS.ErrnoException, address, port);
     }
-    this.#udp = udp;
-    this.#ownTier = udp.tier;
+    this.#ownTier = this.#udp.tier;
     this.#driver.updateRef();
+    return null;
   }
 }
 
@@ -470,15 +541,4 @@ function verifying(extended: ExtendedOptions | null, options: ServerOptions): Ex
   const { acceptAtSyn = false, verifyAddresses = !acceptAtSyn, handshakesPerSecond } = options;
   if (extended === null || !verifyAddresses) return extended;
   return { ...extended, mac: newMac(), ...(handshakesPerSecond === undefined ? {} : { handshakesPerSecond }) };
-}
-
-/** The address to bind; the courses' clients know IPv4 only, so a name means that first. */
-async function resolveLocal(host: string, port: number): Promise<string> {
-  if (isIP(host) !== 0) return host;
-  try {
-    const { address } = await lookup(host, { order: "ipv4first" });
-    return address;
-  } catch (error) {
-    throw bindError(error as NodeJS.ErrnoException, host, port);
-  }
 }

@@ -1,3 +1,4 @@
+import type { IpcSocketConnectOpts, Server, SetKeepAliveOptions } from "node:net";
 import { Duplex, type DuplexOptions } from "node:stream";
 import {
   type Connection,
@@ -6,10 +7,31 @@ import {
   editionNamed,
   Signal,
 } from "../protocol/index.js";
+import { checkDuration, checkFunction, checkSocketOptions, connectArguments } from "./arguments.js";
+import { ClientPort } from "./client-port.js";
 import type { Timer } from "./clock.js";
-import type { ConnectionOwner, Driver } from "./driver.js";
-import { abortError, type ConfundoError, connectionError, endedError, throwLater } from "./errors.js";
-import { type AddressInfo, KEEP_ALIVE_MS, type SocketParts, type SocketStats, socketStats } from "./socket-options.js";
+import type { ConnectionOwner } from "./driver.js";
+import {
+  abortError,
+  type ConfundoError,
+  closedBeforeConnectionError,
+  connectionError,
+  endedError,
+  pipeError,
+  socketClosedError,
+  throwLater,
+} from "./errors.js";
+import { OnRead } from "./onread.js";
+import {
+  type AddressInfo,
+  type ConnectOptions,
+  KEEP_ALIVE_MS,
+  type SocketConstructorOptions,
+  type SocketParts,
+  type SocketStats,
+  socketStats,
+} from "./socket-options.js";
+import { NO_CONNECTION, type SocketDriver, UNCONNECTED } from "./unconnected.js";
 
 /** Written to hear of it when the window has room. */
 const NOTHING = new Uint8Array(0);
@@ -29,7 +51,11 @@ type WriteCallback = (error: Error | null | undefined) => void;
  */
 export class ConfundoSocket extends Duplex implements ConnectionOwner {
   /** Milliseconds of inactivity after which `timeout` is emitted; undefined when it is not. */
-  timeout: number | undefined;
+  declare timeout?: number;
+  /** The address that datagrams leave from, and its port; undefined until there is one. */
+  declare readonly localAddress?: string;
+  declare readonly localPort?: number;
+  declare readonly localFamily?: "IPv4" | "IPv6";
   /** Bytes received and handed to the stream. */
   bytesRead = 0;
   remoteAddress: string | undefined;
@@ -39,25 +65,42 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   /** @internal After much was written or a `drain` told of room, one tells that everything is acknowledged. */
   awaitsEmpty = false;
 
-  readonly #connection: Connection;
-  readonly #driver: Driver;
-  readonly #parts: SocketParts;
+  /** Null: there is no handle of Node's behind the socket. */
+  readonly _handle = null;
+  /** The server that has accepted the socket; null for a client's. */
+  server: Server | null = null;
+  /** The addresses that a connection was tried to, each with its port. */
+  readonly autoSelectFamilyAttemptedAddresses: string[] = [];
+
+  readonly #options: SocketConstructorOptions;
+  readonly #onRead: OnRead | null;
+  /** The program's mark; the window's counts where it is lower. */
+  readonly #highWaterMark: number;
+  #connection: Connection = NO_CONNECTION;
+  #driver: SocketDriver = UNCONNECTED.driver;
+  #parts: SocketParts = UNCONNECTED;
+  #keepAlive: boolean;
+  #noDelay: boolean;
   #bytesAccepted = 0;
-  #connecting: boolean;
+  #connecting = false;
+  /** Destroyed by `resetAndDestroy()`: the peer hears at once, whatever is under way. */
+  #resetting = false;
   #wantsData = false;
-  #sawEnd: boolean;
+  #sawEnd = false;
   #finished = false;
   /** Called when the window has room for more than the chunk in hand. */
   #writeDone: ((error?: Error | null) => void) | null = null;
   /** Length of the chunk in hand: the connection holds it, and the stream counts it too. */
   #lengthInHand = 0;
   #finalDone: (() => void) | null = null;
+  /** Callbacks of what was written before the connection was open. */
+  readonly #writtenEarly: WriteCallback[] = [];
   #closeDone: (() => void) | null = null;
   /** The connection has failed while there was something to read: the error comes behind that. */
   #failure: ConfundoError | null = null;
   #closeEmitted = false;
   #needDrain = false;
-  #lowestMark: number;
+  #lowestMark = NO_CONNECTION.highWaterMark;
   /** What is still to be acted on, as {@link Signal} bits. */
   #signals = 0;
   #acting = false;
@@ -65,26 +108,85 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   /** Bytes either way when the idle timer was last started. */
   #bytesMovedAtIdleStart = 0;
 
-  /** @internal Sockets come from `connect()` and from servers. */
-  constructor(parts: SocketParts) {
+  /**
+   * Makes a socket without a connection; `connect()` opens one.
+   * @throws TypeError ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, RangeError ERR_OUT_OF_RANGE
+   */
+  constructor(options: SocketConstructorOptions = {}) {
+    checkSocketOptions(options);
     // @types/node leaves out `readable`, which the documentation of Duplex has.
-    const options: DuplexOptions & { readable: boolean } = {
-      allowHalfOpen: parts.allowHalfOpen ?? false,
-      readable: parts.readable,
+    const streamOptions: DuplexOptions & { readable: boolean } = {
+      allowHalfOpen: options.allowHalfOpen ?? false,
+      readable: options.readable ?? true,
       emitClose: false,
+      ...(options.highWaterMark === undefined ? {} : { readableHighWaterMark: options.highWaterMark }),
       // The window decides, see write(): the stream's own mark must never say "enough" first.
       writableHighWaterMark: Number.MAX_SAFE_INTEGER,
     };
-    super(options);
+    super(streamOptions);
+    this.#options = options;
+    this.#onRead = OnRead.from(options.onread, this);
+    this.#highWaterMark = Math.max(1, options.highWaterMark ?? Number.POSITIVE_INFINITY);
+    this.#keepAlive = Boolean(options.keepAlive);
+    this.#noDelay = Boolean(options.noDelay);
+    this.on("end", onPeerEnd);
+    if (options.signal != null) this.#followSignal(options.signal);
+  }
+
+  /**
+   * Opens a connection, as the function `connect` does; after `close` it opens the next one.
+   * @throws TypeError ERR_MISSING_ARGS, ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE, ERR_INVALID_IP_ADDRESS
+   * @throws RangeError ERR_SOCKET_BAD_PORT
+   */
+  connect(options: ConnectOptions | IpcSocketConnectOpts, onConnect?: () => void): this;
+  connect(port: number, host: string, onConnect?: () => void): this;
+  connect(port: number, onConnect?: () => void): this;
+  /** Throws ERR_INVALID_ARG_VALUE: Confundo connects to UDP ports, not to paths. */
+  connect(path: string, onConnect?: () => void): this;
+  connect(...args: unknown[]): this {
+    const [options, onConnect] = connectArguments<ConnectOptions>(args);
+    if (onConnect !== null) this.once("connect", onConnect);
+    // A kernel refuses a second connection (EISCONN) and leaves the first one as it is.
+    if (this.#connection !== NO_CONNECTION && !this.destroyed) return this;
+    const isAgain = this.destroyed;
+    if (isAgain) this.#revive();
+    const port = new ClientPort({ ...this.#options, ...options }, this);
+    this.adopt(port.parts);
+    port.start();
+    if (isAgain && !this.isPaused()) this.read(0);
+    return this;
+  }
+
+  /** Makes a destroyed socket one that was never connected. */
+  #revive(): void {
+    (this as unknown as { _undestroy(): void })._undestroy();
+    Reflect.deleteProperty(this, "write");
+    this.bytesRead = 0;
+    this.awaitsEmpty = false;
+    this.#bytesAccepted = 0;
+    this.#wantsData = false;
+    this.#finished = false;
+    this.#lengthInHand = 0;
+    this.#closeEmitted = false;
+    this.#needDrain = false;
+    this.#signals = 0;
+    this.#resetting = false;
+    this.autoSelectFamilyAttemptedAddresses.length = 0;
+  }
+
+  /** @internal Takes a connection, which the socket had none of. */
+  adopt(parts: SocketParts): void {
     this.#parts = parts;
     this.#connection = parts.connection;
     this.#driver = parts.driver;
     this.#lowestMark = parts.connection.highWaterMark;
     this.#connecting = !parts.connection.connected;
     this.#sawEnd = !parts.readable;
-    if (parts.keepAlive) this.setKeepAlive(true);
-    if (parts.noDelay) this.setNoDelay(true);
+    if (this.#keepAlive) this.setKeepAlive(true);
+    if (this.#noDelay) this.setNoDelay(true);
+    if (this.#onRead !== null) this.#wantsData = !this.isPaused();
     this.#driver.attach(this.#connection, this);
+    this.#stayAwake();
   }
 
   // ---- what it is ------------------------------------------------------------------------------------------------
@@ -120,24 +222,23 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   get connecting(): boolean {
     return this.#connecting && !this.destroyed;
   }
-  /** As in `node:net`: not connected yet, or not even being connected. */
+  /** The name that `connecting` had. */
+  get _connecting(): boolean {
+    return this.connecting;
+  }
+  /** As in `node:net`: not connected yet, not even being connected, or no more. */
   get pending(): boolean {
-    return this.#connecting;
+    return this.#connecting || this.#connection === NO_CONNECTION || this.destroyed;
+  }
+  /** Bytes that were written and are not acknowledged yet: `writableLength`, which is the name to use. */
+  get bufferSize(): number {
+    return this.writableLength;
   }
   get readyState(): "opening" | "open" | "readOnly" | "writeOnly" | "closed" {
     if (this.connecting) return "opening";
     if (this.readable && this.writable) return "open";
     if (this.readable) return "readOnly";
     return this.writable ? "writeOnly" : "closed";
-  }
-  get localAddress(): string | undefined {
-    return this.#parts.localAddress()?.address;
-  }
-  get localPort(): number | undefined {
-    return this.#parts.localAddress()?.port;
-  }
-  get localFamily(): "IPv4" | "IPv6" | undefined {
-    return this.#parts.localAddress()?.family;
   }
   /** @internal The socket waits for the end of FIN-WAIT itself. */
   get awaitsClose(): boolean {
@@ -153,9 +254,20 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     // What Duplex says of its buffer, said of the window. TypeScript's Duplex declares these as fields, which no accessor
     // may override.
     const getter = (name: string, get: (this: ConfundoSocket) => unknown) =>
-      Object.defineProperty(ConfundoSocket.prototype, name, { get, configurable: true });
+      // biome-ignore lint/complexity/noThisInStatic: esbuild would rename the class for its own name in here.
+      Object.defineProperty(this.prototype, name, { get, configurable: true });
     getter("writableHighWaterMark", function () {
-      return this.#connection.highWaterMark;
+      return Math.min(this.#connection.highWaterMark, this.#highWaterMark);
+    });
+    // Optional in the types of node:net, which no accessor may be.
+    getter("localAddress", function () {
+      return this.#parts.localAddress()?.address;
+    });
+    getter("localPort", function () {
+      return this.#parts.localAddress()?.port;
+    });
+    getter("localFamily", function () {
+      return this.#parts.localAddress()?.family;
     });
     // Bytes accepted and not yet acknowledged.
     getter("writableLength", function () {
@@ -174,6 +286,10 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     encoding?: BufferEncoding | WriteCallback,
     callback?: WriteCallback,
   ): boolean {
+    if (this.#connecting) {
+      if (typeof encoding === "function") encoding = this.#afterConnect(encoding);
+      else if (typeof callback === "function") callback = this.#afterConnect(callback);
+    }
     // Writable sorts the arguments out itself; its types have no signature for that.
     const accepted = super.write(chunk, encoding as BufferEncoding, callback);
     const mark = this.writableHighWaterMark;
@@ -183,6 +299,18 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     if (this.writableLength < mark) return accepted;
     this.#watchWindow();
     return false;
+  }
+
+  /** As in `node:net`, what is written before the connection is open is written when it is, or comes to nothing. */
+  #afterConnect(callback: WriteCallback): WriteCallback {
+    return (error) => {
+      if (error || !this.#connecting) callback(error);
+      else this.#writtenEarly.push(callback);
+    };
+  }
+
+  #callBackEarlyWrites(error: Error | null): void {
+    for (const callback of this.#writtenEarly.splice(0)) process.nextTick(callback, error);
   }
 
   /** Bytes that the stream has and the connection has not: written behind the chunk in hand, or corked. */
@@ -223,6 +351,10 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     this.#lengthInHand = chunk.length;
     this.#stayAwake();
     if (this.#connection.closed) {
+      if (this.#connection === NO_CONNECTION) {
+        callback(socketClosedError());
+        return;
+      }
       this.#writeDone = callback;
       this.#fail(this.#failure ?? endedError(this.#parts.host, this.#parts.port));
       return;
@@ -240,7 +372,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   }
 
   override _final(callback: (error?: Error | null) => void): void {
-    if (this.#connection.closed && this.#failure === null) {
+    if (this.#connection === NO_CONNECTION || (this.#connection.closed && this.#failure === null)) {
       // The peer had everything and is gone: only the FIN is not acknowledged.
       callback();
       return;
@@ -257,6 +389,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     this.#connecting = false;
+    this.#callBackEarlyWrites(closedBeforeConnectionError());
     this.#idleTimer?.close();
     this.#idleTimer = null;
     const done = () => {
@@ -275,27 +408,36 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   /**
    * Leaves the connection to itself. Without an error it ends as `node:net` and a kernel would do it: what was written
    * arrives, then the FIN. With an error, or where a part of what was written would be missing before the FIN, the peer
-   * must not take it for a regular end, and hears nothing more. True: this socket waits for the end of FIN-WAIT itself.
+   * must not take it for a regular end: what was written arrives, then the reset. True: this socket waits for the end of
+   * FIN-WAIT itself.
    */
   #letGo(error: Error | null): boolean {
     const connection = this.#connection;
-    const now = this.#driver.now();
-    const regular = (error === null || this.#isEndOfLoop(error)) && connection.connected && this.#bytesWaiting() === 0;
+    const driver = this.#driver;
+    const now = driver.now();
+    const isOpen = connection.connected && !this.#resetting;
+    const regular = isOpen && (error === null || this.#isEndOfLoop(error)) && this.#bytesWaiting() === 0;
     const writeDone = this.#writeDone;
     this.#writeDone = null;
-    if (!regular) {
-      connection.abort(now);
-      writeDone?.(error ?? abortError(this.#parts.host, this.#parts.port, undefined));
-    } else {
+    if (regular) {
       writeDone?.();
       connection.end(now);
       if (!this.#sawEnd) connection.discardInput(now);
+    } else {
+      writeDone?.(connection.connected ? (error ?? socketClosedError()) : closedBeforeConnectionError());
+      if (isOpen && !connection.closed && connection.bytesHeld > 0) {
+        driver.resetWhenArrived(connection);
+        return false;
+      }
+      // As from a kernel, what is due leaves first: the peer of a connection that is just open learns that it was.
+      driver.flush(connection);
+      connection.abort(now);
     }
-    this.#driver.drain(connection);
-    if (connection.closed) this.#driver.detach(connection);
+    driver.drain(connection);
+    if (connection.closed) driver.detach(connection);
     else if (this.#parts.foregroundFinWait) return true;
-    else if (this.#finished) this.#driver.detach(connection);
-    else this.#driver.linger(connection);
+    else if (this.#finished) driver.detach(connection);
+    else driver.linger(connection);
     return false;
   }
 
@@ -307,18 +449,46 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     return this.readableEnded && error.name === "AbortError" && error.cause === undefined && this.#writeDone === null;
   }
 
+  /** Hands bytes to the program's buffer. Where its callback pauses the socket, the end waits with what is left of them. */
+  #pushTo(onRead: OnRead, bytes: Uint8Array): boolean {
+    if (onRead.push(bytes)) return true;
+    this.pause();
+    return false;
+  }
+
+  override pause(): this {
+    if (this.#onRead !== null) this.#wantsData = false;
+    return super.pause();
+  }
+
+  override resume(): this {
+    super.resume();
+    const onRead = this.#onRead;
+    if (onRead !== null && !this.#wantsData && !this.destroyed) {
+      this.#wantsData = onRead.flush();
+      if (this.#wantsData) this.#pull();
+      else this.pause();
+    }
+    return this;
+  }
+
   #pull(): void {
     const before = this.bytesRead;
     while (this.#wantsData) {
       const bytes = this.#connection.read();
       if (bytes === null) break;
       this.bytesRead += bytes.length;
+      if (this.#onRead !== null) {
+        this.#wantsData = this.#pushTo(this.#onRead, bytes);
+        continue;
+      }
       const chunk = bytes instanceof Buffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
       this.#wantsData = this.push(chunk);
     }
     // The extended edition tells its peer of the room that reading has made.
     if (this.bytesRead > before && this.edition === "extended") this.#driver.drain(this.#connection);
     if (!this.#connection.ended || this.#connection.readableBytes > 0 || this.#sawEnd) return;
+    if (this.#onRead?.isWaiting) return;
     this.#sawEnd = true;
     // As in node:net the end has a turn of its own, as a reader answers what it had before this side ends too; and it comes,
     // and `close` with it, even where nobody reads, if there was nothing to read.
@@ -372,6 +542,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   #becomeConnected(): void {
     if (!this.#connecting || this.destroyed) return;
     this.#connecting = false;
+    this.#callBackEarlyWrites(null);
     this.emit("connect");
     this.emit("ready");
   }
@@ -408,7 +579,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     const { host, port, kernelHint } = this.#parts;
     const silenceTimeoutMs =
       this.edition === "extended" ? EXTENDED_SILENCE_TIMEOUT_MS : editionNamed(this.edition).silenceTimeoutMs;
-    this.#fail(connectionError(failure, host, port, silenceTimeoutMs, kernelHint(), resetReason));
+    this.#fail(connectionError(failure, host, port, silenceTimeoutMs, kernelHint(), resetReason, this.remoteAddress));
   }
 
   /**
@@ -442,19 +613,24 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
 
   // ---- as in node:net --------------------------------------------------------------------------------------------
 
-  /** Emits `timeout` after so many milliseconds without activity; 0 turns it off. The socket is not closed by it. */
+  /**
+   * Emits `timeout` after so many milliseconds without activity; 0 turns it off. The socket is not closed by it.
+   * @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE
+   */
   setTimeout(timeoutMs: number, callback?: () => void): this {
+    if (this.destroyed) return this;
     this.timeout = timeoutMs;
+    const ms = checkDuration(timeoutMs, "msecs");
+    if (callback !== undefined) checkFunction(callback, "callback");
     this.#idleTimer?.close();
     this.#idleTimer = null;
-    if (timeoutMs === 0) {
+    if (ms === 0) {
       if (callback) this.removeListener("timeout", callback);
       return this;
     }
     if (callback) this.once("timeout", callback);
-    if (this.destroyed) return this;
     this.#bytesMovedAtIdleStart = this.#bytesMoved();
-    this.#idleTimer = this.#driver.clock.setTimer(() => this.#idled(), timeoutMs);
+    this.#idleTimer = this.#driver.clock.setTimer(() => this.#idled(), ms);
     this.#idleTimer.unref();
     return this;
   }
@@ -477,19 +653,38 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   }
 
   /**
-   * Whether a silent peer is asked for a sign of life every 3 s, as in the extended edition it always is. The delay that
-   * `node:net` takes is not adjustable.
+   * Decides whether a silent peer is asked for a sign of life every 3 s, as in the extended edition it always is. The delays
+   * and counts that `node:net` takes are not adjustable.
    */
-  setKeepAlive(enable = false, _initialDelay?: number): this {
-    if (this.edition === "extended") return this;
-    this.#connection.keepAliveMs = enable || this.#connection.ended ? KEEP_ALIVE_MS : 0;
+  setKeepAlive(
+    enable?: boolean | SetKeepAliveOptions,
+    _initialDelay?: number,
+    _interval?: number,
+    _count?: number,
+  ): this {
+    this.#keepAlive = Boolean(typeof enable === "object" ? enable.enable : enable);
+    if (this.#connection === NO_CONNECTION || this.edition === "extended") return this;
+    this.#connection.keepAliveMs = this.#keepAlive || this.#connection.ended ? KEEP_ALIVE_MS : 0;
     if (!this.connecting) this.#driver.drain(this.#connection);
     return this;
   }
 
-  /** Whether small writes leave at once instead of being gathered while something is in flight. */
+  /** Decides whether small writes leave at once instead of being gathered while something is in flight. */
   setNoDelay(noDelay = true): this {
-    this.#connection.shortSegments = noDelay ? "immediate" : "nagle";
+    this.#noDelay = Boolean(noDelay);
+    if (this.#connection !== NO_CONNECTION) {
+      this.#connection.shortSegments = this.#noDelay ? "immediate" : (this.#options.shortSegments ?? "nagle");
+    }
+    return this;
+  }
+
+  /** Always 0: the type of service of datagrams is not adjustable. */
+  getTypeOfService(): number {
+    return 0;
+  }
+
+  /** Taken as in `node:net` and not used. */
+  setTypeOfService(_typeOfService: number): this {
     return this;
   }
 
@@ -512,6 +707,21 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     else this.once("finish", () => this.destroy());
   }
 
+  /** Destroys the socket and resets the connection: the peer gets an ECONNRESET. A classic peer finds this side silent. */
+  resetAndDestroy(): this {
+    if (this.#connection === NO_CONNECTION) return this.destroy(socketClosedError());
+    if (this.connecting) {
+      this.once("connect", () => this.#reset());
+      return this;
+    }
+    return this.#reset();
+  }
+
+  #reset(): this {
+    this.#resetting = true;
+    return this.destroy();
+  }
+
   /** Destroys the socket, if that has not happened yet, and waits for `close`. What was written still arrives. */
   override async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closeEmitted) return;
@@ -520,8 +730,8 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     await closed;
   }
 
-  /** @internal Destroys the socket when the signal is aborted. */
-  followSignal(signal: AbortSignal): void {
+  /** Destroys the socket when the signal is aborted. */
+  #followSignal(signal: AbortSignal): void {
     const abort = () => this.destroy(abortError(this.#parts.host, this.#parts.port, signal.reason));
     if (signal.aborted) {
       process.nextTick(abort);
@@ -544,4 +754,27 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     // net.isIPv6() would compile its expression first, which takes 6 ms.
     this.remoteFamily = address.includes(":") ? "IPv6" : "IPv4";
   }
+}
+
+/**
+ * Without `allowHalfOpen` the socket ends itself behind the peer's end; who writes then is given EPIPE, as in `node:net`.
+ * Sockets that go on cost nothing: the method is replaced only here.
+ */
+function onPeerEnd(this: ConfundoSocket): void {
+  if (!this.allowHalfOpen) this.write = writeAfterEnd;
+}
+
+function writeAfterEnd(
+  this: ConfundoSocket,
+  chunk: string | Uint8Array,
+  encoding?: BufferEncoding | WriteCallback,
+  callback?: WriteCallback,
+): boolean {
+  if (!this.writableEnded)
+    return ConfundoSocket.prototype.write.call(this, chunk, encoding as BufferEncoding, callback);
+  const error = pipeError();
+  const done = typeof encoding === "function" ? encoding : callback;
+  if (typeof done === "function") process.nextTick(done, error);
+  this.destroy(error);
+  return false;
 }

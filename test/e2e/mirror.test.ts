@@ -99,7 +99,8 @@ describe.concurrent("time passes", () => {
     expect(exit).toMatchObject({ code: 1, stdout: "" });
     const lines = exit.stderr.trimEnd().split("\n");
     expect(lines.length).toBe(3);
-    for (const line of lines) expect(line).toMatch(/No answer from 127\.0\.0\.1:\d+ within 10 s\. .*ECONNREFUSED/);
+    for (const line of lines)
+      expect(line).toMatch(/connect ETIMEDOUT 127\.0\.0\.1:\d+: no answer within 10 s\. .*ECONNREFUSED/);
     expect(lines.map((line) => /Trying again in \d\.\d s\. \(ERR_CONNECT\)$/.test(line))).toEqual([true, true, false]);
     expect(lines[2]).toMatch(/^ERROR: .* \(ERR_CONNECT\)$/);
   });

@@ -49,7 +49,7 @@ export async function openConnected(options: ConnectedOptions): Promise<Datagram
  * A server's socket.
  * @throws the error of bind(2)
  */
-export async function openShared(options: SharedOptions): Promise<SharedDatagramSocket> {
+export function openShared(options: SharedOptions): SharedDatagramSocket {
   const native = nativeFor(options.tier);
   return native === null ? openServerSocket(options) : new NativeServerSocket(native, options);
 }

@@ -2,7 +2,7 @@ import { networkInterfaces } from "node:os";
 import { MOST_LOCAL_ADDRESSES } from "./limits.js";
 import { PortableSocket } from "./portable.js";
 import type { DatagramAddress, DatagramHandlers } from "./types.js";
-import { bind, createUdp, type UdpOptions } from "./udp.js";
+import { bindNow, createUdp, type UdpOptions } from "./udp.js";
 
 /** Addresses are looked for at most this often. */
 const SCAN_EVERY_MS = 500;
@@ -56,7 +56,7 @@ export class LocalSockets {
   }
 
   /** Opens sockets for addresses that have none, and closes those whose address is no longer this machine's. */
-  async follow(now: number = performance.now()): Promise<void> {
+  follow(now: number = performance.now()): void {
     if (this.#closed || now - this.#scannedAt < SCAN_EVERY_MS) return;
     this.#scannedAt = now;
     const present = this.#addresses(this.#options);
@@ -65,7 +65,9 @@ export class LocalSockets {
       this.#sockets.delete(address);
       socket.close();
     }
-    await Promise.all(present.filter((address) => !this.#sockets.has(address)).map((address) => this.#open(address)));
+    for (const address of present) {
+      if (!this.#sockets.has(address)) this.#open(address);
+    }
   }
 
   setRef(ref: boolean): void {
@@ -83,15 +85,11 @@ export class LocalSockets {
   }
 
   /** Where an address cannot be bound, as one that is still being checked (RFC 4862), the wildcard socket serves it. */
-  async #open(address: string): Promise<void> {
+  #open(address: string): void {
     const udp = createUdp({ ...this.#options, reuseAddr: true });
     try {
-      await bind(udp, address, this.#port);
+      bindNow(udp, address, this.#port);
     } catch {
-      return;
-    }
-    if (this.#closed || this.#sockets.has(address)) {
-      udp.close();
       return;
     }
     const socket = new PortableSocket(udp, this.#handlers, null, address);

@@ -12,7 +12,7 @@ import type {
   SharedOptions,
   Tier,
 } from "./types.js";
-import { addressOf, bind, bindAndConnectNow, createUdp, type UdpOptions } from "./udp.js";
+import { addressOf, bindAndConnectNow, bindNow, createUdp, type UdpOptions } from "./udp.js";
 
 /** A server's socket of node:dgram. With the tier `descriptor` peers get sockets of their own beside it. */
 export class ServerSocket extends PortableSocket implements SharedDatagramSocket {
@@ -87,7 +87,7 @@ export class ServerSocket extends PortableSocket implements SharedDatagramSocket
 
   protected override receive(bytes: Uint8Array, from: RemoteInfo): void {
     // Its address has no socket yet.
-    void this.#locals?.follow();
+    this.#locals?.follow();
     super.receive(bytes, from);
   }
 }
@@ -96,14 +96,14 @@ export class ServerSocket extends PortableSocket implements SharedDatagramSocket
  * Binds a server's socket, and where `address` is that of all interfaces one more for each address of this machine.
  * @throws the error of bind(2), EADDRINUSE for a second server
  */
-export async function openServerSocket(
+export function openServerSocket(
   options: SharedOptions,
   addresses: typeof localAddresses = localAddresses,
-): Promise<ServerSocket> {
+): ServerSocket {
   const { address, port, ipv6Only = false, tier, handlers } = options;
   const udpOptions: UdpOptions = address.includes(":") ? { type: "udp6", ipv6Only } : { type: "udp4" };
   const udp = createUdp(udpOptions);
-  await bind(udp, address, port);
+  bindNow(udp, address, port);
   const bound = addressOf(udp);
   const tierOfPeers = tier === "dgram" || findDescriptor(bound, null) === null ? "dgram" : "descriptor";
   const isWildcard = address === "0.0.0.0" || address === "::";
@@ -111,14 +111,14 @@ export async function openServerSocket(
   // SO_REUSEADDR comes at bind or never. The port was free: that is known from the first socket.
   udp.close();
   const reusing = createUdp({ ...udpOptions, reuseAddr: true });
-  await bind(reusing, address, bound.port);
+  bindNow(reusing, address, bound.port);
   if (hasOtherListeners(bound)) {
     // Two servers that start in the same moment may both find the port free. Then neither gets it.
     reusing.close();
     throw addressInUse(bound);
   }
   const locals = isWildcard ? new LocalSockets(bound, udpOptions, handlers, addresses) : null;
-  await locals?.follow();
+  locals?.follow();
   return new ServerSocket(reusing, handlers, udpOptions, tierOfPeers, locals);
 }
 

@@ -42,6 +42,23 @@ export async function bind(udp: Socket, address: string, port: number): Promise<
   }
 }
 
+/**
+ * Binds before it returns, which `knownAddress` makes possible.
+ * @throws the error of bind(2), with the socket closed
+ */
+export function bindNow(udp: Socket, address: string, port: number): void {
+  let failure: Error | null = null;
+  const onError = (error: Error) => {
+    failure = error;
+  };
+  udp.on("error", onError);
+  udp.bind({ address, port, exclusive: true });
+  udp.off("error", onError);
+  if (failure === null) return;
+  udp.close();
+  throw failure;
+}
+
 /** @throws the error of connect(2), with the socket closed */
 export async function connect(udp: Socket, address: string, port: number): Promise<void> {
   const connected = once(udp, "connect");

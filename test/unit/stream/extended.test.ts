@@ -81,7 +81,9 @@ describe("destroy(error) on an extended connection", () => {
     const error = await clock.run(failing);
     expect(clock.now()).toBe(began);
     expect(error).toMatchObject({ name: "ConfundoError", code: "ECONNRESET", syscall: "read" });
-    expect(error.message).toContain(`127.0.0.1:${pair.accepted.remotePort} has given up the connection`);
+    expect(error.message).toContain(
+      `read ECONNRESET 127.0.0.1:${pair.accepted.remotePort}: the peer has given up the connection`,
+    );
     expect(pair.accepted.readableEnded).toBe(false);
   });
 

@@ -93,7 +93,7 @@ describe("which edition is spoken", () => {
       syscall: "connect",
       host: "127.0.0.1",
       port,
-      message: `127.0.0.1:${port} speaks only the classic protocol, and extended: "required" was asked for. Update the program there, or allow the fallback with extended: true.`,
+      message: `connect EPROTONOSUPPORT 127.0.0.1:${port}: the server speaks only the classic protocol, and extended: "required" was asked for. Update the program there, or allow the fallback with extended: true.`,
     });
     expect(clock.now()).toBe(began);
     expect(client.destroyed).toBe(true);

@@ -1,7 +1,13 @@
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { describe, expect, it } from "vitest";
-import { type ConfundoSocket, connect, createServer } from "../../../src/stream/index.js";
+import {
+  type ConfundoServer,
+  type ConfundoSocket,
+  connect,
+  createServer,
+  type ListenOptions,
+} from "../../../src/stream/index.js";
 import { connectedPair, listening, readAll } from "../../support/sockets.js";
 import { TestClock } from "../../support/test-clock.js";
 
@@ -11,7 +17,7 @@ describe("listen()", () => {
     for (const listen of [
       () => server.listen(0, "127.0.0.1"),
       () => server.listen({ port: 0, host: "::1" }),
-      () => server.listen({ host: "localhost" }),
+      () => server.listen({ port: 0, host: "localhost" }),
       () => server.listen(),
     ]) {
       expect(listen()).toBe(server);
@@ -36,12 +42,12 @@ describe("listen()", () => {
     expect(error).toMatchObject({
       name: "ConfundoError",
       code: "EADDRINUSE",
-      syscall: "bind",
+      syscall: "listen",
       host: "127.0.0.1",
       port,
     });
     expect(error.message).toBe(
-      `The UDP address 127.0.0.1:${port} is already in use. End the program that uses it, or choose another port (0 picks a free one).`,
+      `listen EADDRINUSE 127.0.0.1:${port}: the UDP address is already in use. End the program that uses it, or choose another port (0 picks a free one).`,
     );
     expect(second.listening).toBe(false);
     await first[Symbol.asyncDispose]();
@@ -57,7 +63,7 @@ describe("listen()", () => {
     const failing = once(other, "error");
     other.listen(server.address()?.port, "::1");
     const [error] = await failing;
-    expect(error.message).toContain(`[::1]:${server.address()?.port} is already in use`);
+    expect(error.message).toContain(`listen EADDRINUSE [::1]:${server.address()?.port}: `);
     await server[Symbol.asyncDispose]();
   });
 
@@ -75,14 +81,34 @@ describe("listen()", () => {
     }
   });
 
-  it.each([-1, 65_536, 1.5, Number.NaN, "x", null])("refuses the port %s", (port) => {
-    expect(() => createServer().listen(port as number)).toThrow(
-      expect.objectContaining(
-        port === null
-          ? { code: "ERR_SOCKET_BAD_PORT", message: "A port is a number from 0 to 65535, not null." }
-          : { code: "ERR_SOCKET_BAD_PORT" },
-      ),
-    );
+  it.each([-1, 65_536, 1.5, Number.NaN, "x"])("refuses the port %s with a RangeError", (port) => {
+    const listen = () => createServer().listen({ port: port as number });
+    expect(listen).toThrow(expect.objectContaining({ code: "ERR_SOCKET_BAD_PORT" }));
+    expect(listen).toThrow(RangeError);
+  });
+
+  it.each([{}, { host: "localhost" }, { path: "/run/socket" }, true, "x"])("refuses %j with a TypeError", (target) => {
+    const listen = () => createServer().listen(target as ListenOptions);
+    expect(listen).toThrow(expect.objectContaining({ code: "ERR_INVALID_ARG_VALUE" }));
+    expect(listen).toThrow(TypeError);
+  });
+
+  it("takes what node:net takes, and is bound when it returns", async () => {
+    const listen = [
+      (server: ConfundoServer) => server.listen(0, "127.0.0.1", 128, () => {}),
+      (server: ConfundoServer) => server.listen(0, 128, () => {}),
+      (server: ConfundoServer) => server.listen(() => {}),
+      (server: ConfundoServer) => server.listen(null as unknown as number),
+      (server: ConfundoServer) => server.listen({ port: "0" as unknown as number, backlog: 128, exclusive: true }),
+    ];
+    for (const start of listen) {
+      const server = start(createServer());
+      expect(server.address()?.port).toBeGreaterThan(0);
+      expect(server.listening).toBe(true);
+      await once(server, "listening");
+      server.close("not a function" as unknown as () => void);
+      await once(server, "close");
+    }
   });
 
   it("throws when it listens already, and for an unknown edition", async () => {

@@ -73,9 +73,9 @@ describe("connect()", () => {
       bytesInFlight: 0,
       bytesRead: 0,
       bytesWritten: 0,
-      timeout: undefined,
       allowHalfOpen: false,
     });
+    expect(client.timeout).toBeUndefined();
     expect(accepted).toMatchObject({
       connecting: false,
       remoteAddress: "127.0.0.1",
@@ -234,7 +234,7 @@ describe.each(BOTH_EDITIONS)("the end of a socket (%s)", (_name, both) => {
     unconnected.write(pattern(1000), (error) => outcomes.push(error));
     unconnected.destroy();
     await closed(unconnected);
-    expect(outcomes[3]).toMatchObject({ code: "ABORT_ERR" });
+    expect(outcomes[3]).toMatchObject({ code: "ERR_SOCKET_CLOSED_BEFORE_CONNECTION" });
   });
 
   it("destroy(error) emits error, then close with hadError, and the peer takes it for no regular end", async () => {

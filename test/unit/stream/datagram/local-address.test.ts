@@ -30,10 +30,8 @@ describe.runIf(linux).each(TIERS)("a server bound to all addresses, tier %s", (t
     const options = { address, port: 0, tier, handlers: station };
     const shared =
       tier === "segmented"
-        ? await openShared(options)
-        : await openServerSocket(options, ({ type }) =>
-            addresses.map((each) => (type === "udp6" ? `::ffff:${each}` : each)),
-          );
+        ? openShared(options)
+        : openServerSocket(options, ({ type }) => addresses.map((each) => (type === "udp6" ? `::ffff:${each}` : each)));
     open.push(shared);
     return shared;
   }
@@ -87,10 +85,7 @@ describe.runIf(linux).each(TIERS)("a server bound to all addresses, tier %s", (t
 test.runIf(linux)("addresses that come later get a socket when the first datagram comes to them", async () => {
   const home = new Station();
   const addresses = ["127.0.0.1"];
-  const shared = await openServerSocket(
-    { address: "0.0.0.0", port: 0, tier: "dgram", handlers: home },
-    () => addresses,
-  );
+  const shared = openServerSocket({ address: "0.0.0.0", port: 0, tier: "dgram", handlers: home }, () => addresses);
   open.push(shared);
   const { port } = shared.address();
   const away = new Station();
