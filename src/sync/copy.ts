@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import type { FileEntry } from "./entry.js";
 import { COPY_TRIES_MS, MAX_COPIED_BYTES, REST_MS } from "./limits.js";
+import { systemPath } from "./names.js";
 import { fileEntry } from "./scan.js";
 
 const read = promisify(fs.read);
@@ -55,7 +56,7 @@ export async function copyFile(
   signal: AbortSignal,
   beside: string = tmpdir(),
 ): Promise<FileCopy | undefined> {
-  const source = openSource(`${folder}/${path}`);
+  const source = openSource(systemPath(`${folder}/${path}`));
   if (source === undefined) return undefined;
   let copy: number | undefined;
   try {
@@ -71,7 +72,7 @@ export async function copyFile(
   }
 }
 
-function openSource(file: string): number | undefined {
+function openSource(file: string | Buffer): number | undefined {
   try {
     const fd = fs.openSync(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     if (fs.fstatSync(fd).isFile()) return fd;

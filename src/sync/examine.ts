@@ -3,6 +3,7 @@ import { accessSync, constants, readFileSync, realpathSync } from "node:fs";
 import type { Entry } from "./entry.js";
 import { toSyncError } from "./errors.js";
 import { mountsBelow } from "./mounts.js";
+import { systemPath } from "./names.js";
 import { scanFolder } from "./scan.js";
 
 /** One thing found out. `problem`: something will not be mirrored; `warning`: it may go wrong, or slower. */
@@ -84,7 +85,7 @@ function aheadOf(timeNs: bigint, nowMs: number): boolean {
 
 function readable(file: string): boolean {
   try {
-    accessSync(file, constants.R_OK);
+    accessSync(systemPath(file), constants.R_OK);
     return true;
   } catch (error) {
     return toSyncError(error).code === "ENOENT";

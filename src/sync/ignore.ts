@@ -12,6 +12,7 @@
  */
 import { lstatSync, readFileSync } from "node:fs";
 import { SyncError, systemCode } from "./errors.js";
+import { systemPath } from "./names.js";
 import { ancestorsOf, isWithin, parentOf } from "./path.js";
 import { linesOf, type Rule, RuleSet } from "./rules.js";
 
@@ -69,6 +70,7 @@ export class IgnoreRules {
   readonly #levels = new Map<string, Level>();
   /** What the ignore files of a folder said when they were read last. */
   readonly #known = new Map<string, string>();
+  readonly #parsed = new Map<string, { readonly text: string; readonly set: RuleSet }>();
   /** The folder asked about last, known not to be ignored. */
   #open: string | undefined;
 
@@ -152,17 +154,26 @@ export class IgnoreRules {
     for (const name of this.#files) {
       const path = folder === "" ? name : `${folder}/${name}`;
       try {
-        const file = `${this.#folder}/${path}`;
+        const file = systemPath(`${this.#folder}/${path}`);
         // Neither a link nor a pipe is an ignore file.
         if (!lstatSync(file, { throwIfNoEntry: false })?.isFile()) continue;
         const text = readFileSync(file, "utf8");
-        sets.unshift(new RuleSet(path, linesOf(text)));
+        sets.unshift(this.#parse(path, text));
         whole += `${name}\0${text}\0`;
       } catch (error) {
         this.#takeProblem(path, error);
       }
     }
     return sets.length === 0 ? NO_LEVEL : { text: whole, sets };
+  }
+
+  /** Ignore files are read again at each scan, and parsed only where they are others. */
+  #parse(path: string, text: string): RuleSet {
+    const parsed = this.#parsed.get(path);
+    if (parsed?.text === text) return parsed.set;
+    const set = new RuleSet(path, linesOf(text));
+    this.#parsed.set(path, { text, set });
+    return set;
   }
 
   #takeProblem(path: string, error: unknown): void {

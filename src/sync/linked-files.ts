@@ -6,6 +6,7 @@ import { type FSWatcher, watch } from "node:fs";
 import { Subject } from "rxjs";
 import type { Entry, FileEntry } from "./entry.js";
 import { MAX_LINKED_WATCHES } from "./limits.js";
+import { systemPath } from "./names.js";
 import { isWithin } from "./path.js";
 import type { Hint } from "./watch.js";
 
@@ -37,7 +38,7 @@ export class LinkedFiles {
     this.#forget(path);
     if (this.#watched.size >= MAX_LINKED_WATCHES) return;
     try {
-      const watcher = watch(`${this.#folder}/${path}`, { persistent: false });
+      const watcher = watch(systemPath(`${this.#folder}/${path}`), { persistent: false });
       watcher.on("change", () => this.hints.next({ folder: this.#folder, path, reason: "change" }));
       watcher.on("error", () => this.#forget(path));
       this.#watched.set(path, { version: inode, watcher });

@@ -81,6 +81,44 @@ async function sizesSeen(place: string, write: () => Promise<void>): Promise<num
 
 const PIECE = Buffer.alloc(200 * 1024, 7);
 
+describe.runIf(process.platform === "linux")("a folder whose name is not UTF-8", () =>
+  tell([
+    [
+      "has its ignore file heeded, and names of 255 bytes raise no complaint",
+      async (m) => {
+        fs.mkdirSync(odd(m));
+        fs.writeFileSync(odd(m, ".confundoignore"), "secret\n");
+        fs.writeFileSync(odd(m, "secret"), "1");
+        fs.writeFileSync(odd(m, "public"), "2");
+        fs.mkdirSync(odd(m, "\xe9".repeat(255)));
+        fs.writeFileSync(odd(m, "\xe9".repeat(255), "\xff".repeat(255)), "3");
+        const following = await m.follow();
+        fs.writeFileSync(odd(m, "\xe9".repeat(255), "new"), "4");
+        await vi.waitFor(() => expect(m.names().filter((name) => name.endsWith("/new"))).toHaveLength(1), 20_000);
+        expect(m.names()).toHaveLength(7 - 1);
+        expect(m.names().some((name) => name.endsWith("secret"))).toBe(false);
+        expect(following.events.filter(({ type }) => type === "notice" || type === "failed")).toEqual([]);
+        await following.leave();
+      },
+    ],
+  ]),
+);
+
+describe.runIf(process.platform === "linux")("an ignore file of 100,000 lines", () =>
+  tell([
+    [
+      "holds nothing up",
+      async (m) => {
+        m.write({ ".confundoignore": Array.from({ length: 100_000 }, (_, i) => `skip-${i}.tmp\n`).join("") });
+        m.write(Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`f${i}`, `${i}`])));
+        m.write({ "skip-77777.tmp": "1" });
+        await m.mirrored();
+        expect(m.names()).toHaveLength(301);
+      },
+    ],
+  ]),
+);
+
 describe.runIf(process.platform === "linux")("a file that is open for writing", () =>
   tell([
     [
