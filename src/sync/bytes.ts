@@ -2,6 +2,7 @@
 import { isUtf8 } from "node:buffer";
 import { SyncError } from "./errors.js";
 import { hasEscapes, nameFromBytes, nameToBytes } from "./names.js";
+import { timeFromBits, timeToBits } from "./times.js";
 
 /** Appends to a buffer that grows. */
 export class Writer {
@@ -44,6 +45,10 @@ export class Writer {
     this.#room(8);
     this.#length = this.#buffer.writeBigInt64BE(BigInt.asIntN(64, value), this.#length);
     return this;
+  }
+
+  time(timeNs: bigint): this {
+    return this.i64(timeToBits(timeNs));
   }
 
   text(value: string, most: number): this {
@@ -118,6 +123,10 @@ export class Reader {
 
   i64(): bigint {
     return this.raw(8).readBigInt64BE();
+  }
+
+  time(): bigint {
+    return timeFromBits(this.i64());
   }
 
   flag(): boolean {

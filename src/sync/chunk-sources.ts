@@ -147,7 +147,7 @@ export class ChunkSources {
       const reader = new Reader(content.subarray(at + PREFIX_BYTES, end));
       const number = reader.u32();
       const size = reader.u64();
-      const mtimeNs = reader.i64();
+      const mtimeNs = reader.time();
       const hash = reader.raw(NO_HASH.length);
       const sha256 = hash.equals(NO_HASH) ? "" : hash.toString("hex");
       this.#take(number, { path: reader.name(MAX_PATH_BYTES), size, mtimeNs, sha256 });
@@ -171,7 +171,7 @@ export class ChunkSources {
 
 function encode(number: number, { path, size, mtimeNs, sha256 }: ChunkSource): Buffer {
   const hash = sha256 === "" ? NO_HASH : Buffer.from(sha256, "hex");
-  const payload = new Writer(64 + path.length).u32(number).u64(size).i64(mtimeNs).raw(hash).name(path, MAX_PATH_BYTES);
+  const payload = new Writer(64 + path.length).u32(number).u64(size).time(mtimeNs).raw(hash).name(path, MAX_PATH_BYTES);
   const content = payload.finish();
   const record = Buffer.alloc(PREFIX_BYTES + content.length);
   record.writeUInt16BE(content.length, 4);

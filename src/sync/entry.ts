@@ -67,6 +67,8 @@ export function sameEntry(found: Entry, known: Entry): boolean {
 export interface Comparison {
   /** Modification times this close are the same. Default 1000: Node sets times as float seconds, about 240 ns. */
   readonly mtimeToleranceNs?: bigint;
+  /** The latest time that the other side knows: later ones are this one there. */
+  readonly latestNs?: bigint;
   /** Whether both sides keep the executable bit. Default true. */
   readonly executable?: boolean;
   /** Whether all permission bits are to be the same, not only the executable one. Default false. */
@@ -87,8 +89,14 @@ const DEFAULT_TOLERANCE_NS = 1000n;
 /** Where times are not kept exactly, they are set by Node, before 1970 only to the millisecond. */
 const BEFORE_1970_TOLERANCE_NS = 1_000_000n;
 
+function min(a: bigint, b: bigint): bigint {
+  return a < b ? a : b;
+}
+
 /** Whether two modification times are the same for this comparison. */
 export function sameTime(a: bigint, b: bigint, comparison: Comparison = {}): boolean {
+  const { latestNs } = comparison;
+  if (latestNs !== undefined && (a > latestNs || b > latestNs)) return sameTime(min(a, latestNs), min(b, latestNs));
   const difference = a > b ? a - b : b - a;
   const tolerance = comparison.mtimeToleranceNs ?? DEFAULT_TOLERANCE_NS;
   return difference <= tolerance || (a < 0n && tolerance > 0n && difference <= BEFORE_1970_TOLERANCE_NS);

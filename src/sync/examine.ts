@@ -1,8 +1,10 @@
 /** What could keep a folder from being mirrored well, found by looking at it. */
-import { accessSync, constants, readFileSync, realpathSync } from "node:fs";
+import { accessSync, constants, existsSync, readFileSync, realpathSync } from "node:fs";
+import { dirname } from "node:path";
 import type { Entry } from "./entry.js";
 import { toSyncError } from "./errors.js";
-import { mountsBelow } from "./mounts.js";
+import { IgnoreRules } from "./ignore.js";
+import { aliases, mountsBelow } from "./mounts.js";
 import { systemPath } from "./names.js";
 import { scanFolder } from "./scan.js";
 
@@ -45,8 +47,28 @@ export async function examine(folder: string, nowMs: number = Date.now()): Promi
       "paths are mounts; changes made through other paths may raise no events, and are found by scanning, up to 5 s later",
       mountsBelow(realpathSync(folder)),
     ),
+    ...homes(realpathSync(folder), entries),
     ...watchLimit(entries, readLimit()),
   ];
+}
+
+/** Homes of servers that contain the folder, or are in it and not ignored: it cannot be mirrored to these. */
+function homes(folder: string, entries: ReadonlyMap<string, Entry>): Finding[] {
+  const { ignores } = new IgnoreRules(folder);
+  const isHome = (path: string): boolean => existsSync(systemPath(`${path}/.confundo/staging`));
+  const within = [...entries.values()].filter(
+    ({ kind, path }) => kind === "directory" && isHome(`${folder}/${path}`) && !ignores(path, true),
+  );
+  const places = [folder, ...aliases(folder)];
+  const around = places.flatMap((place) => [place, ...parents(place)]).filter(isHome);
+  const found = [...within.map(({ path }) => `${path} (--ignore '/${path}' leaves it out)`), ...new Set(around)];
+  const bad = "directories in or above the folder are where servers keep mirrors: to these it cannot be mirrored";
+  return [finding("problem", "no server keeps its mirrors in the folder or above it", bad, found)];
+}
+
+function parents(path: string): string[] {
+  const parent = dirname(path);
+  return parent === path ? [] : [parent, ...parents(parent)];
 }
 
 /** Paths that a file system which folds case, or Unicode forms, takes for one: each with the others. Pure. */

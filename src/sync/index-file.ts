@@ -15,6 +15,7 @@ import { crc32 } from "node:zlib";
 import { type Comparison, DIFFERS, type Entry, type FileEntry, sameTime } from "./entry.js";
 import { INDEX_FLUSH_MS, INDEX_FLUSH_RECORDS, INDEX_SPARE_RECORDS } from "./limits.js";
 import { hasEscapes, nameToBytes } from "./names.js";
+import { timeFromBits, timeToBits } from "./times.js";
 import { Turns } from "./turns.js";
 
 const MAGIC = Buffer.from("confundo index 1\n");
@@ -75,7 +76,7 @@ export class IndexFile {
       if (entry.kind !== "file") continue;
       const record = records.find(entry.path);
       if (record === undefined) continue;
-      const mtimeNs = record.readBigInt64BE(TIME_AT);
+      const mtimeNs = timeIn(record);
       if (sizeIn(record) !== entry.size || !sameTime(mtimeNs, entry.mtimeNs, comparison)) continue;
       live.push(record);
       // What the mirror itself does not know has changed there, or was never read: it is compared.
@@ -195,10 +196,7 @@ export class Recorded {
   hashOf({ path, size, mtimeNs, version }: FileEntry, key: string = path): string | undefined {
     const record = this.#records.find(key);
     const same =
-      record !== undefined &&
-      versionOf(record) === version &&
-      sizeIn(record) === size &&
-      record.readBigInt64BE(TIME_AT) === mtimeNs;
+      record !== undefined && versionOf(record) === version && sizeIn(record) === size && timeIn(record) === mtimeNs;
     return same ? hashIn(record) : undefined;
   }
 }
@@ -259,10 +257,14 @@ function encode({ path, version, size, mtimeNs }: FileEntry, content: Uint8Array
   record.set(new Uint8Array(keyOf(path).buffer), 0);
   record.write(version, VERSION_AT, "latin1");
   record.writeBigUInt64BE(BigInt(size), SIZE_AT);
-  record.writeBigInt64BE(mtimeNs, TIME_AT);
+  record.writeBigInt64BE(timeToBits(mtimeNs), TIME_AT);
   record.set(content, HASH_AT);
   record.writeUInt32BE(crc32(record.subarray(0, SUM_AT)), SUM_AT);
   return record;
+}
+
+function timeIn(record: Buffer): bigint {
+  return timeFromBits(record.readBigInt64BE(TIME_AT));
 }
 
 function hashIn(record: Buffer): string | undefined {

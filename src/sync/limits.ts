@@ -20,8 +20,19 @@ export const FEATURE_CHECKS = 8;
 export const FEATURE_OFFERS = 16;
 /** A listing of folders whose hashes differ. */
 export const FEATURE_FOLDERS = 32;
+/** Times up to 2486, instead of 2262. */
+export const FEATURE_TIMES = 128;
+/** PLACE: where the server keeps its mirrors. */
+export const FEATURE_PLACE = 256;
 export const FEATURES: number =
-  FEATURE_MOVES | FEATURE_DELTAS | FEATURE_PACKED | FEATURE_CHECKS | FEATURE_OFFERS | FEATURE_FOLDERS;
+  FEATURE_MOVES |
+  FEATURE_DELTAS |
+  FEATURE_PACKED |
+  FEATURE_CHECKS |
+  FEATURE_OFFERS |
+  FEATURE_FOLDERS |
+  FEATURE_TIMES |
+  FEATURE_PLACE;
 /** In the mode of a file or folder: all of its bits count. Otherwise only whether it is executable. */
 export const MODE_COUNTS = 0x8000;
 /** The permission bits that travel: of files, and of folders besides set-group-ID and sticky. Never set-user-ID. */

@@ -1,5 +1,6 @@
 /** What the two ends of a mirror can say to each other (docs/sync-protocol.md). wire.ts has it as bytes. */
 import type { Entry, Kind } from "./entry.js";
+import type { Place } from "./place.js";
 
 /** What makes one version of a file. `mtimeNs` in nanoseconds since 1970, `size` in bytes. */
 export interface FileIdentity {
@@ -148,6 +149,8 @@ export type Message =
   /** Client to server: everything is equal now, so many entries. */
   | { readonly type: "settled"; readonly entries: number; readonly root: Uint8Array }
   /** Server to client: the mirror's root hash, when it was looked at. */
+  /** Server to client: where the mirror is kept. */
+  | ({ readonly type: "place" } & Place)
   | { readonly type: "root"; readonly root: Uint8Array }
   | { readonly type: "ping"; readonly token: number }
   | { readonly type: "pong"; readonly token: number }

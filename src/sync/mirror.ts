@@ -1,15 +1,18 @@
 /** A folder kept mirrored: scan, compare, push what differs, then follow. */
 import { createHash, randomUUID } from "node:crypto";
-import { realpathSync } from "node:fs";
+import { lstatSync, realpathSync } from "node:fs";
 import { hostname } from "node:os";
+import { basename, dirname, join, resolve } from "node:path";
 import type { Duplex } from "node:stream";
 import {
   debounceTime,
   defer,
   distinct,
+  distinctUntilChanged,
   EMPTY,
   filter,
   finalize,
+  interval,
   map,
   merge,
   mergeMap,
@@ -36,6 +39,7 @@ import { IndexFile } from "./index-file.js";
 import {
   DIVERGED_AT_ONCE,
   DIVERGED_EVERY_MS,
+  HEARTBEAT_MS,
   MAX_ID_BYTES,
   RECHECK_HINTS,
   RECHECK_MS,
@@ -128,11 +132,50 @@ export interface MirrorOptions {
  */
 export function mirror(folder: string, options: MirrorOptions): Observable<MirrorEvent> {
   return defer(() => {
-    const source = realFolder(folder);
+    const { identity, onConnected } = identify(stablePath(folder), options);
+    const mirrorAt = (source: string) => mirrorReal(source, identity, onConnected, options);
+    if (!follows(options)) return mirrorAt(realFolder(folder));
+    return retargets(folder, options.scheduler).pipe(
+      switchMap((source, times) =>
+        times === 0 ? mirrorAt(source) : mirrorAt(source).pipe(startWith(moved(folder, source))),
+      ),
+    );
+  });
+}
+
+/** Where the folder is, and where it is whenever that changes: a link that leads to it may lead elsewhere. */
+function retargets(folder: string, scheduler?: SchedulerLike): Observable<string> {
+  return merge(of(0), interval(HEARTBEAT_MS, scheduler)).pipe(
+    map((_, times) => {
+      if (times === 0) return realFolder(folder);
+      try {
+        return realpathSync(folder);
+      } catch {
+        // It is missing for the moment, or for good: scans report that.
+        return undefined;
+      }
+    }),
+    filter((source) => source !== undefined),
+    distinctUntilChanged(),
+  );
+}
+
+function moved(folder: string, source: string): MirrorEvent {
+  const message = `${folder} leads to ${source} now, which is mirrored from here on`;
+  return { type: "notice", code: "ERR_FOLDER_MOVED", message };
+}
+
+/** Mirrors the folder at a path without links. */
+function mirrorReal(
+  source: string,
+  identity: Identity,
+  onConnected: () => void,
+  options: MirrorOptions,
+): Observable<MirrorEvent> {
+  return defer(() => {
     const ignore = ignoring(source, options);
     const changes = follows(options) ? watching(source, ignore, options) : { live: EMPTY, lasting: EMPTY };
     const caution = new Caution(options.allowMassDelete);
-    const { identity, onConnected } = identify(source, options);
     const index = indexOf(identity.clientId, options);
     const { walked, connecting, ...comparing } = compared(source, ignore, index.index, options);
     const linked = new LinkedFiles(source);
@@ -369,6 +412,17 @@ function realFolder(folder: string): string {
     return realpathSync(folder);
   } catch (error) {
     throw new SyncError("ERR_FOLDER", `the folder ${folder} cannot be read`, { cause: error });
+  }
+}
+
+/** The path that a folder is known by: a link to it stays the same when it leads elsewhere. */
+function stablePath(folder: string): string {
+  try {
+    const path = resolve(folder);
+    if (!lstatSync(path).isSymbolicLink()) return realFolder(folder);
+    return join(realpathSync(dirname(path)), basename(path));
+  } catch {
+    return realFolder(folder);
   }
 }
 

@@ -7,8 +7,9 @@ import { Desk } from "./desk.js";
 import { SyncError, toSyncError } from "./errors.js";
 import { Examiner } from "./examiner.js";
 import type { Admission, Arriving, ReceiveEvent, ReceiveOptions, ReceiveSession } from "./hosting.js";
-import { FEATURE_OFFERS, FEATURE_PACKED, FEATURES, HANDSHAKE_MS, PROTOCOL_VERSION } from "./limits.js";
+import { FEATURE_OFFERS, FEATURE_PACKED, FEATURE_PLACE, FEATURES, HANDSHAKE_MS, PROTOCOL_VERSION } from "./limits.js";
 import { Listing } from "./listing.js";
+import { placeOf } from "./place.js";
 import { isStep, type Step, unexpected } from "./steps.js";
 import { Uploads } from "./uploads.js";
 import type { Hello, Message } from "./wire.js";
@@ -136,6 +137,7 @@ class Receiver implements ReceiveSession {
       examiner.comparison = keeps;
       examiner.lookAhead();
       this.#channel.send({ type: "welcome", version: PROTOCOL_VERSION, features, ...keeps, chunks, versions });
+      if ((features & FEATURE_PLACE) !== 0) this.#channel.send({ type: "place", ...placeOf(storage.root) });
       if ((features & FEATURE_PACKED) !== 0) this.#channel.compress();
       this.#emit({ type: "opened", name: hello.name, label: hello.label });
       this.#channel.release();

@@ -14,6 +14,7 @@ import {
   FEATURE_MOVES,
   FEATURE_OFFERS,
   FEATURE_PACKED,
+  FEATURE_TIMES,
   FEATURES,
   GOODBYE_MS,
   HANDSHAKE_MS,
@@ -26,9 +27,11 @@ import {
 } from "./limits.js";
 import { relocated } from "./moves.js";
 import { isWithin, parentOf } from "./path.js";
+import type { Place } from "./place.js";
 import type { Operation } from "./plan.js";
 import { NO_ROOT, Roots } from "./roots.js";
 import { Sender } from "./send.js";
+import { LATEST_OLD_NS } from "./times.js";
 import { encode, type Message } from "./wire.js";
 
 /** What became of one operation, or how far it is. */
@@ -55,6 +58,8 @@ export interface Remote {
    */
   readonly entries: Map<string, Entry>;
   readonly comparison: Comparison;
+  /** Where the mirror is kept, to refuse to mirror that to itself. */
+  readonly place?: Place | undefined;
   /** Whether it takes `rename`, `hold` and `move` operations. Default false. */
   readonly moves?: boolean;
   /**
@@ -149,6 +154,7 @@ const CONTRADICTIONS: ReadonlySet<string> = new Set([
 class WireRemote implements RemoteSession {
   entries = new Map<string, Entry>();
   comparison: Comparison = {};
+  place: Place | undefined;
   #roots = new Roots({});
   /** How often something in them was changed. */
   #changes = 0;
@@ -235,6 +241,7 @@ class WireRemote implements RemoteSession {
         gone: this.#gone,
         offers: () => this.#hasSources(),
         settleOpenMs,
+        latestNs: this.comparison.latestNs,
         report: (outcome) => {
           if (outcome.type === "done") this.#record(outcome.operation, outcome.sha256);
           else if (outcome.type === "failed" && this.#contradicts(outcome)) this.#diverged();
@@ -370,6 +377,7 @@ class WireRemote implements RemoteSession {
     else if (type === "folders") this.#descend(message.folders);
     else if (type === "listed") this.#listed(message.count);
     else if (type === "same") this.#same(message.count);
+    else if (type === "place") this.place = { machine: message.machine, ids: message.ids };
     else if (type === "root") void this.#compareRoot(message.root);
     else if (type === "done") for (const id of message.ids) this.#answer(type, id, (sender) => sender.done(id));
     else if (type === "fail") {
@@ -401,7 +409,8 @@ class WireRemote implements RemoteSession {
     this.#versions = message.versions ?? false;
     const checks = ((message.features ?? 0) & FEATURE_CHECKS) !== 0;
     const { mtimeToleranceNs } = message;
-    const times = { mtimeToleranceNs, folderTimes, linkTimes };
+    const latest = ((message.features ?? 0) & FEATURE_TIMES) === 0 ? { latestNs: LATEST_OLD_NS } : {};
+    const times = { mtimeToleranceNs, folderTimes, linkTimes, ...latest };
     this.comparison = { executable, checks, hashes: true, perms: this.#perms, ...times };
     this.#roots = new Roots(this.comparison);
     this.#state = "listing";

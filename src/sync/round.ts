@@ -16,6 +16,7 @@ import type { LinkedFiles } from "./linked-files.js";
 import { planWithMoves, soughtSources } from "./moves.js";
 import type { OpenFiles } from "./open-files.js";
 import { ancestorsOf, isWithin } from "./path.js";
+import { refuseRecursion } from "./place.js";
 import { type Operation, type Plan, plan, summarize } from "./plan.js";
 import { isFileOpen } from "./read.js";
 import type { Outcome, Remote } from "./remote.js";
@@ -113,6 +114,8 @@ export class Round {
   async run(work: Work): Promise<void> {
     const { local, remote, problems, folderId } = await this.#look(work);
     this.#takeProblems(problems);
+    if (this.#remote.place !== undefined) refuseRecursion(work.folder, local, this.#remote.place);
+    this.#clampTimes(local);
     this.#options.linked?.look(this.#roots, local);
     const { comparison } = this.#remote;
     await adopt(local, this.#remote.entries, comparison);
@@ -217,6 +220,17 @@ export class Round {
   async #seek(part: PartialSnapshot): Promise<string[]> {
     if (!this.#remote.moves) return [];
     return soughtSources(part.entries, await samePart(this.#remote.entries, part), this.#remote.entries);
+  }
+
+  /** Of a server that does not know times so late. */
+  #clampTimes(local: ReadonlyMap<string, Entry>): void {
+    const { latestNs } = this.#remote.comparison;
+    if (latestNs === undefined) return;
+    const message =
+      "its modification time is later than 2262, the latest that this server knows, and becomes that there";
+    for (const { path, mtimeNs = 0n } of local.values()) {
+      if (mtimeNs > latestNs) this.skipped.push({ path, code: "ERR_TIME", message });
+    }
   }
 
   #takeProblems(problems: readonly Problem[]): void {

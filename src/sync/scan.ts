@@ -7,6 +7,7 @@ import { type Ignore, ignoreNothing } from "./ignore.js";
 import { FILE_MODE, FOLDER_MODE } from "./limits.js";
 import { nameFromBytes, systemPath } from "./names.js";
 import { ancestorsOf, isWithin, unsafePath } from "./path.js";
+import { clampTime, EARLIEST_NS, LATEST_NS } from "./times.js";
 import { Turns } from "./turns.js";
 
 /** Something in the folder that cannot be mirrored. */
@@ -148,6 +149,8 @@ function lookAt(folder: string, path: string, into: Snapshot, options: ScanOptio
     if (found.kind === "directory" && !directory && ignore(path, true)) return undefined;
     const unsafe = unsafePath(path);
     if (unsafe !== undefined) throw new SyncError("ERR_UNSAFE_PATH", unsafe);
+    if (found.mtimeNs === EARLIEST_NS || found.mtimeNs === LATEST_NS)
+      addProblem(into, path, beyondRange(found.mtimeNs));
     const entry = options.keep?.(found) ?? found;
     into.entries.set(entry.path, entry);
     return entry;
@@ -155,6 +158,14 @@ function lookAt(folder: string, path: string, into: Snapshot, options: ScanOptio
     addProblem(into, path, error);
     return undefined;
   }
+}
+
+function beyondRange(timeNs: bigint): SyncError {
+  const year = timeNs === LATEST_NS ? "later than 2486" : "earlier than 1901";
+  return new SyncError(
+    "ERR_TIME",
+    `its modification time is ${year}, which is mirrored as the closest time that can be kept`,
+  );
 }
 
 /** Nothing there (any more) is no problem; what is there and cannot be read is one. */
@@ -168,7 +179,7 @@ function addProblem(into: Snapshot, path: string, error: unknown): void {
 export function readEntry(folder: string, path: string): Entry {
   const full = systemPath(`${folder}/${path}`);
   const stats = lstatSync(full, { bigint: true });
-  const { mtimeNs } = stats;
+  const mtimeNs = clampTime(stats.mtimeNs);
   if (stats.isFile()) return fileEntry(path, stats);
   if (stats.isDirectory()) return { kind: "directory", path, mtimeNs, mode: Number(stats.mode) & FOLDER_MODE };
   if (stats.isSymbolicLink()) {
@@ -183,7 +194,7 @@ export function fileEntry(path: string, stats: BigIntStats): Entry & { kind: "fi
     kind: "file",
     path,
     size: Number(stats.size),
-    mtimeNs: stats.mtimeNs,
+    mtimeNs: clampTime(stats.mtimeNs),
     executable: (stats.mode & 0o100n) !== 0n,
     mode: Number(stats.mode) & FILE_MODE,
     version: `${stats.ino.toString(36)}.${stats.ctimeNs.toString(36)}`,

@@ -42,6 +42,8 @@ export interface SenderOptions {
   readonly offers: () => boolean;
   /** Files that are open for writing and have changed within this time are not read (`open`). Milliseconds. */
   readonly settleOpenMs: number;
+  /** The latest time that the other end knows. */
+  readonly latestNs: bigint | undefined;
   readonly report: (outcome: Outcome) => void;
 }
 
@@ -121,7 +123,7 @@ export class Sender {
         void (operation.entry.size > MAX_INLINE_BYTES ? this.#largeStreams : this.#smallReads).run(() =>
           this.#sendMove(operation),
         );
-      } else if (operation.do !== "put") this.#request(operation);
+      } else if (operation.do !== "put") this.#tryRequest(operation);
       else if (operation.entry.size > MAX_INLINE_BYTES) void this.#largeSends.run(() => this.#sendLarge(operation));
       else {
         await this.#smallReads.acquire();
@@ -201,6 +203,16 @@ export class Sender {
     return asked !== undefined;
   }
 
+  /** What no message can hold fails by itself. */
+  #tryRequest(operation: Exclude<Operation, Put | Move | Check>): void {
+    try {
+      this.#request(operation);
+    } catch (error) {
+      for (const [id, asked] of this.#asked) if (asked.operation === operation) this.#asked.delete(id);
+      this.#unreadable(operation, error);
+    }
+  }
+
   #request(operation: Exclude<Operation, Put | Move | Check>): void {
     const id = this.#ask(operation);
     const { entry } = operation;
@@ -212,7 +224,7 @@ export class Sender {
     else if (operation.do === "mkdir") channel.send({ type: "mkdir", id, path });
     else if (operation.do === "link") {
       const { target, mtimeNs = 0n } = operation.entry;
-      channel.send({ type: "link", id, path, target, mtimeNs });
+      channel.send({ type: "link", id, path, target, mtimeNs: this.#known(mtimeNs) });
     } else if (operation.do === "remove") channel.send({ type: "remove", id, path, kind: entry.kind });
     else channel.send({ type: "touch", id, kind: operation.entry.kind, ...this.#identity(operation.entry) });
   }
@@ -402,8 +414,15 @@ export class Sender {
     });
   }
 
+  /** The time, or the latest that the other end knows. */
+  #known(timeNs: bigint): bigint {
+    const { latestNs } = this.#options;
+    return latestNs !== undefined && timeNs > latestNs ? latestNs : timeNs;
+  }
+
   #identity(entry: FileEntry | DirectoryEntry): FileIdentity {
-    const { path, mtimeNs = 0n, mode } = entry;
+    const { path, mode } = entry;
+    const mtimeNs = this.#known(entry.mtimeNs ?? 0n);
     const { size, executable } = entry.kind === "file" ? entry : { size: 0, executable: false };
     const permissions = mode === undefined ? {} : this.#options.perms ? { mode } : { sourceMode: mode };
     return { path, size, mtimeNs, executable, ...permissions };

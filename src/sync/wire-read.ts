@@ -53,6 +53,10 @@ export function readPayload(reader: Reader, type: Message["type"]): Message {
       return { type, entries: reader.u64(), root: reader.raw(ROOT_BYTES) };
     case "root":
       return { type, root: reader.raw(ROOT_BYTES) };
+    case "place": {
+      const machine = reader.text(MAX_ID_BYTES);
+      return { type, machine, ids: reader.text(MAX_ID_BYTES).split(" ") };
+    }
     case "done":
       return { type, ids: readIds(reader) };
     case "ping":
@@ -156,7 +160,7 @@ function readStep(reader: Reader, type: Extract<Message, { id: number }>["type"]
       return { type, id, ...readIdentity(reader) };
     case "file": {
       const mode = readMode(reader);
-      const mtimeNs = reader.i64();
+      const mtimeNs = reader.time();
       const path = reader.name(MAX_PATH_BYTES);
       return { type, id, path, mtimeNs, ...mode, sha256: reader.raw(SHA256_BYTES), content: reader.rest() };
     }
@@ -176,19 +180,19 @@ function readStep(reader: Reader, type: Extract<Message, { id: number }>["type"]
 function readIdentity(reader: Reader): FileIdentity {
   const mode = readMode(reader);
   const size = reader.u64();
-  const mtimeNs = reader.i64();
+  const mtimeNs = reader.time();
   return { path: reader.name(MAX_PATH_BYTES), size, mtimeNs, ...mode };
 }
 
 function readLink(reader: Reader): { path: string; target: string; mtimeNs: bigint } {
-  const mtimeNs = reader.i64();
+  const mtimeNs = reader.time();
   const path = reader.name(MAX_PATH_BYTES);
   return { path, target: reader.name(MAX_TARGET_BYTES), mtimeNs };
 }
 
 function readFolder(reader: Reader): { path: string; mode?: number; mtimeNs: bigint } {
   const { mode } = readMode(reader);
-  const mtimeNs = reader.i64();
+  const mtimeNs = reader.time();
   return { path: reader.name(MAX_PATH_BYTES), mtimeNs, ...(mode === undefined ? {} : { mode }) };
 }
 

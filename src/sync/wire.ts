@@ -73,6 +73,7 @@ const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } =
   fail: [33, MAX_MESSAGE_BYTES + MAX_ID_BYTES + 8],
   settled: [40, 40],
   root: [41, 32],
+  place: [45, 1024],
   ping: [48, 4],
   pong: [49, 4],
   bye: [50, 0],
@@ -162,6 +163,8 @@ function writePayload(writer: Writer, message: Message): Writer {
       return writer.u64(message.entries).raw(message.root);
     case "root":
       return writer.raw(message.root);
+    case "place":
+      return writer.text(message.machine, MAX_ID_BYTES).text(message.ids.join(" "), MAX_ID_BYTES);
     case "done":
       return message.ids.reduce((to, id) => to.u32(id), writer.u16(message.ids.length));
     case "ping":
@@ -197,7 +200,7 @@ function writeStep(writer: Writer, message: Extract<Message, { id: number }>): W
     case "clone":
       return writeIdentity(writer, message).raw(message.sha256).name(message.from, MAX_PATH_BYTES);
     case "link":
-      return writer.i64(message.mtimeNs).name(message.path, MAX_PATH_BYTES).name(message.target, MAX_TARGET_BYTES);
+      return writer.time(message.mtimeNs).name(message.path, MAX_PATH_BYTES).name(message.target, MAX_TARGET_BYTES);
     case "remove":
       return writer.u8(KINDS.indexOf(message.kind)).name(message.path, MAX_PATH_BYTES);
     case "touch":
@@ -207,7 +210,7 @@ function writeStep(writer: Writer, message: Extract<Message, { id: number }>): W
     case "file":
       return writer
         .u16(modeBits(message))
-        .i64(message.mtimeNs)
+        .time(message.mtimeNs)
         .name(message.path, MAX_PATH_BYTES)
         .raw(message.sha256)
         .raw(message.content);
@@ -225,7 +228,7 @@ function writeStep(writer: Writer, message: Extract<Message, { id: number }>): W
 }
 
 function writeIdentity(writer: Writer, file: FileIdentity): Writer {
-  return writer.u16(modeBits(file)).u64(file.size).i64(file.mtimeNs).name(file.path, MAX_PATH_BYTES);
+  return writer.u16(modeBits(file)).u64(file.size).time(file.mtimeNs).name(file.path, MAX_PATH_BYTES);
 }
 
 function writeEntry(writer: Writer, entry: Entry): Writer {
@@ -237,11 +240,11 @@ function writeEntry(writer: Writer, entry: Entry): Writer {
   }
   const { path, mtimeNs = 0n } = entry;
   if (entry.kind === "symlink") {
-    return writer.i64(mtimeNs).name(path, MAX_PATH_BYTES).name(entry.target, MAX_TARGET_BYTES);
+    return writer.time(mtimeNs).name(path, MAX_PATH_BYTES).name(entry.target, MAX_TARGET_BYTES);
   }
   return writer
     .u16(modeBits({ ...entry, executable: false }))
-    .i64(mtimeNs)
+    .time(mtimeNs)
     .name(path, MAX_PATH_BYTES);
 }
 

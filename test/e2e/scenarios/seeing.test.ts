@@ -104,6 +104,88 @@ describe.runIf(process.platform === "linux")("a folder whose name is not UTF-8",
   ]),
 );
 
+describe("a folder and the server's home", () =>
+  tell([
+    [
+      "the home is in the folder: refused, with the --ignore that helps, and doctor says so",
+      async (m) => {
+        const home = m.at("deep/mirrors");
+        fs.mkdirSync(home, { recursive: true });
+        m.write({ file: "1" });
+        const { port } = await m.rig.serve(home);
+        const address = `confundo://127.0.0.1:${port}/self`;
+        const refused = await m.rig.run(["mirror", m.folder, address]);
+        expect(refused.code).toBe(1);
+        expect(refused.stderr).toMatch(/--ignore '\/deep\/mirrors'.*ERR_RECURSION/s);
+        const doctor = await m.rig.run(["doctor", m.folder]);
+        expect(doctor.stdout).toMatch(
+          /PROBLEM {2}1 directories in or above[^\n]*\n +deep\/mirrors \(--ignore '\/deep\/mirrors'/,
+        );
+        const allowed = await m.rig.run(["mirror", m.folder, address, "--once", "--ignore", "/deep/mirrors"]);
+        expect(allowed).toMatchObject({ code: 0, stderr: "" });
+        expect(fs.readdirSync(path.join(home, "self")).sort()).toEqual(["deep", "file"]);
+      },
+    ],
+    [
+      "the folder is in the home, given by a link: refused",
+      async (m) => {
+        fs.mkdirSync(path.join(m.shared.home, `${m.name}-in`));
+        const link = path.join(m.rig.folder(), "link");
+        fs.symlinkSync(path.join(m.shared.home, `${m.name}-in`), link);
+        const { code, stderr } = await m.rig.run(["mirror", link, m.address]);
+        expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining("ERR_RECURSION") });
+      },
+    ],
+  ]));
+
+describe("the folder is a link", () =>
+  tell([
+    [
+      "that comes to lead to another release while it is followed: that one is mirrored, with a notice",
+      async (m) => {
+        m.write({ "release-1/a": "1", "release-1/b": "2", "release-2/a": "one", "release-2/c": "3" });
+        fs.symlinkSync("release-1", m.at("current"));
+        const program = m.rig.start(["mirror", m.at("current"), m.address, "--json"]);
+        await program.printed(/"type":"synced"/);
+        expect(m.names()).toEqual(["a", "b"]);
+        fs.symlinkSync("release-2", m.at("next"));
+        fs.renameSync(m.at("next"), m.at("current"));
+        await program.printed(/"code":"ERR_FOLDER_MOVED"/);
+        await vi.waitFor(() => expect(m.names()).toEqual(["a", "c"]), 20_000);
+        fs.writeFileSync(m.at("release-2/later"), "4");
+        await vi.waitFor(() => expect(m.names()).toEqual(["a", "c", "later"]), 20_000);
+        expect(fs.readFileSync(m.there("a"), "utf8")).toBe("one");
+        await program.interrupt();
+      },
+    ],
+  ]));
+
+describe.runIf(process.platform === "linux")("modification times", () =>
+  tell([
+    [
+      "up to the end of what the file system holds are kept, and nothing ends",
+      async (m) => {
+        m.write({ far: "1", farther: "2", early: "3", "d/f": "4" });
+        fs.symlinkSync("far", m.at("link"));
+        const touch = (name: string, when: string): void => void execFileSync("touch", ["-h", "-d", when, m.at(name)]);
+        touch("far", "2300-01-01T00:00:00.123456789Z");
+        touch("farther", "2446-05-01T00:00:00Z");
+        touch("early", "1902-01-01T00:00:00Z");
+        touch("d", "2400-01-01T00:00:00Z");
+        touch("link", "2263-01-01T00:00:00Z");
+        const following = await m.follow();
+        await m.equal();
+        touch("early", "2299-12-31T23:59:59Z");
+        await m.equal();
+        await following.leave();
+        const again = await m.once("--json");
+        expect(again).toMatchObject({ code: 0 });
+        expect(again.stdout).not.toContain('"type":"pushed"');
+      },
+    ],
+  ]),
+);
+
 describe.runIf(process.platform === "linux")("an ignore file of 100,000 lines", () =>
   tell([
     [

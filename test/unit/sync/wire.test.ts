@@ -4,13 +4,15 @@ import type { Entry } from "../../../src/sync/entry.js";
 import { SyncError } from "../../../src/sync/errors.js";
 import { MAX_DATA_BYTES, MAX_INLINE_BYTES, MAX_PATH_BYTES } from "../../../src/sync/limits.js";
 import { nameFromBytes } from "../../../src/sync/names.js";
+import { EARLIEST_NS, LATEST_NS } from "../../../src/sync/times.js";
 import { DATA_FRAME_BYTES, Decoder, dataFrame, encode, type Message } from "../../../src/sync/wire.js";
 
 const id = fc.integer({ min: 0, max: 0xffff_ffff });
 // A grapheme can be long: what no field may hold is left to a test of its own.
 const text = fc.string({ unit: "grapheme", maxLength: 60 }).filter((some) => Buffer.byteLength(some) <= 200);
 const size = fc.maxSafeNat();
-const mtimeNs = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
+const mtimeNs = fc.bigInt({ min: EARLIEST_NS, max: LATEST_NS });
+const toleranceNs = fc.bigInt({ min: 0n, max: 2n ** 63n - 1n });
 const executable = fc.boolean();
 const bytes = fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array));
 const sha256 = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((array) => Buffer.from(array));
@@ -53,17 +55,17 @@ const message: fc.Arbitrary<Message> = fc.oneof(
     instanceId: text,
     label: text,
   }),
-  fc.record({ type: as("welcome"), ...welcome, mtimeToleranceNs: mtimeNs }),
+  fc.record({ type: as("welcome"), ...welcome, mtimeToleranceNs: toleranceNs }),
   fc.record({
     type: as("welcome"),
     ...welcome,
-    mtimeToleranceNs: mtimeNs,
+    mtimeToleranceNs: toleranceNs,
     features: fc.integer({ min: 1, max: 0xffff_ffff }),
   }),
   fc.record({
     type: as("welcome"),
     ...welcome,
-    mtimeToleranceNs: mtimeNs,
+    mtimeToleranceNs: toleranceNs,
     chunks: fc.constant(true),
     versions: fc.constant(true),
   }),
@@ -90,6 +92,11 @@ const message: fc.Arbitrary<Message> = fc.oneof(
   fc.record({ type: as("listed"), count: size }),
   fc.record({ type: as("settled"), entries: size, root: sha256 }),
   fc.record({ type: as("mkdir"), id, path: text }),
+  fc.record({
+    type: as("place"),
+    machine: fc.constantFrom("", "m"),
+    ids: fc.array(fc.constantFrom("1.2", "z.9"), { minLength: 1, maxLength: 3 }),
+  }),
   fc.record({ type: as("link"), id, path: name, target: name, mtimeNs }),
   fc.record({ type: as("remove"), id, path: text, kind }),
   permitted(fc.record({ type: as("put"), id, ...identity })),
