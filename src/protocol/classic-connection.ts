@@ -10,6 +10,7 @@ import {
   Signal,
 } from "./connection.js";
 import type { Edition, EditionName } from "./editions.js";
+import { KEEP_ALIVES_PER_TIMEOUT } from "./extended/options.js";
 import { HEADER_BYTES } from "./limits.js";
 import { ACK, answersSyn, emptyHeader, encodeHeader, FIN, type Header, makesSense, SYN } from "./packet.js";
 import { ReceiveBuffer } from "./receive-buffer.js";
@@ -28,6 +29,7 @@ export class ClassicConnection implements Connection {
   connectionId: number;
   shortSegments: ShortSegments = "nagle";
   keepAliveMs = 0;
+  readonly lingers = false;
   readonly localTag = -1;
   failure: Failure | null = null;
   readonly resetReason = null;
@@ -36,7 +38,7 @@ export class ClassicConnection implements Connection {
   datagramBytes = 0;
 
   readonly #edition: Edition;
-  readonly #silenceTimeoutMs: number;
+  readonly silenceTimeoutMs: number;
   /** Nothing but a FIN is expected from the peer. */
   #sendOnly: boolean;
   #discardsInput = false;
@@ -85,7 +87,7 @@ export class ClassicConnection implements Connection {
     this.remotePort = options.remotePort;
     this.connectionId = options.connectionId;
     this.#edition = options.edition;
-    this.#silenceTimeoutMs = options.silenceTimeoutMs ?? options.edition.silenceTimeoutMs;
+    this.silenceTimeoutMs = options.silenceTimeoutMs ?? options.edition.silenceTimeoutMs;
     this.#sendOnly = options.sendOnly;
     this.#trace = options.trace;
     this.#synBits = options.synBits;
@@ -175,6 +177,12 @@ export class ClassicConnection implements Connection {
     this.#close("aborted");
   }
 
+  refuse(_now: number): void {
+    if (this.closed) return;
+    if (this.#finReceived && this.#window.buffer.length === 0) this.#endRegularly();
+    else this.#close("refused");
+  }
+
   discardInput(now: number): void {
     this.#sendOnly = true;
     this.#discardsInput = true;
@@ -200,6 +208,11 @@ export class ClassicConnection implements Connection {
     this.#peerSynReceived = true;
     this.#synDue = true;
     this.#heard(syn);
+  }
+
+  /** The classic protocol has no resets. */
+  receiveStatelessReset(): boolean {
+    return false;
   }
 
   /** A SYN like the one this connection began with: its SYN|ACK is sent again. */
@@ -425,7 +438,7 @@ export class ClassicConnection implements Connection {
   /** A FIN that answers the peer's also acknowledges it: the course servers' ACK|FIN. */
   #sendFin(out: Uint8Array, now: number): number {
     const duplicate = this.#finSent;
-    if (!duplicate) this.#finGivenUpAt = now + this.#silenceTimeoutMs;
+    if (!duplicate) this.#finGivenUpAt = now + this.silenceTimeoutMs;
     this.#finRepeated = duplicate;
     this.#finSent = true;
     this.#finDue = false;
@@ -487,15 +500,16 @@ export class ClassicConnection implements Connection {
   }
 
   #silenceAt(): number {
-    return this.inFinWait || this.idle ? NEVER : this.#lastHeardAt + this.#silenceTimeoutMs;
+    return this.inFinWait || this.idle ? NEVER : this.#lastHeardAt + this.silenceTimeoutMs;
   }
 
   /** No course program knows a probe behind a FIN. A peer that has ended and answers none is not asked for ever. */
   #probeAt(): number {
     if (this.keepAliveMs === 0 || !this.connected || this.inFinWait) return NEVER;
     if (this.#finSent && this.#finReceived) return NEVER;
-    const at = Math.max(this.#lastHeardAt, this.#lastProbeAt) + this.keepAliveMs;
-    return this.idle && at >= this.#lastHeardAt + this.#silenceTimeoutMs ? NEVER : at;
+    const everyMs = Math.min(this.keepAliveMs, this.silenceTimeoutMs / KEEP_ALIVES_PER_TIMEOUT);
+    const at = Math.max(this.#lastHeardAt, this.#lastProbeAt) + everyMs;
+    return this.idle && at >= this.#lastHeardAt + this.silenceTimeoutMs ? NEVER : at;
   }
 
   #retransmit(now: number): void {
@@ -529,8 +543,16 @@ export class ClassicConnection implements Connection {
       return;
     }
     if (!this.#finReceived) this.#signals |= Signal.readable;
-    if (!this.#finAcknowledged) this.#signals |= Signal.finished;
-    this.#finReceived = this.#finAcknowledged = true;
+    this.#finReceived = true;
+    this.#endRegularly();
+  }
+
+  /** Every byte of both directions has arrived: at most the acknowledgement of our FIN is missing. */
+  #endRegularly(): void {
+    if (this.#endRequested && !this.#finAcknowledged) {
+      this.#signals |= Signal.finished;
+      this.#finAcknowledged = true;
+    }
     this.#close(null);
   }
 

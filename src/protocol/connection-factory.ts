@@ -3,7 +3,7 @@ import { ClassicConnection } from "./classic-connection.js";
 import type { Edition } from "./editions.js";
 import type { ExtendedOptions } from "./endpoint.js";
 import { ExtendedConnection } from "./extended/connection.js";
-import type { ExtendedConnectionOptions } from "./extended/options.js";
+import { type ExtendedConnectionOptions, SILENCE_TIMEOUT_MS } from "./extended/options.js";
 import { OFFER_BITS } from "./extended/wire.js";
 import {
   BASE_DATAGRAM_BYTES,
@@ -35,6 +35,7 @@ export class ConnectionFactory {
   readonly #trace: TraceSink | null;
   readonly #memory: Memory;
   readonly #extended: ExtendedOptions | null;
+  readonly #silenceTimeoutMs: number | undefined;
 
   constructor(options: {
     readonly edition: Edition;
@@ -42,6 +43,7 @@ export class ConnectionFactory {
     readonly trace?: TraceSink | null;
     readonly memory?: Memory;
     readonly extended?: ExtendedOptions | null;
+    readonly silenceTimeoutMs?: number | undefined;
   }) {
     this.#edition = options.edition;
     // With less than a segment nothing would ever be accepted.
@@ -50,6 +52,7 @@ export class ConnectionFactory {
     this.#trace = options.trace ?? null;
     this.#memory = options.memory ?? PORTABLE_MEMORY;
     this.#extended = options.extended ?? null;
+    this.#silenceTimeoutMs = options.silenceTimeoutMs;
   }
 
   client(remoteAddress: string, remotePort: number, sendOnly: boolean): RoutedConnection {
@@ -102,9 +105,12 @@ export class ConnectionFactory {
 
   #create(parts: ExtendedParts, now: number, localTag?: number): ExtendedConnection {
     const extended = this.#extended as ExtendedOptions;
+    const tag = localTag ?? Math.floor(extended.random() * 0x1_0000_0000);
     const options: ExtendedConnectionOptions = {
       ...parts,
-      localTag: localTag ?? Math.floor(extended.random() * 0x1_0000_0000),
+      localTag: tag,
+      silenceTimeoutMs: this.#silenceTimeoutMs ?? SILENCE_TIMEOUT_MS,
+      resetToken: parts.role === "server" ? (extended.resetToken?.(tag, parts.connectionId) ?? null) : null,
       windowBytes: Math.max(MIN_RECEIVE_WINDOW_BYTES, extended.windowBytes ?? DEFAULT_RECEIVE_WINDOW_BYTES),
       maxDatagramBytes: extended.maxDatagramBytes?.(parts.remoteAddress) ?? BASE_DATAGRAM_BYTES,
       congestion: extended.congestion ?? "bbr",
@@ -130,6 +136,7 @@ export class ConnectionFactory {
       remotePort,
       connectionId,
       receiveBufferBytes: this.#receiveBufferBytes,
+      silenceTimeoutMs: this.#silenceTimeoutMs,
       sendOnly,
       synBits,
       memory: this.#memory,

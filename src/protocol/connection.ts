@@ -26,6 +26,8 @@ export type Failure =
   | "fin-unanswered"
   /** The peer has given the connection up and said so (extended edition only). */
   | "reset"
+  /** Nothing listens at the peer's port: see `refuse()`. */
+  | "refused"
   /** The peer speaks only the classic protocol, and the extended edition was required. */
   | "not-extended"
   /** This side called `abort()`. */
@@ -39,6 +41,8 @@ export type ResetReason =
   | "unread"
   /** It had heard nothing of us for the silence timeout. */
   | "silent"
+  /** Its program does not know the connection: it was restarted (a stateless reset, RFC 9000 section 10.3). */
+  | "restarted"
   /** It gave none that we know. */
   | "unknown";
 
@@ -136,6 +140,8 @@ export interface Connection {
   readonly resetReason: ResetReason | null;
   readonly stats: Readonly<ConnectionStats>;
   shortSegments: ShortSegments;
+  /** A peer that says nothing for this many ms is given up: the lower of both ends' in the extended edition. */
+  readonly silenceTimeoutMs: number;
   /** Asks a silent peer for a sign of life after this many ms, 0 for never. */
   keepAliveMs: number;
 
@@ -152,6 +158,8 @@ export interface Connection {
   end(now: number): void;
   /** Forgets the connection at once. The extended edition tells the peer; the classic one cannot, and its peer finds us silent. */
   abort(now: number): void;
+  /** The kernel says that nothing listens at the peer's port (ICMP): the peer is gone, or never was. */
+  refuse(now: number): void;
   /**
    * Nobody will read any more: what the peer still sends is dropped and not acknowledged, and once our FIN is
    * acknowledged there is nothing left to wait for.

@@ -6,11 +6,29 @@ import { type DropCounts, type DropReason, noDrops } from "./drops.js";
 import type { Edition } from "./editions.js";
 import { ProtocolError } from "./errors.js";
 import { Cookies, type Mac } from "./extended/cookies.js";
-import { ACK, EXTENDED, HELLO, isOffer, OFFER_BITS } from "./extended/wire.js";
-import { HEADER_BYTES, LATE_SYN_MS, MAX_CONNECTION_ID, MAX_ENDED_SYNS, MAX_HALF_OPEN } from "./limits.js";
+import {
+  ACK,
+  EXTENDED,
+  encodeStatelessReset,
+  HELLO,
+  isOffer,
+  OFFER_BITS,
+  RESET,
+  STATELESS_RESET_BYTES,
+} from "./extended/wire.js";
+import {
+  HEADER_BYTES,
+  LATE_SYN_MS,
+  MAX_CONNECTION_ID,
+  MAX_ENDED_SYNS,
+  MAX_HALF_OPEN,
+  STATELESS_RESETS_AT_ONCE,
+  STATELESS_RESETS_PER_SECOND,
+} from "./limits.js";
 import type { Memory } from "./memory.js";
 import type { RoutedConnection } from "./offering-connection.js";
 import { decodeHeader, encodeHeader, type Header, SYN } from "./packet.js";
+import { RateLimit } from "./rate-limit.js";
 import { Timers } from "./timers.js";
 import { type TraceSink, traceDropped } from "./trace.js";
 
@@ -22,6 +40,8 @@ export interface EndpointOptions {
   readonly maxConnections?: number;
   /** What each connection buffers for its reader, at least one segment. Default 256 KiB. */
   readonly receiveBufferBytes?: number;
+  /** A peer that says nothing for this many ms is given up. Default: 30 s in the extended edition, 10 s in the classic ones. */
+  readonly silenceTimeoutMs?: number | undefined;
   readonly trace?: TraceSink | null;
   /** Default: what every JavaScript has. */
   readonly memory?: Memory;
@@ -46,6 +66,11 @@ export interface ExtendedOptions {
    */
   readonly mac?: Mac;
   /**
+   * Computes the stateless reset token of a connection, 16 bytes, from its server's tag and its ID (docs/protocol.md). Default:
+   * packets for unknown connections are dropped.
+   */
+  readonly resetToken?: (tag: number, connectionId: number) => Uint8Array;
+  /**
    * With `mac`: the handshakes that one address may begin in a second without finishing them, and four times as many at once.
    * Default 2,048.
    */
@@ -66,6 +91,9 @@ export class Endpoint {
   maxConnections: number;
   /** What was dropped so far, and why. */
   readonly drops: DropCounts = noDrops();
+  /** How many packets for unknown connections were answered with a stateless reset, and how many were not as it were too many. */
+  readonly statelessResets = { sent: 0, suppressed: 0 };
+  readonly #statelessResets = new RateLimit(STATELESS_RESETS_PER_SECOND, STATELESS_RESETS_AT_ONCE);
   readonly #edition: Edition;
   readonly #factory: ConnectionFactory;
   readonly #trace: TraceSink | null;
@@ -106,6 +134,13 @@ export class Endpoint {
   /** Connections of any state, those in FIN-WAIT too. */
   get size(): number {
     return this.#all.size;
+  }
+
+  /** Connections that are not closed. */
+  get openConnections(): number {
+    let open = 0;
+    for (const connection of this.#all.keys()) if (!connection.closed) open++;
+    return open;
   }
 
   /**
@@ -175,9 +210,9 @@ export class Endpoint {
     if (this.#halfOpen.size > 0 && settled.connected && this.#halfOpen.delete(settled)) {
       this.#cookies?.verified(settled.remoteAddress);
     }
-    if (settled.closed) this.#forget(settled);
+    if (settled.closed && !settled.lingers) this.#forget(settled);
     else {
-      if (settled.inFinWait) this.#accepted.delete(settled);
+      if (settled.inFinWait || settled.closed) this.#accepted.delete(settled);
       this.#timers.update(settled);
     }
   }
@@ -186,10 +221,38 @@ export class Endpoint {
     if (arrival.flags === SYN && arrival.connectionId === 0 && this.accept) return this.#receiveSyn(arrival);
     const known = this.#find(arrival) ?? this.#findMoved(arrival);
     if (known?.receive(arrival)) return known;
+    const reset = this.#receiveStatelessReset(arrival);
+    if (reset !== null) return reset;
     if (this.#cookies !== null && (arrival.bits & HELLO) !== 0 && this.accept) {
       return this.#receiveHello(this.#cookies, arrival) ?? this.#receiveAnswer(arrival);
     }
-    return this.#receiveAnswer(arrival) ?? this.#drop("unknownConnection");
+    const answered = this.#receiveAnswer(arrival);
+    if (answered !== null) return answered;
+    if (known?.localTag !== arrival.acknowledgement) this.#resetStray(arrival);
+    return this.#drop("unknownConnection");
+  }
+
+  /** Who cannot address us knows the token instead: the tag of what it answers proves nothing. */
+  #receiveStatelessReset(arrival: Arrival): RoutedConnection | null {
+    if ((arrival.bits & (EXTENDED | RESET)) !== (EXTENDED | RESET)) return null;
+    const candidates = this.#byId.get(arrival.connectionId);
+    return candidates?.find((candidate) => candidate.receiveStatelessReset(arrival)) ?? null;
+  }
+
+  /**
+   * Tells whoever still speaks to a connection that is not known here, as after a restart. The answer is shorter than what it
+   * answers, and nobody but the owner of that connection can make use of it.
+   */
+  #resetStray({ bits, flags, datagram, acknowledgement, connectionId, now }: Arrival): void {
+    const resetToken = this.#extended?.resetToken;
+    if (resetToken === undefined || datagram.length <= STATELESS_RESET_BYTES) return;
+    if ((bits & (EXTENDED | RESET)) !== EXTENDED || (flags & SYN) !== 0 || connectionId === 0) return;
+    if (!this.#statelessResets.admits(now)) {
+      this.statelessResets.suppressed++;
+      return;
+    }
+    this.statelessResets.sent++;
+    this.reply = encodeStatelessReset(acknowledgement, connectionId, resetToken(acknowledgement, connectionId));
   }
 
   /** A client may have two connections by one ID, where IDs are given without memory: then the tag decides. */

@@ -20,6 +20,7 @@ export { Endpoint, type EndpointOptions, type ExtendedOptions } from "./endpoint
 export { ProtocolError, type ProtocolErrorCode } from "./errors.js";
 export type { Mac } from "./extended/cookies.js";
 export { SILENCE_TIMEOUT_MS as EXTENDED_SILENCE_TIMEOUT_MS } from "./extended/options.js";
+export { RESET_TOKEN_BYTES } from "./extended/wire.js";
 export {
   BASE_DATAGRAM_BYTES,
   DEFAULT_RECEIVE_BUFFER_BYTES,

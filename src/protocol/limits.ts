@@ -20,6 +20,10 @@ export const HANDSHAKE_BUCKETS = 4096;
 export const MAX_SPENT_COOKIES = 16_384;
 export const MAX_HALF_OPEN = 4096;
 
+/** Stateless resets that an endpoint sends: after a restart each client needs one, and repeats what it has sent. */
+export const STATELESS_RESETS_PER_SECOND = 1024;
+export const STATELESS_RESETS_AT_ONCE = 4096;
+
 /** What one connection buffers for its reader, in and out of order together, unless told otherwise. */
 export const DEFAULT_RECEIVE_BUFFER_BYTES: number = 256 * 1024;
 

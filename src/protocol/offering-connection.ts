@@ -112,6 +112,12 @@ export class OfferingConnection implements Connection {
   set shortSegments(value: ShortSegments) {
     this.#inner.shortSegments = value;
   }
+  get silenceTimeoutMs(): number {
+    return this.#inner.silenceTimeoutMs;
+  }
+  get lingers(): boolean {
+    return this.#inner.lingers;
+  }
   get keepAliveMs(): number {
     return this.#inner.keepAliveMs;
   }
@@ -141,6 +147,10 @@ export class OfferingConnection implements Connection {
     return false;
   }
 
+  receiveStatelessReset(arrival: Arrival): boolean {
+    return this.#inner.receiveStatelessReset(arrival);
+  }
+
   expire(now: number): void {
     this.#inner.expire(now);
   }
@@ -152,6 +162,9 @@ export class OfferingConnection implements Connection {
   }
   abort(now: number): void {
     this.#inner.abort(now);
+  }
+  refuse(now: number): void {
+    this.#inner.refuse(now);
   }
   discardInput(now: number): void {
     this.#inner.discardInput(now);
@@ -182,10 +195,14 @@ export class OfferingConnection implements Connection {
 /** What an endpoint needs of its connections beyond what their owners do. */
 export interface RoutedConnection extends Connection {
   readonly inFinWait: boolean;
+  /** It is closed, and repeats its RESET for a while when the peer goes on sending. */
+  readonly lingers: boolean;
   /** What the second word of every packet for an extended connection is, wherever it comes from; -1 for a classic one. */
   readonly localTag: number;
   /** Handles a datagram with this connection's ID. False: it made no sense here and was ignored. */
   receive(arrival: Arrival): boolean;
   /** A SYN like the one this connection began with. False: it begins another connection. */
   receiveDuplicateSyn(syn: Arrival): boolean;
+  /** Handles a datagram that may be its server's stateless reset. False: it is not. */
+  receiveStatelessReset(arrival: Arrival): boolean;
 }

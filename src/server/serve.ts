@@ -166,7 +166,8 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
           ...(options.onRefused === undefined ? {} : { onRefused: options.onRefused }),
         });
   // Answers are small and awaited; and a client that has ended still gets them.
-  const stream = { noDelay: true, allowHalfOpen: true, ...options.stream };
+  const statelessResetKey = state.statelessResetKey();
+  const stream = { noDelay: true, allowHalfOpen: true, statelessResetKey, ...options.stream };
   const server = createServer(stream, (socket) => (gate === null ? handlePlain(home, socket) : gate.enter(socket)));
   const address = await listen(server, options.port, host);
   undo.push(() => server.close());

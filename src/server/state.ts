@@ -1,5 +1,5 @@
 /** What a home keeps of itself under `DIR/.confundo/`, for its owner only: its key, its certificate, its settings. */
-import { X509Certificate } from "node:crypto";
+import { randomBytes, X509Certificate } from "node:crypto";
 import fs from "node:fs";
 import { dirname, join } from "node:path";
 import {
@@ -25,6 +25,8 @@ export interface HomeSettings {
   readonly host?: string;
   readonly port?: number;
 }
+
+const RESET_KEY_BYTES = 32;
 
 /** The files of one home. Paths are absolute. */
 export class HomeState {
@@ -89,6 +91,21 @@ export class HomeState {
       );
     }
     return { ...identity, cert };
+  }
+
+  /**
+   * The key of the server's stateless resets, made at the first call: clients of a server that was killed and started again are
+   * told at once. Servers behind one address can share it.
+   * @throws SecureError ERR_STATE
+   */
+  statelessResetKey(): string {
+    const file = join(this.folder, "stateless-reset.key");
+    const key = readSecret(file) ?? createSecret(file, `${randomBytes(RESET_KEY_BYTES).toString("hex")}\n`);
+    if (/^[0-9a-f]{64,}\n?$/.test(key)) return key.trim();
+    throw new SecureError(
+      "ERR_STATE",
+      `${file} is damaged. Delete it: the server makes another, and clients of the old one find out by its silence.`,
+    );
   }
 
   /** @throws SecureError ERR_STATE */

@@ -97,6 +97,22 @@ export function checkNumber(value: unknown, name: string): void {
   if (value !== undefined && typeof value !== "number") throw typeError(name, "of type number", value);
 }
 
+/** The least silence timeout: no network is faster than this for sure. */
+const MIN_SILENCE_TIMEOUT_MS = 100;
+
+/**
+ * Checks the option `silenceTimeoutMs`.
+ * @throws TypeError ERR_INVALID_ARG_TYPE, RangeError ERR_OUT_OF_RANGE
+ */
+export function checkSilenceTimeout(ms: number | undefined): number | undefined {
+  if (ms === undefined) return undefined;
+  if (typeof ms !== "number") throw typeError("options.silenceTimeoutMs", "of type number", ms);
+  if (Number.isInteger(ms) && ms >= MIN_SILENCE_TIMEOUT_MS && ms <= LONGEST_TIMER_MS) return ms;
+  const range = `a whole number >= ${MIN_SILENCE_TIMEOUT_MS} and <= ${LONGEST_TIMER_MS}`;
+  const message = `The value of "options.silenceTimeoutMs" is out of range. It must be ${range}.${received(ms)}`;
+  throw argumentError(RangeError, "ERR_OUT_OF_RANGE", message);
+}
+
 /** A descriptor cannot become a Confundo connection, whatever it is. */
 function checkDescriptor(fd: unknown): never {
   if (typeof fd !== "number") throw typeError("fd", "of type number", fd);

@@ -1,7 +1,7 @@
 import dns, { type LookupAddress } from "node:dns";
 import { isIP } from "node:net";
 import { type Connection, DEFAULT_EDITION, Endpoint, editionNamed } from "../protocol/index.js";
-import { checkPort } from "./arguments.js";
+import { checkPort, checkSilenceTimeout } from "./arguments.js";
 import { type DatagramSocket, openConnected, patienceMs, type Tier } from "./datagram/index.js";
 import { type DatagramPort, Driver } from "./driver.js";
 import { addressError, blockedError, localAddressError, lookupError, refusedError } from "./errors.js";
@@ -34,6 +34,8 @@ interface Path {
  */
 export class ClientPort implements DatagramPort {
   readonly transmissionBytes: number;
+  /** A local port that was asked for is free at once. */
+  readonly repeatsResets: boolean;
   readonly parts: SocketParts;
   readonly #socket: ClientSocket;
   readonly #options: ConnectOptions;
@@ -52,6 +54,7 @@ export class ClientPort implements DatagramPort {
   constructor(options: ConnectOptions, socket: ClientSocket) {
     this.#options = options;
     this.#socket = socket;
+    this.repeatsResets = (options.localPort ?? 0) === 0;
     this.#host = options.host || "localhost";
     this.#port = checkPort(options.port);
     const edition = editionNamed(options.edition ?? DEFAULT_EDITION);
@@ -61,6 +64,7 @@ export class ClientPort implements DatagramPort {
       memory: NODE_MEMORY,
       edition,
       extended,
+      silenceTimeoutMs: checkSilenceTimeout(options.silenceTimeoutMs),
       trace: options.trace ?? null,
       ...(options.receiveBufferBytes === undefined ? {} : { receiveBufferBytes: options.receiveBufferBytes }),
     });

@@ -11,6 +11,8 @@ export interface DatagramPort {
    * again at once.
    */
   send(bytes: Uint8Array, connection: Connection): boolean;
+  /** Whether the port stays open for a while to repeat a RESET to a peer that goes on sending. */
+  readonly repeatsResets: boolean;
   /** Sends one datagram that is of no connection. Its memory is the port's. */
   sendTo(bytes: Uint8Array, remoteAddress: string, remotePort: number, localAddress: string): void;
   /** The connection is closed: nothing more is sent for it. */
@@ -49,6 +51,11 @@ const RESET_DELAY_MS = 5000;
 const SOON_MS = 10;
 const WORTH_MOVING_MS = 2;
 
+/** A timer that fires so late was kept from it: the process was stopped, or its event loop was blocked. */
+const LATE_MS = 250;
+/** Then what has arrived is read for no longer than this before timers count. */
+const MAX_CATCH_UP_MS = 1000;
+
 /**
  * The shell around one endpoint: feeds it datagrams and time, drains its connections, sends what they say and wakes
  * their owners. It lives until its last connection is forgotten: late FINs are answered while no socket is left.
@@ -66,6 +73,8 @@ export class Driver {
   readonly #batch = new Set<Connection>();
   #timer: Timer | null = null;
   #timerAt = Number.POSITIVE_INFINITY;
+  /** Datagrams for connections so far. */
+  #received = 0;
   #retained: "no" | "ref" | "unref" = "no";
   #keepsProcessAlive = true;
   #closed = false;
@@ -97,7 +106,9 @@ export class Driver {
       if (endpoint.reply !== null) this.#port.sendTo(endpoint.reply, remoteAddress, remotePort, localAddress);
       return;
     }
-    if (this.#onConnection !== null && !this.#owners.has(connection)) this.#onConnection(connection);
+    this.#received++;
+    const isNew = this.#onConnection !== null && !this.#owners.has(connection) && !connection.closed;
+    if (isNew) this.#onConnection?.(connection);
     // The classic protocol answers every datagram; the extended edition what has come together.
     const gathers = connection.edition === "extended" && connection.connected;
     if (gathers) this.#batch.add(connection);
@@ -144,7 +155,7 @@ export class Driver {
     if (connection.closed) this.#onClosed(connection);
     else if (connection.ended) this.#noteIdle(connection);
     if (owner != null && (signals !== 0 || owner.awaitsEmpty)) owner.handleSignals(signals);
-    if ((signals & Signal.closed) !== 0) this.#closeIfDone();
+    if (connection.closed) this.#closeIfDone();
   }
 
   /** Its owner may read what has arrived for as long as it wants to: that takes no port. */
@@ -272,9 +283,28 @@ export class Driver {
     this.#refTimer(this.#timer);
   }
 
+  /**
+   * A timer that fires late shows that the process stood still. What has arrived meanwhile is read first, as a kernel does:
+   * it may be what was waited for.
+   */
   #expire(): void {
+    const isLate = this.now() - this.#timerAt >= LATE_MS && this.clock.afterInput !== undefined;
     this.#timer = null;
     this.#timerAt = Number.POSITIVE_INFINITY;
+    if (isLate) this.#expireAfterInput(this.now() + MAX_CATCH_UP_MS);
+    else this.#expireNow();
+  }
+
+  #expireAfterInput(until: number): void {
+    const before = this.#received;
+    this.clock.afterInput?.(() => {
+      if (this.#closed) return;
+      if (this.#received > before && this.now() < until) this.#expireAfterInput(until);
+      else this.#expireNow();
+    });
+  }
+
+  #expireNow(): void {
     for (;;) {
       const connection = this.endpoint.expire(this.now());
       if (connection === null) break;
@@ -284,8 +314,9 @@ export class Driver {
   }
 
   #closeIfDone(): void {
-    if (this.#closed || this.#retained !== "no" || this.#owners.size > 0 || this.endpoint.size > 0) return;
-    this.#close();
+    if (this.#closed || this.#retained !== "no" || this.#owners.size > 0) return;
+    const { endpoint } = this;
+    if ((this.#port.repeatsResets ? endpoint.size : endpoint.openConnections) === 0) this.#close();
   }
 
   #close(): void {

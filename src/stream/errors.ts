@@ -107,6 +107,10 @@ export function connectionError(
     const message = `the server speaks only the classic protocol, and extended: "required" was asked for. Update the program there, or allow the fallback with extended: true.`;
     return new ConfundoError("EPROTONOSUPPORT", message, { ...details, syscall: "connect" });
   }
+  if (failure === "refused") {
+    const message = "the kernel reported ECONNREFUSED: the program at the other end has ended.";
+    return new ConfundoError("ECONNRESET", message, { ...details, syscall: "read" });
+  }
   if (failure === "reset") {
     const why =
       resetReason === "unread"
@@ -114,7 +118,10 @@ export function connectionError(
         : resetReason === "silent"
           ? `: it had not heard from here for ${seconds} s`
           : "";
-    const message = `the peer has given up the connection and said so${why}.`;
+    const message =
+      resetReason === "restarted"
+        ? "the peer no longer knows the connection: its program was restarted. Connect again."
+        : `the peer has given up the connection and said so${why}.`;
     return new ConfundoError("ECONNRESET", message, { ...details, syscall: "read" });
   }
   if (refused) {

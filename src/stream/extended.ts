@@ -1,4 +1,4 @@
-import { hash, randomBytes, randomFillSync } from "node:crypto";
+import { createHmac, createSecretKey, hash, randomBytes, randomFillSync } from "node:crypto";
 import {
   BASE_DATAGRAM_BYTES,
   type Edition,
@@ -7,6 +7,7 @@ import {
   MAX_BURST_BYTES,
   MAX_DATAGRAM_BYTES,
   type Mac,
+  RESET_TOKEN_BYTES,
 } from "../protocol/index.js";
 import type { SocketOptions } from "./socket-options.js";
 
@@ -27,6 +28,30 @@ export function secureRandom(): number {
 export function newMac(): Mac {
   const key = randomBytes(32).toString("hex");
   return (text) => hash("sha256", key + text, "buffer").readUInt32BE(0);
+}
+
+/** What {@link newResetTokens} takes for a key at least. */
+const MIN_RESET_KEY_BYTES = 16;
+
+/**
+ * Computes stateless reset tokens from a server's key (RFC 9000 section 10.3.2), the connection's server tag and its ID. The
+ * client's address is no part of it, as that may change.
+ * @throws RangeError when the key is too short
+ */
+export function newResetTokens(
+  key: string | Uint8Array = randomBytes(32),
+): (tag: number, connectionId: number) => Uint8Array {
+  if (key.length < MIN_RESET_KEY_BYTES) {
+    throw new RangeError(
+      `statelessResetKey is too short: ${key.length} bytes, and at least ${MIN_RESET_KEY_BYTES} are needed.`,
+    );
+  }
+  const secret = createSecretKey(typeof key === "string" ? Buffer.from(key) : key);
+  return (tag, connectionId) =>
+    createHmac("sha256", secret)
+      .update(`confundo stateless reset ${tag} ${connectionId}`)
+      .digest()
+      .subarray(0, RESET_TOKEN_BYTES);
 }
 
 /** What an endpoint is told of the extended edition; null where only the classic one is spoken. */

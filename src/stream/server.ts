@@ -14,11 +14,18 @@ import {
   Signal,
   type TraceSink,
 } from "../protocol/index.js";
-import { checkBlockList, checkNumber, checkPort, listenArguments, typeError } from "./arguments.js";
+import {
+  checkBlockList,
+  checkNumber,
+  checkPort,
+  checkSilenceTimeout,
+  listenArguments,
+  typeError,
+} from "./arguments.js";
 import { type DatagramSocket, openShared, patienceMs, type SharedDatagramSocket, type Tier } from "./datagram/index.js";
 import { type ConnectionOwner, type DatagramPort, Driver } from "./driver.js";
 import { bindError, ConfundoError, throwLater } from "./errors.js";
-import { extendedOptions, newMac, transmissionBytes } from "./extended.js";
+import { extendedOptions, newMac, newResetTokens, transmissionBytes } from "./extended.js";
 import { NODE_MEMORY } from "./memory.js";
 import { ConfundoSocket } from "./socket.js";
 import type { AddressInfo, SocketOptions } from "./socket-options.js";
@@ -56,6 +63,12 @@ export interface ServerOptions extends SocketOptions {
    * Further SYNs are dropped and counted, see {@link ServerStats}. Default 2,048.
    */
   readonly handshakesPerSecond?: number | undefined;
+  /**
+   * A secret of at least 16 bytes. A server that was started again tells clients of the old one at once that their connections are
+   * gone (a stateless reset, RFC 9000 section 10.3) if it has the same key; several servers behind one address can share it.
+   * Default: a new random key, which tells them of connections that this server has given up.
+   */
+  readonly statelessResetKey?: string | Uint8Array | undefined;
   /** Gets each line of the course programs' log. */
   readonly trace?: TraceSink | undefined;
 }
@@ -381,6 +394,7 @@ class ServerPort implements DatagramPort {
   static readonly #late = new Set<ServerPort>();
 
   readonly transmissionBytes: number;
+  readonly repeatsResets = true;
   readonly #options: ServerOptions;
   readonly #driver: Driver;
   readonly #endpoint: Endpoint;
@@ -411,6 +425,7 @@ class ServerPort implements DatagramPort {
       edition,
       extended,
       accept: true,
+      silenceTimeoutMs: checkSilenceTimeout(options.silenceTimeoutMs),
       trace: options.trace ?? null,
       ...(options.receiveBufferBytes === undefined ? {} : { receiveBufferBytes: options.receiveBufferBytes }),
     });
@@ -538,7 +553,9 @@ class ServerPort implements DatagramPort {
 }
 
 function verifying(extended: ExtendedOptions | null, options: ServerOptions): ExtendedOptions | null {
-  const { acceptAtSyn = false, verifyAddresses = !acceptAtSyn, handshakesPerSecond } = options;
-  if (extended === null || !verifyAddresses) return extended;
-  return { ...extended, mac: newMac(), ...(handshakesPerSecond === undefined ? {} : { handshakesPerSecond }) };
+  const { acceptAtSyn = false, verifyAddresses = !acceptAtSyn, handshakesPerSecond, statelessResetKey } = options;
+  if (extended === null) return null;
+  const resettable = { ...extended, resetToken: newResetTokens(statelessResetKey) };
+  if (!verifyAddresses) return resettable;
+  return { ...resettable, mac: newMac(), ...(handshakesPerSecond === undefined ? {} : { handshakesPerSecond }) };
 }

@@ -40,6 +40,11 @@ export interface SocketOptions {
    * otherwise; `required` fails instead of falling back; false speaks classic only. Default true.
    */
   readonly extended?: boolean | "required" | undefined;
+  /**
+   * A peer that says nothing for this many milliseconds is given up (ETIMEDOUT), at least 100. In the extended edition the lower
+   * of both ends' counts. Default: 30 s in the extended edition, 10 s in the classic ones and for a handshake.
+   */
+  readonly silenceTimeoutMs?: number | undefined;
   /** Congestion control of the extended edition. Default `bbr`. */
   readonly congestion?: ControllerName | undefined;
   /** The highest way to move datagrams that may be used: see docs/architecture.md. Default `auto`. */

@@ -1,12 +1,6 @@
 import type { IpcSocketConnectOpts, Server, SetKeepAliveOptions } from "node:net";
 import { Duplex, type DuplexOptions } from "node:stream";
-import {
-  type Connection,
-  type EditionName,
-  EXTENDED_SILENCE_TIMEOUT_MS,
-  editionNamed,
-  Signal,
-} from "../protocol/index.js";
+import { type Connection, type EditionName, Signal } from "../protocol/index.js";
 import { checkDuration, checkFunction, checkSocketOptions, connectArguments } from "./arguments.js";
 import { ClientPort } from "./client-port.js";
 import type { Timer } from "./clock.js";
@@ -577,8 +571,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     }
     if (failure === null || this.destroyed) return;
     const { host, port, kernelHint } = this.#parts;
-    const silenceTimeoutMs =
-      this.edition === "extended" ? EXTENDED_SILENCE_TIMEOUT_MS : editionNamed(this.edition).silenceTimeoutMs;
+    const { silenceTimeoutMs } = this.#connection;
     this.#fail(connectionError(failure, host, port, silenceTimeoutMs, kernelHint(), resetReason, this.remoteAddress));
   }
 

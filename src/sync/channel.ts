@@ -4,7 +4,7 @@ import { TLSSocket } from "node:tls";
 import { Packer } from "./compress.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { clip, SyncError, toSyncError } from "./errors.js";
-import { COALESCE_BYTES, GOODBYE_MS, LINGER_MS, PING_MS, SILENCE_MS } from "./limits.js";
+import { COALESCE_BYTES, GOODBYE_MS, LATE_TICKS, LINGER_MS, PING_MS, SILENCE_MS } from "./limits.js";
 import { Decoder, encode, type Message } from "./wire.js";
 
 export interface ChannelOptions {
@@ -29,6 +29,8 @@ export class Channel {
   readonly #timer: NodeJS.Timeout;
   readonly #pingMs: number;
   readonly #silenceMs: number;
+  readonly #tickMs: number;
+  #tickedAt = performance.now();
   #grace: NodeJS.Timeout | undefined;
   #pending: Buffer[] = [];
   /** Called when what is pending is copied. */
@@ -60,7 +62,8 @@ export class Channel {
     duplex.on("end", this.#onEnd);
     duplex.on("close", () => this.#close(this.#lost("the connection was closed")));
     duplex.on("error", (error) => this.#close(this.#lost(error.message, error)));
-    this.#timer = setInterval(this.#onTick, Math.min(this.#pingMs, this.#silenceMs) / 3);
+    this.#tickMs = Math.min(this.#pingMs, this.#silenceMs) / 3;
+    this.#timer = setInterval(this.#onTick, this.#tickMs);
     if (duplex.destroyed) queueMicrotask(() => this.#close(this.#lost("the connection was closed")));
   }
 
@@ -215,6 +218,10 @@ export class Channel {
 
   readonly #onTick = (): void => {
     const now = performance.now();
+    const stoodStill = now - this.#tickedAt > LATE_TICKS * this.#tickMs;
+    this.#tickedAt = now;
+    // What has arrived meanwhile is read before the next tick.
+    if (stoodStill) return;
     // While we hold, only a peer that does not read what we sent can be told from one that waits for us.
     const blocked = this.#duplex.writableNeedDrain ? this.#lastDrained : now;
     if (now - (this.#holds > 0 ? blocked : this.#lastHeard) >= this.#silenceMs) {

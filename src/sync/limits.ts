@@ -232,8 +232,10 @@ export const MAX_PARTIALS = 64;
 
 /** A side that has sent nothing for this long sends a PING (the classic transport aborts after 10 s of silence). */
 export const PING_MS = 3000;
-/** A peer that has sent nothing for this long is lost. */
-export const SILENCE_MS = 15_000;
+/** A peer that has sent nothing for this long is lost: longer than the transport's 30 s, whose error says more. */
+export const SILENCE_MS = 40_000;
+/** A tick that comes so many times its interval late shows that this process stood still. */
+export const LATE_TICKS = 3;
 /** How long the first message (HELLO, WELCOME) may take: longer than the transport waits, whose error says more. */
 export const HANDSHAKE_MS = 12_000;
 /** How long a peer may take to answer BYE. */

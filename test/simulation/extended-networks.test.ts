@@ -321,13 +321,13 @@ describe("idle connections", () => {
     expect(simulation.datagrams).toBeLessThan(5 * 1200);
   });
 
-  test("a peer that is gone is given up after ten seconds, on both sides, and told so", () => {
+  test("a peer that is gone is given up after 30 s, on both sides, and told so", () => {
     const idle = { endsLast: true, keepAliveMs: 3000 };
     const { simulation, sender, receiver } = upload({ bytes: 1000, sends: idle, reads: idle });
     simulation.at(5000, () => simulation.changeLinks(() => ({ ...PERFECT_LINK, loss: 1 })));
     expect(() => simulation.run()).toThrow("closed: peer-silent");
     expect([sender.failure, receiver().failure]).toEqual(["peer-silent", "peer-silent"]);
-    expect(simulation.now).toBeLessThan(16_000);
+    expect(simulation.now).toBeLessThan(40_000);
   });
 });
 
@@ -337,7 +337,8 @@ describe("resets", () => {
     simulation.at(500, () => simulation.perform(sender, (connection, now) => connection.abort(now)));
     expect(() => simulation.run()).toThrow("closed: ");
     expect(sender.failure).toBe("aborted");
-    expect(simulation.now).toBeLessThan(2000);
+    // The time for which its RESET would be repeated.
+    expect(simulation.now).toBe(4500);
     expect(receiver()).toMatchObject({ failure: "reset", connection: { resetReason: "aborted" } });
   });
 

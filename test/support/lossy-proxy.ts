@@ -39,9 +39,12 @@ export class LossyProxy {
   deaf = false;
   datagrams = 0;
   lost = 0;
+  /** Where what clients send goes to. */
+  targetPort: number;
 
   private constructor(options: LossyProxyOptions) {
     this.#options = options;
+    this.targetPort = options.targetPort;
     const random = new Random(options.seed);
     this.#random = { toServer: random.fork(), toClient: random.fork() };
   }
@@ -97,7 +100,7 @@ export class LossyProxy {
   /** What was held back leaves from the port of its time. */
   async #sendOn(datagram: Buffer, clientPort: number): Promise<void> {
     const back = await this.#backs.get(clientPort);
-    if (!this.#closed) back?.send(datagram, this.#options.targetPort, "127.0.0.1");
+    if (!this.#closed) back?.send(datagram, this.targetPort, "127.0.0.1");
   }
 
   /** The server must see each client at an address of its own. */

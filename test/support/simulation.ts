@@ -182,10 +182,9 @@ export class Simulation {
       const resentBefore = connection.stats.retransmissions;
       const length = connection.transmit(this.#out, this.now);
       if (length === 0) return;
-      // The extended edition says goodbye.
-      const goodbye = connection.edition === "extended" && length === RESET_BYTES && !program.saidGoodbye;
+      // The extended edition says goodbye, again where the peer goes on sending.
+      const goodbye = connection.edition === "extended" && length === RESET_BYTES;
       if (wasClosed && !goodbye) this.fail("sends after it has closed", program);
-      program.saidGoodbye = wasClosed;
       if (count > MOST_DATAGRAMS_A_DRAIN) this.fail("sends without end", program);
       const resent = connection.stats.retransmissions > resentBefore;
       const sent = connection.bytesInFlight - inFlightBefore;
@@ -332,7 +331,6 @@ export class Program {
   /** Largest number of bytes that the connection held for sending, and the largest high water mark. */
   mostHeldBytes = 0;
   mostHighWaterMark = 0;
-  saidGoodbye = false;
   /** When the peer had acknowledged everything; when everything was read here. */
   finishedAt = Number.NaN;
   readAt = Number.NaN;

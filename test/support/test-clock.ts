@@ -23,6 +23,22 @@ export class TestClock implements Clock {
     return new TestTimer(this.#timers, () => this.#nowMs, callback, delayMs);
   }
 
+  afterInput(callback: () => void): void {
+    this.#activity++;
+    setImmediate(callback);
+  }
+
+  /**
+   * Lets so many milliseconds pass as a process does that is stopped, or whose event loop is blocked: afterwards all timers
+   * fire late, before anything is read.
+   */
+  stall(ms: number): void {
+    this.#nowMs += ms;
+    for (const timer of [...this.#timers].sort((a, b) => a.at - b.at)) {
+      if (timer.at <= this.#nowMs && this.#timers.has(timer)) this.#fire(timer);
+    }
+  }
+
   /** Lets so many milliseconds pass at once; datagrams do not travel in the meantime. */
   advance(ms: number): void {
     const end = this.#nowMs + ms;

@@ -12,12 +12,23 @@ import {
 import { BASE_DATAGRAM_BYTES, MAX_BURST_BYTES, MAX_BURST_DATAGRAMS, MAX_SACK_BLOCKS_WITH_DATA } from "../limits.js";
 import { Encoder } from "./encoder.js";
 import { Liveness } from "./liveness.js";
-import { type ExtendedConnectionOptions, FIN_WAIT_MS, FIN_WAIT_TIMEOUTS, WINDOWS_HELD } from "./options.js";
+import {
+  type ExtendedConnectionOptions,
+  FIN_WAIT_MS,
+  FIN_WAIT_TIMEOUTS,
+  LEGACY_SILENCE_TIMEOUT_MS,
+  MIN_SILENCE_TIMEOUT_MS,
+  RESET_INTERVAL_MS,
+  RESET_LINGER_MS,
+  WINDOWS_HELD,
+} from "./options.js";
 import { Probes } from "./probes.js";
 import { Receiver } from "./receiver.js";
 import { BLACK_HOLE_TIMEOUTS, Sender } from "./sender.js";
 import {
   ACK,
+  ACK_BYTES,
+  CLIENT_PARAMETER_BYTES,
   DATA,
   DATA_HEADER_BYTES,
   decodePacket,
@@ -26,13 +37,17 @@ import {
   FIN,
   HELLO,
   HELLO_BYTES,
+  isStatelessReset,
   joinedPackets,
+  PARAMETERS,
   type Packet,
   PING,
   PROBE,
   PROBE_ANSWER,
   RESET,
   RESET_REASONS,
+  readParameters,
+  SERVER_PARAMETER_BYTES,
   SYN,
 } from "./wire.js";
 
@@ -74,9 +89,20 @@ export class ExtendedConnection implements Connection {
 
   #synAckDue = false;
   #resetDue: ResetReason | null = null;
+  /** The RESET that is repeated until then. */
+  #farewell: ResetReason | null = null;
+  #lingersUntil = NEVER;
+  #repeatsResetAt = 0;
   #pingDue = false;
   /** The client introduces itself in every packet until the server has answered one. */
   #introducing: boolean;
+  /**
+   * Every datagram has our parameters: those of an introducing client, and those of a server to a client that has told its
+   * own, until that introduces itself no more. So whatever arrives first has them.
+   */
+  #telling: boolean;
+  /** What proves that a reset comes from the server's program, although that does not know the connection. */
+  #resetToken: Uint8Array | null = null;
   /** A tail was held back at this position and the peer asked to acknowledge: once is enough. */
   #askedAt = -1;
   #openedAt: number;
@@ -95,9 +121,9 @@ export class ExtendedConnection implements Connection {
     this.connectionId = options.connectionId;
     this.localTag = options.localTag;
     this.#sendOnly = options.sendOnly;
-    this.#introducing = options.role === "client";
+    this.#introducing = this.#telling = options.role === "client";
     this.#openedAt = now;
-    this.#liveness = new Liveness(now);
+    this.#liveness = new Liveness(now, options.silenceTimeoutMs);
     this.#receiver = new Receiver(options.windowBytes, options.memory);
     this.#sender = new Sender({
       isn: options.localTag,
@@ -138,8 +164,15 @@ export class ExtendedConnection implements Connection {
   get idle(): boolean {
     return this.#receiver.finReceived && !this.#sender.hasOutput;
   }
+  /** It is closed, and stays for a while to repeat its RESET. */
+  get lingers(): boolean {
+    return this.#lingersUntil !== NEVER;
+  }
   get inFinWait(): boolean {
     return this.#finWaitEndsAt !== NEVER;
+  }
+  get silenceTimeoutMs(): number {
+    return this.#liveness.silenceTimeoutMs;
   }
   get keepAliveMs(): number {
     return this.#liveness.keepAliveMs;
@@ -183,8 +216,15 @@ export class ExtendedConnection implements Connection {
     this.#sender.ended = true;
   }
 
-  abort(): void {
-    if (!this.closed) this.#giveUp("aborted", "aborted");
+  abort(now: number): void {
+    if (!this.closed) this.#giveUp("aborted", "aborted", now);
+  }
+
+  /** The peer's host says that nothing listens there. */
+  refuse(): void {
+    if (this.closed) return;
+    if (this.#isComplete()) this.#endRegularly();
+    else this.#close("refused");
   }
 
   discardInput(now: number): void {
@@ -217,7 +257,7 @@ export class ExtendedConnection implements Connection {
 
   /** Handles a datagram with this connection's ID, from wherever it came. False: nothing in it made sense here. */
   receive(arrival: Arrival): boolean {
-    if (this.closed) return false;
+    if (this.closed) return this.#repeatReset(arrival);
     if ((arrival.flags & SYN) !== 0) return this.#receiveSynAck(arrival);
     const { datagram } = arrival;
     let understood = false;
@@ -231,6 +271,25 @@ export class ExtendedConnection implements Connection {
     }
     if (!understood) this.stats.dropped++;
     return understood;
+  }
+
+  /** A reset of the server's program, which has lost the connection's state, from wherever it comes. */
+  receiveStatelessReset({ datagram }: Arrival): boolean {
+    if (this.closed || this.#resetToken === null || !isStatelessReset(datagram, this.#resetToken)) return false;
+    this.#receiveReset("restarted");
+    return true;
+  }
+
+  /** The peer goes on sending: our RESET was lost. */
+  #repeatReset({ datagram, address, port, now }: Arrival): boolean {
+    if (!this.lingers || address !== this.remoteAddress || port !== this.remotePort) return false;
+    if (decodePacket(datagram, 0, scratch) === 0 || !this.#accepts(scratch)) return false;
+    if ((scratch.bits & RESET) !== 0) this.#lingersUntil = NEVER;
+    else if (now >= this.#repeatsResetAt) {
+      this.#resetDue = this.#farewell;
+      this.#repeatsResetAt = now + RESET_INTERVAL_MS;
+    }
+    return true;
   }
 
   /** The SYN|ACK again: our introduction was lost. */
@@ -252,14 +311,23 @@ export class ExtendedConnection implements Connection {
 
   #receivePacket(packet: Packet, { address, port, localAddress, now, segmentBytes }: Arrival): void {
     const { bits } = packet;
+    if (bits === (EXTENDED | PARAMETERS)) {
+      // It is a part of the datagram that the packet before came in.
+      this.#learn(packet);
+      return;
+    }
     this.stats.datagramsReceived += joinedPackets(packet, segmentBytes);
     this.#liveness.onHeard(this.#sender.windowIsClosed || (bits & ACK) === 0, now);
     this.#introducing = false;
+    if ((bits & HELLO) === 0) this.#telling = false;
     if (!this.connected) this.#meet(packet, now);
     if (address !== this.remoteAddress || port !== this.remotePort || localAddress !== this.localAddress)
       this.#probes.check.suspect(address, port, localAddress);
     if (this.#options.trace !== null) this.#encoder.traceReceived(packet);
+    if ((bits & PARAMETERS) !== 0) this.#learn(packet);
     if ((bits & RESET) !== 0) {
+      // Who has overheard the tag can send one from anywhere.
+      if (address !== this.remoteAddress || port !== this.remotePort) return;
       this.#receiveReset(RESET_REASONS[packet.resetCode] ?? "unknown");
       return;
     }
@@ -269,7 +337,19 @@ export class ExtendedConnection implements Connection {
     if ((bits & DATA) !== 0) this.#receiveData(packet, segmentBytes, now);
     if ((bits & PING) !== 0) this.#receiver.ackDue = true;
     // Whoever is asked for nothing but a sign of life has been quiet: what was kept for more to come is given back.
-    if (bits === (EXTENDED | PING)) this.#trim();
+    if ((bits & ~PARAMETERS) === (EXTENDED | PING)) this.#trim();
+  }
+
+  /** The peer's parameters: the lower of both silence timeouts counts. */
+  #learn(packet: Packet): void {
+    const { silenceTimeoutMs, resetToken } = readParameters(packet);
+    if (silenceTimeoutMs === 0) return;
+    const theirsMs = Math.max(MIN_SILENCE_TIMEOUT_MS, silenceTimeoutMs);
+    this.#liveness.silenceTimeoutMs = Math.min(this.#options.silenceTimeoutMs, theirsMs);
+    // A peer that is back after a longer silence is to hear of us no later than one that could not have been silent for so long.
+    this.#sender.rtt.silenceTimeoutMs = Math.min(this.#liveness.silenceTimeoutMs, LEGACY_SILENCE_TIMEOUT_MS);
+    if (this.role === "client") this.#resetToken = resetToken;
+    else this.#telling = true;
   }
 
   /** Where the peer has everything of ours and we have everything of its, nothing was lost but a farewell. */
@@ -321,7 +401,7 @@ export class ExtendedConnection implements Connection {
     const receiver = this.#receiver;
     if (this.#discardsInput && packet.dataEnd > packet.dataAt) {
       // The peer must not take it for read (RFC 9293 section 3.6.1 says the same of TCP).
-      if (this.#finished) this.#giveUp(null, "unread");
+      if (this.#finished) this.#giveUp(null, "unread", now);
       return;
     }
     const before = receiver.finReceived;
@@ -385,7 +465,14 @@ export class ExtendedConnection implements Connection {
     if (reason !== null) return this.#encoder.reset(out, reason);
     if (this.closed || !(this.connected || this.#synAckDue)) return 0;
     if (!this.#synAckDue) {
-      const bytes = this.#probes.transmit(out, this.#sender.rtt, this.#sender.sndUna, this.#introducing, now);
+      const bytes = this.#probes.transmit(
+        out,
+        this.#sender.rtt,
+        this.#sender.sndUna,
+        this.#introducing,
+        this.#telling,
+        now,
+      );
       if (bytes > 0 && this.#probes.goesTo !== "") {
         this.sendAddress = this.#probes.goesTo;
         this.sendPort = this.#probes.goesToPort;
@@ -426,6 +513,7 @@ export class ExtendedConnection implements Connection {
     const owed = last || (first && (receiver.ackDue || receiver.ackAt !== NEVER));
     let room = this.#probes.mtu.currentBytes - DATA_HEADER_BYTES;
     if (this.#introducing) room -= HELLO_BYTES;
+    if (this.#telling) room -= this.#introducing ? CLIENT_PARAMETER_BYTES : SERVER_PARAMETER_BYTES;
     let ackBytes = owed ? receiver.ackBytes(MAX_SACK_BLOCKS_WITH_DATA) : 0;
     let segment = sender.next(room - ackBytes, now);
     if (segment === null && ackBytes > 0 && !receiver.ackDue) {
@@ -445,13 +533,18 @@ export class ExtendedConnection implements Connection {
     if ((bits & (FIN | ACK)) === FIN) this.#passiveClose = false;
     if (this.#pingDue || (segment !== null && sender.takeAsk())) bits |= PING;
     this.#pingDue = false;
-    return this.#encoder.packet(out, at, bits, segment, now);
+    // A repetition that is short is made long enough to be answered with a stateless reset.
+    if (segment !== null && this.#resetToken !== null && segment.transmissions > 1 && segment.bytes < ACK_BYTES)
+      bits |= ACK;
+    if (bits === PING && this.#resetToken !== null) return this.#encoder.longPing(out, at);
+    const length = this.#encoder.packet(out, at, bits, segment, now);
+    return this.#telling ? length + this.#encoder.parameters(out, at + length) : length;
   }
 
   // ---- time ------------------------------------------------------------------------------------------------------
 
   deadline(): number {
-    if (this.closed) return NEVER;
+    if (this.closed) return this.#lingersUntil;
     if (this.inFinWait) return Math.min(this.#finWaitEndsAt, this.#receiver.ackAt, this.#probes.timerAt);
     const { silentAt } = this.#liveness;
     if (!this.connected) return silentAt;
@@ -467,9 +560,12 @@ export class ExtendedConnection implements Connection {
   }
 
   expire(now: number): void {
-    if (this.closed) return;
+    if (this.closed) {
+      if (this.#lingersUntil <= now) this.#lingersUntil = NEVER;
+      return;
+    }
     if (this.#finWaitEndsAt <= now) this.#close(null);
-    else if (!this.inFinWait && !this.idle && this.#liveness.silentAt <= now) this.#onSilence();
+    else if (!this.inFinWait && !this.idle && this.#liveness.silentAt <= now) this.#onSilence(now);
     if (this.closed || !this.connected) return;
     if (this.#receiver.ackAt <= now) this.#receiver.ackDue = true;
     if (this.#pacedAt <= now) this.#pacedAt = NEVER;
@@ -510,17 +606,21 @@ export class ExtendedConnection implements Connection {
     this.#sender.trim();
   }
 
-  #onSilence(): void {
+  #onSilence(now: number): void {
     const { ended, buffer } = this.#sender;
     const onlyFin = ended && !this.#finished && buffer.length === 0;
     if (!this.connected) this.#close("handshake-timeout");
     else if (this.#isComplete()) this.#endRegularly();
-    else this.#giveUp(onlyFin ? "fin-unanswered" : "peer-silent", "silent");
+    else this.#giveUp(onlyFin ? "fin-unanswered" : "peer-silent", "silent", now);
   }
 
-  /** Closes, and says so to the peer, if we know how to address it. */
-  #giveUp(failure: Failure | null, reason: ResetReason): void {
-    if (this.connected) this.#resetDue = reason;
+  /** Closes, and says so to the peer, if we know how to address it: again, as long as it goes on sending. */
+  #giveUp(failure: Failure | null, reason: ResetReason, now: number): void {
+    if (this.connected) {
+      this.#resetDue = this.#farewell = reason;
+      this.#repeatsResetAt = now + RESET_INTERVAL_MS;
+      this.#lingersUntil = now + RESET_LINGER_MS;
+    }
     this.#close(failure);
   }
 

@@ -15,12 +15,15 @@ import {
   FIN,
   HELLO,
   OFFER_BITS,
+  PARAMETERS,
   type Packet,
   PacketWriter,
+  PING,
   PROBE,
   PROBE_ANSWER,
   RESET,
   RESET_REASONS,
+  STATELESS_RESET_BYTES,
   SYN,
   toWireTime,
 } from "./wire.js";
@@ -61,19 +64,44 @@ export class Encoder {
   }
 
   /** Padded to `bytes`. */
-  probe(out: Uint8Array, nonce: Nonce, bytes: number, introducing: boolean): number {
-    const bits = PROBE | (introducing ? HELLO : 0);
+  probe(out: Uint8Array, nonce: Nonce, bytes: number, introducing: boolean, telling: boolean): number {
+    const bits = PROBE | (introducing ? HELLO : 0) | (telling ? PARAMETERS : 0);
     this.#begin(out, 0, bits, this.#sender.sndNxt);
     writer.nonce(nonce.high, nonce.low);
+    if (telling) this.#writeParameters();
     if (bytes > writer.length) writer.pad(bytes);
     return this.#finish(bits, this.#sender.sndNxt, false);
   }
 
-  probeAnswer(out: Uint8Array, nonce: Nonce, probeBytes: number): number {
-    this.#begin(out, 0, PROBE_ANSWER, this.#sender.sndNxt);
+  probeAnswer(out: Uint8Array, nonce: Nonce, probeBytes: number, telling: boolean): number {
+    const bits = PROBE_ANSWER | (telling ? PARAMETERS : 0);
+    this.#begin(out, 0, bits, this.#sender.sndNxt);
     writer.nonce(nonce.high, nonce.low);
     writer.uint16(probeBytes);
-    return this.#finish(PROBE_ANSWER, this.#sender.sndNxt, false);
+    if (telling) this.#writeParameters();
+    return this.#finish(bits, this.#sender.sndNxt, false);
+  }
+
+  /** A packet behind the others of a datagram that tells our parameters. It is none of its own in the log. */
+  parameters(out: Uint8Array, at: number): number {
+    this.#lastBits = PARAMETERS;
+    this.#begin(out, at, PARAMETERS, this.#sender.sndNxt);
+    this.#writeParameters();
+    return writer.end();
+  }
+
+  /** Asks for a sign of life, with a packet that is long enough to be answered with a stateless reset. */
+  longPing(out: Uint8Array, at: number): number {
+    const bits = PING | PARAMETERS;
+    this.#lastBits = bits;
+    this.#begin(out, at, bits, this.#sender.sndNxt);
+    writer.pad(STATELESS_RESET_BYTES + 2);
+    return this.#finish(bits, this.#sender.sndNxt, false);
+  }
+
+  #writeParameters(): void {
+    const { silenceTimeoutMs, resetToken } = this.#options;
+    writer.parameters(silenceTimeoutMs, resetToken);
   }
 
   /** What `bits` say: an introduction, an acknowledgement, data. */

@@ -1,22 +1,22 @@
-import { KEEP_ALIVE_MS, SILENCE_TIMEOUT_MS } from "./options.js";
+import { KEEP_ALIVE_MS, KEEP_ALIVES_PER_TIMEOUT, LEGACY_SILENCE_TIMEOUT_MS } from "./options.js";
 
 const NEVER: number = Number.POSITIVE_INFINITY;
-/** However seldom a silent peer is asked, it is so often before it is given up. */
-const ASKS_IN_SILENCE = 3;
 
 /** When the peer was heard last, and when it is to be asked for a sign of life. */
 export class Liveness {
   /** Asks a silent peer after so many ms, 0 for never. */
   keepAliveMs: number = KEEP_ALIVE_MS;
   /** A peer that says nothing for so long is given up. */
-  silenceTimeoutMs: number = SILENCE_TIMEOUT_MS;
+  silenceTimeoutMs: number;
   #heardAt: number;
   #askedAt: number;
   /** How often it has been asked in vain. */
   #asks = 0;
 
-  constructor(now: number) {
+  /** A peer that does not tell its own silence timeout has that of the first versions. */
+  constructor(now: number, silenceTimeoutMs: number) {
     this.#heardAt = this.#askedAt = now;
+    this.silenceTimeoutMs = Math.min(silenceTimeoutMs, LEGACY_SILENCE_TIMEOUT_MS);
   }
 
   /** When the peer is given up. */
@@ -46,10 +46,14 @@ export class Liveness {
    */
   askAt(introducing: boolean, windowIsClosed: boolean, timeoutMs: number): number {
     const since = Math.max(this.#heardAt, this.#askedAt);
-    if (introducing || windowIsClosed) return since + Math.min(KEEP_ALIVE_MS, timeoutMs * 2 ** this.#asks);
-    if (this.keepAliveMs <= 0) return NEVER;
+    const mostMs = this.silenceTimeoutMs / KEEP_ALIVES_PER_TIMEOUT;
+    const keepAliveMs = Math.min(this.keepAliveMs, mostMs);
+    if (introducing || windowIsClosed) {
+      return since + Math.min(KEEP_ALIVE_MS, mostMs, timeoutMs * 2 ** this.#asks);
+    }
+    if (keepAliveMs <= 0) return NEVER;
     // It is heard, but answers late: its answer waits behind its data.
     const late = this.#asks > 0 && this.#heardAt > this.#askedAt;
-    return since + (late ? Math.max(this.keepAliveMs, this.silenceTimeoutMs / ASKS_IN_SILENCE) : this.keepAliveMs);
+    return since + (late ? mostMs : keepAliveMs);
   }
 }

@@ -2,8 +2,18 @@ import type { ControllerName } from "../congestion/index.js";
 import type { Memory } from "../memory.js";
 import type { TraceSink } from "../trace.js";
 
-/** A peer that says nothing for so long is given up. */
-export const SILENCE_TIMEOUT_MS = 10_000;
+/** A peer that says nothing for so long is given up, unless one of both ends asks for less. */
+export const SILENCE_TIMEOUT_MS = 30_000;
+/** What a peer that does not tell its own is taken to have; the handshake's, too. */
+export const LEGACY_SILENCE_TIMEOUT_MS = 10_000;
+/** No peer can ask for less. */
+export const MIN_SILENCE_TIMEOUT_MS = 100;
+/** However seldom a silent peer is asked for a sign of life, it is so often before it is given up. */
+export const KEEP_ALIVES_PER_TIMEOUT = 3;
+/** How long a RESET is repeated to a peer that goes on sending: longer than until its next sign of life. */
+export const RESET_LINGER_MS = 4000;
+/** No more than one of them in this time. */
+export const RESET_INTERVAL_MS = 100;
 /** A silent peer is asked for a sign of life this often, so that an idle connection lives on. */
 export const KEEP_ALIVE_MS = 3000;
 /** How long late FINs are answered after everything is done. */
@@ -26,6 +36,9 @@ export interface ExtendedConnectionOptions {
   /** A server learns its client's from the HELLO. */
   readonly remoteTag: number;
   readonly windowBytes: number;
+  readonly silenceTimeoutMs: number;
+  /** A server's token for this connection's stateless resets; null where it has no key. */
+  readonly resetToken: Uint8Array | null;
   readonly maxDatagramBytes: number;
   readonly congestion: ControllerName;
   readonly sendOnly: boolean;

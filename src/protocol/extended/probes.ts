@@ -81,12 +81,14 @@ export class Probes {
   /**
    * Writes what is due, to {@link goesTo}. Returns its length, 0 for nothing. `acknowledgedBytes` of data have arrived at the
    * peer: see {@link SEARCH_AFTER_BYTES}. A side that knows no round trip sends one short probe to learn it.
+   * `telling`: with our parameters.
    */
   transmit(
     out: Uint8Array,
     rtt: Readonly<RttEstimator>,
     acknowledgedBytes: number,
     introducing: boolean,
+    telling: boolean,
     now: number,
   ): number {
     const { check, mtu } = this;
@@ -97,7 +99,7 @@ export class Probes {
       this.goesTo = address;
       this.goesToPort = port;
       this.leavesFrom = localAddress;
-      return this.#encoder.probeAnswer(out, nonce, bytes);
+      return this.#encoder.probeAnswer(out, nonce, bytes, telling);
     }
     if (check.due !== null) {
       const nonce = check.due;
@@ -105,7 +107,7 @@ export class Probes {
       this.goesTo = check.address;
       this.goesToPort = check.port;
       this.leavesFrom = check.localAddress;
-      return this.#encoder.probe(out, nonce, 0, introducing);
+      return this.#encoder.probe(out, nonce, 0, introducing, telling);
     }
     const bytes = mtu.dueBytes;
     if (bytes === 0 || bytes > out.length) return 0;
@@ -113,10 +115,10 @@ export class Probes {
     if (acknowledgedBytes < Math.max(bytes, SEARCH_AFTER_BYTES)) {
       if (rtt.smoothedMs > 0 || this.#measured) return 0;
       this.#measured = true;
-      return this.#encoder.probe(out, this.#newMtuNonce(now), 0, introducing);
+      return this.#encoder.probe(out, this.#newMtuNonce(now), 0, introducing, telling);
     }
     mtu.onProbeSent(waitMs, now);
-    return this.#encoder.probe(out, this.#newMtuNonce(now), bytes, introducing);
+    return this.#encoder.probe(out, this.#newMtuNonce(now), bytes, introducing, telling);
   }
 
   #newMtuNonce(now: number): Nonce {

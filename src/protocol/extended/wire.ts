@@ -25,6 +25,37 @@ export const PING = 0x0400;
 /** Data, to the end of the packet, behind the time at which it was sent. */
 export const DATA = 0x0200;
 
+/**
+ * What a side tells of itself at the handshake: see {@link PARAMETER}. In a packet of its own, which takes it to the end, or
+ * behind the nonce of a probe, where others take it for padding.
+ */
+export const PARAMETERS = 0x0100;
+/** Bits that later versions may give a part: those we know are taken, and what is left of the packet is passed over. */
+const RESERVED = 0x00f8;
+
+/**
+ * A parameter: its number, how many bytes its value has, then the value. Unknown numbers are passed over. A padding is one
+ * byte, without a length.
+ */
+export const PARAMETER = {
+  padding: 0,
+  /** The silence timeout in ms, 32 bits. */
+  silenceTimeout: 1,
+  /** A server's stateless reset token, 128 bits (RFC 9000 section 10.3). */
+  resetToken: 2,
+} as const;
+export const RESET_TOKEN_BYTES = 16;
+const SILENCE_TIMEOUT_BYTES = 4;
+const PARAMETER_HEADER_BYTES = 2;
+/** What both sides' parameters take in a packet of their own. */
+export const CLIENT_PARAMETER_BYTES = 14 + PARAMETER_HEADER_BYTES + SILENCE_TIMEOUT_BYTES;
+export const SERVER_PARAMETER_BYTES: number = CLIENT_PARAMETER_BYTES + PARAMETER_HEADER_BYTES + RESET_TOKEN_BYTES;
+
+/** The code of a stateless reset, which is followed by the token. */
+const STATELESS_RESET = 4;
+/** Whatever is answered with a stateless reset must be longer, so that two endpoints never answer each other for ever. */
+export const STATELESS_RESET_BYTES: number = 14 + 2 + RESET_TOKEN_BYTES;
+
 /** Sequence, tag, connection ID, bits and length. */
 export const EXTENDED_HEADER_BYTES = 14;
 export const DATA_HEADER_BYTES: number = EXTENDED_HEADER_BYTES + 4;
@@ -44,7 +75,7 @@ const NO_DELAY = MAX_UINT16;
 const TIME_GRAIN_MS = 0.001;
 
 /** Why a connection was reset, by its code. */
-export const RESET_REASONS: readonly ResetReason[] = ["unknown", "aborted", "unread", "silent"];
+export const RESET_REASONS: readonly ResetReason[] = ["unknown", "aborted", "unread", "silent", "restarted"];
 
 /** Whether the bits of a SYN or SYN|ACK offer, or accept, this version of the extended edition. */
 export function isOffer(bits: number): boolean {
@@ -76,6 +107,9 @@ export interface Packet {
   probeBytes: number;
   /** RESET */
   resetCode: number;
+  /** PARAMETERS: they lie in the datagram from here to before there. */
+  parametersAt: number;
+  parametersEnd: number;
   /** DATA */
   time: number;
   /** The datagram that it came in; its data lies there from `dataAt` to before `dataEnd`. */
@@ -101,6 +135,8 @@ export function emptyPacket(): Packet {
     nonceLow: 0,
     probeBytes: 0,
     resetCode: 0,
+    parametersAt: 0,
+    parametersEnd: 0,
     time: 0,
     datagram: NO_BYTES,
     dataAt: 0,
@@ -121,6 +157,7 @@ export function decodePacket(datagram: Uint8Array, at: number, packet: Packet): 
   packet.bits = bits;
   packet.datagram = datagram;
   packet.dataAt = packet.dataEnd = 0;
+  packet.parametersAt = packet.parametersEnd = 0;
   packet.blockCount = 0;
   return decodeParts(datagram, at + EXTENDED_HEADER_BYTES, end, packet) ? end : 0;
 }
@@ -153,6 +190,10 @@ function decodeParts(bytes: Uint8Array, from: number, end: number, packet: Packe
     packet.nonceHigh = uint32(bytes, at);
     packet.nonceLow = uint32(bytes, at + 4);
     packet.probeBytes = answer ? uint16(bytes, at + 8) : end - from + EXTENDED_HEADER_BYTES;
+    if ((bits & PARAMETERS) !== 0) {
+      packet.parametersAt = at + (answer ? PROBE_ANSWER_BYTES : PROBE_BYTES);
+      packet.parametersEnd = end;
+    }
     // Padding takes the rest of a probe.
     return (bits & DATA) === 0;
   }
@@ -168,7 +209,62 @@ function decodeParts(bytes: Uint8Array, from: number, end: number, packet: Packe
     packet.dataEnd = end;
     return true;
   }
-  return at === end;
+  if (bits & PARAMETERS) {
+    packet.parametersAt = at;
+    packet.parametersEnd = end;
+    return true;
+  }
+  return at === end || (bits & RESERVED) !== 0;
+}
+
+/** What a peer has told of itself; 0 and null where it has not. */
+export interface Parameters {
+  readonly silenceTimeoutMs: number;
+  readonly resetToken: Uint8Array | null;
+}
+
+/** The parameters of a packet; what is cut short or unknown is passed over. */
+export function readParameters({ datagram, parametersAt, parametersEnd }: Packet): Parameters {
+  let silenceTimeoutMs = 0;
+  let resetToken: Uint8Array | null = null;
+  for (let at = parametersAt; at < parametersEnd; ) {
+    const number = datagram[at] as number;
+    if (number === PARAMETER.padding) {
+      at++;
+      continue;
+    }
+    const value = at + PARAMETER_HEADER_BYTES;
+    const next = value + (datagram[at + 1] ?? 0);
+    if (next > parametersEnd) break;
+    if (number === PARAMETER.silenceTimeout && next - value === SILENCE_TIMEOUT_BYTES) {
+      silenceTimeoutMs = uint32(datagram, value);
+    } else if (number === PARAMETER.resetToken && next - value === RESET_TOKEN_BYTES) {
+      resetToken = datagram.slice(value, next);
+    }
+    at = next;
+  }
+  return { silenceTimeoutMs, resetToken };
+}
+
+/** Answers a packet for a connection that is not known (RFC 9000 section 10.3). `tag` is that packet's. */
+export function encodeStatelessReset(tag: number, connectionId: number, token: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(STATELESS_RESET_BYTES);
+  const writer = new PacketWriter();
+  writer.begin(bytes, 0, 0, tag, connectionId, RESET);
+  writer.uint16(STATELESS_RESET);
+  bytes.set(token, writer.at);
+  writer.skip(token.length);
+  writer.end();
+  return bytes;
+}
+
+/** Whether a datagram is a stateless reset with this token. How long that takes does not depend on the token. */
+export function isStatelessReset(datagram: Uint8Array, token: Uint8Array): boolean {
+  if (datagram.length !== STATELESS_RESET_BYTES) return false;
+  const at = STATELESS_RESET_BYTES - RESET_TOKEN_BYTES;
+  let difference = (uint16(datagram, 10) ^ (EXTENDED | RESET)) | (uint16(datagram, at - 2) ^ STATELESS_RESET);
+  for (let i = 0; i < RESET_TOKEN_BYTES; i++) difference |= (datagram[at + i] as number) ^ (token[i] as number);
+  return difference === 0;
 }
 
 function decodeAck(bytes: Uint8Array, at: number, end: number, packet: Packet): number {
@@ -232,6 +328,17 @@ export class PacketWriter {
   pad(length: number): void {
     this.#out.fill(0, this.#at, this.#start + length);
     this.#at = this.#start + length;
+  }
+
+  parameters(silenceTimeoutMs: number, resetToken: Uint8Array | null): void {
+    this.uint8(PARAMETER.silenceTimeout);
+    this.uint8(SILENCE_TIMEOUT_BYTES);
+    this.uint32(silenceTimeoutMs);
+    if (resetToken === null) return;
+    this.uint8(PARAMETER.resetToken);
+    this.uint8(RESET_TOKEN_BYTES);
+    this.#out.set(resetToken, this.#at);
+    this.#at += RESET_TOKEN_BYTES;
   }
 
   nonce(high: number, low: number): void {

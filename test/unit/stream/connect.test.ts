@@ -199,7 +199,7 @@ describe("a handshake that is not answered", () => {
 });
 
 describe("a peer that stops", () => {
-  it("answering gives ETIMEDOUT after 10 s, in the middle of a transfer", async () => {
+  it("answering gives ETIMEDOUT after 30 s, in the middle of a transfer", async () => {
     const clock = new TestClock();
     const { server, port } = await listening({ clock }, (socket) => socket.on("error", () => {}).resume());
     await using proxy = await LossyProxy.start({ seed: 1, targetPort: port, clock });
@@ -211,7 +211,7 @@ describe("a peer that stops", () => {
     proxy.silent = true;
     const error = await errorOf(client, clock);
     expect(error).toMatchObject({ code: "ETIMEDOUT", syscall: "read" });
-    expect(error.message).toContain("has been silent for 10 s");
+    expect(error.message).toContain("has been silent for 30 s");
     server.close();
     await clock.run(once(server, "close"));
   });
@@ -227,7 +227,7 @@ describe("a peer that stops", () => {
     client.write("anybody?");
     const began = clock.now();
     const error = await errorOf(client, clock);
-    expect(clock.now() - began).toBe(10_000);
+    expect(clock.now() - began).toBe(30_000);
     expect(error).toMatchObject({ code: "ECONNRESET", syscall: "read", cause: { code: "ECONNREFUSED" } });
     expect(error.message).toContain("the kernel reported ECONNREFUSED");
     await clock.run(server[Symbol.asyncDispose]());

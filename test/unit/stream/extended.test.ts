@@ -123,7 +123,7 @@ describe("a peer that gives up for a reason", () => {
     const [error, silence] = await clock.run(failing);
     expect(silence.code).toBe("ETIMEDOUT");
     expect(error.code).toBe("ECONNRESET");
-    expect(error.message).toMatch(/said so: it had not heard from here for 10 s\.$/);
+    expect(error.message).toMatch(/said so: it had not heard from here for 30 s\.$/);
   });
 });
 
@@ -138,7 +138,7 @@ describe("an idle extended connection", () => {
     expect((await clock.run(readAll(pair.accepted))).toString()).toBe("still there");
   });
 
-  it("to a peer that vanishes is given up by both after 10 s", async () => {
+  it("to a peer that vanishes is given up by both after 30 s", async () => {
     await using pair = await proxiedPair();
     const { clock, proxy, client, accepted } = pair;
     await clock.pass(20_000);
@@ -147,8 +147,8 @@ describe("an idle extended connection", () => {
     const began = clock.now();
     const errors = await clock.run(Promise.all([errorOf(client), errorOf(accepted)]));
     expect(errors.map(({ code }) => code)).toEqual(["ETIMEDOUT", "ETIMEDOUT"]);
-    expect(clock.now() - began).toBeLessThanOrEqual(10_000);
-    expect(errors[0]?.message).toContain("has been silent for 10 s");
+    expect(clock.now() - began).toBeLessThanOrEqual(30_000);
+    expect(errors[0]?.message).toContain("has been silent for 30 s");
   });
 
   it("of which one end has ended lives on, too", async () => {
@@ -249,7 +249,7 @@ describe.runIf(process.platform === "linux")("a server's UDP sockets", () => {
     const closing = [...clients, ...accepted].map((socket) => once(socket, "close"));
     for (const client of clients) client.end();
     await clock.run(Promise.all(closing));
-    await clock.pass(2000);
+    await clock.pass(4000);
     expect(socketsAt(port)).toBe(1);
     await clock.run(server[Symbol.asyncDispose]());
     await clock.settle();
