@@ -17,6 +17,11 @@ export default defineConfig({
   clean: true,
   // node:sqlite has no name without it.
   removeNodeProtocol: false,
+  // Invariants are for tests; without them nothing is left of a check.
+  define: { CONFUNDO_ASSERTIONS: "false" },
+  esbuildOptions: (options) => {
+    options.minifySyntax = true;
+  },
   // TypeScript 7 has no JavaScript API: tsc writes the declarations (tsconfig.build.json).
   dts: false,
 });

@@ -4,6 +4,7 @@ import { defineConfig } from "vitest/config";
 const report = process.env.CONFUNDO_TEST_REPORT;
 
 export default defineConfig({
+  define: { CONFUNDO_ASSERTIONS: "true" },
   test: {
     include: ["test/**/*.test.ts"],
     testTimeout: 30_000,

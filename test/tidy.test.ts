@@ -14,12 +14,14 @@ const LONGEST_FILE = 780;
 const MAY_IMPORT: Record<string, { folders: string[]; packages: string[] }> = {
   // For whoever shows names to people.
   text: { folders: [], packages: [] },
-  protocol: { folders: [], packages: [] },
+  // Checks that are left out of a built package.
+  invariant: { folders: [], packages: [] },
+  protocol: { folders: ["invariant"], packages: [] },
   native: { folders: [], packages: ["node:"] },
   stream: { folders: ["protocol", "native"], packages: ["node:"] },
-  sync: { folders: ["native"], packages: ["node:", "rxjs", "chokidar", "ignore"] },
+  sync: { folders: ["native", "invariant"], packages: ["node:", "rxjs", "chokidar", "ignore"] },
   secure: { folders: ["stream"], packages: ["node:"] },
-  server: { folders: ["stream", "sync", "secure", "text"], packages: ["*"] },
+  server: { folders: ["stream", "sync", "secure", "text", "invariant"], packages: ["*"] },
   // The page in the browser: of the server it imports types only, which leave nothing behind.
   dashboard: { folders: ["server", "text"], packages: ["preact", "uplot", "uqr", "vite", "zod"] },
   cli: { folders: ["", "stream", "sync", "secure", "server", "text"], packages: ["*"] },

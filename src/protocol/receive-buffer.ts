@@ -1,3 +1,4 @@
+import { invariant } from "../invariant/index.js";
 import { BLOCK_BYTES, MAX_RECEIVE_GAPS } from "./limits.js";
 import { type Memory, PORTABLE_MEMORY } from "./memory.js";
 
@@ -87,8 +88,10 @@ export class ReceiveBuffer {
   insert(offset: number, bytes: Uint8Array, lent = false, from = 0, to: number = bytes.length): boolean {
     const end = offset + to - from;
     const next = this.nextOffset;
-    if (end <= next) return true;
+    // Nothing is no range: it would be told the peer, and take the place of one.
+    if (end <= next || from === to) return true;
     if (end > this.readOffset + this.capacityBytes) return false;
+    if (CONFUNDO_ASSERTIONS) this.#check();
     const start = offset > next ? offset : next;
     const freshFrom = from + start - offset;
     if (start > next || this.#ahead.length > 0) return this.#insertAhead(start, end, bytes, freshFrom);
@@ -191,6 +194,20 @@ export class ReceiveBuffer {
       ahead.splice(first, last - first, merged);
     }
     return true;
+  }
+
+  /** What is ahead is disjoint, not touching and in order, behind what is in order, and within the buffer. */
+  #check(): void {
+    const { readOffset, nextOffset, capacityBytes } = this;
+    invariant(readOffset <= nextOffset, `${readOffset} was read and ${nextOffset} has come`);
+    invariant(nextOffset - readOffset <= capacityBytes, `${nextOffset - readOffset} bytes of ${capacityBytes}`);
+    invariant(this.#ahead.length <= this.#maxGaps, `${this.#ahead.length} ranges ahead`);
+    let before = nextOffset;
+    for (const { start, end } of this.#ahead) {
+      invariant(before < start && start < end, `a range from ${start} to ${end} behind ${before}`);
+      before = end;
+    }
+    invariant(this.#ahead.length === 0 || before <= readOffset + capacityBytes, "more is ahead than there is room for");
   }
 
   /** Index of the first range that ends at or behind `offset`. Most data arrives behind everything else. */

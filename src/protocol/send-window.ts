@@ -1,3 +1,4 @@
+import { invariant } from "../invariant/index.js";
 import type { ShortSegments } from "./connection.js";
 import type { Memory } from "./memory.js";
 import { SendBuffer } from "./send-buffer.js";
@@ -48,6 +49,7 @@ export class SendWindow {
   sentUpTo(position: number): void {
     this.sndNxt = position;
     if (this.sndMax < position) this.sndMax = position;
+    if (CONFUNDO_ASSERTIONS) this.#check();
   }
 
   /** Takes a cumulative acknowledgement of something new; returns how many data bytes it covers. */
@@ -59,7 +61,15 @@ export class SendWindow {
     if (this.sndNxt < position) this.sndNxt = position;
     if (this.sndMax < position) this.sndMax = position;
     this.#resendFirstOnly = false;
+    if (CONFUNDO_ASSERTIONS) this.#check();
     return dataUpTo - before;
+  }
+
+  #check(): void {
+    const { sndUna, sndNxt, sndMax, dataEnd } = this;
+    invariant(sndUna <= sndNxt && sndNxt <= sndMax, `SND.UNA ${sndUna}, SND.NXT ${sndNxt}, and at most ${sndMax} sent`);
+    // The FIN is one behind the data.
+    invariant(sndMax <= dataEnd + 1, `${sndMax} was sent of ${dataEnd}`);
   }
 
   /** Back to the first unacknowledged segment. */

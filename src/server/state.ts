@@ -115,8 +115,13 @@ export class HomeState {
     if (text === undefined) return {};
     try {
       const value: unknown = JSON.parse(text);
-      if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
-      throw new Error("it is no object");
+      if (typeof value !== "object" || value === null || Array.isArray(value)) throw new Error("it is no object");
+      const { database, host, port } = value as Record<string, unknown>;
+      if (![database, host].every((one) => one === undefined || typeof one === "string"))
+        throw new Error("its database or host is no text");
+      const sound = port === undefined || (Number.isInteger(port) && Number(port) >= 0 && Number(port) <= 65_535);
+      if (!sound) throw new Error("its port is none");
+      return value;
     } catch (error) {
       throw new SecureError(
         "ERR_STATE",

@@ -1,4 +1,5 @@
 /** What is under way in one session at the receiving end: in which order, how much of it, and what became of it. */
+import { invariant } from "../invariant/index.js";
 import type { Channel } from "./channel.js";
 import { Commits, type Placed, type Staged } from "./commit.js";
 import { clip, SyncError, toSyncError } from "./errors.js";
@@ -61,6 +62,7 @@ export class Desk {
   leave(bytes = 0): void {
     this.#pending--;
     this.#pendingBytes -= bytes;
+    if (CONFUNDO_ASSERTIONS) invariant(this.#pending >= 0 && this.#pendingBytes >= 0, "more has ended than began");
     this.#throttle();
     if (this.#pending === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }

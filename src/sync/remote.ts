@@ -1,6 +1,7 @@
 /** The sending side's view of a mirror: what it holds, and a way to change it. */
 import type { Duplex } from "node:stream";
 import { Observable } from "rxjs";
+import { invariant } from "../invariant/index.js";
 import { Channel } from "./channel.js";
 import { Gone } from "./copies.js";
 import { type Deferred, deferred } from "./deferred.js";
@@ -139,6 +140,9 @@ function greet(duplex: Duplex, options: RemoteOptions): WireRemote {
     throw error;
   }
 }
+
+/** With so many entries the root hash is checked, where invariants are. */
+const CHECKED_ENTRIES = 200;
 
 /** Something is missing there, or something else is there, in the folder that should hold it. */
 const CONTRADICTIONS: ReadonlySet<string> = new Set([
@@ -300,10 +304,20 @@ class WireRemote implements RemoteSession {
     const root = await this.#roots.compute(this.entries.values());
     const now = performance.now();
     this.#rootAgainMs = now + (now - began) / LOOKING_SHARE;
-    if (this.#changes === before) return root;
+    if (this.#changes === before) {
+      if (CONFUNDO_ASSERTIONS && this.entries.size <= CHECKED_ENTRIES) await this.#checkRoot(root, before);
+      return root;
+    }
     // Of some of it from before a change, and of some from after it.
     this.#roots = new Roots(this.comparison);
     return undefined;
+  }
+
+  /** What was computed from the folders that have changed is what all entries give. */
+  async #checkRoot(root: Buffer | undefined, changes: number): Promise<void> {
+    const whole = await new Roots(this.comparison).compute([...this.entries.values()]);
+    const same = root === undefined ? whole === undefined : whole?.equals(root) === true;
+    invariant(same || this.#changes !== changes, "the root hash is not that of the entries");
   }
 
   /** What the mirror holds now. It is told when nobody has asked for anything since all was equal. */

@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { promisify } from "node:util";
+import { invariant } from "../invariant/index.js";
 import { ChunkList, chunkHash, chunkRecord } from "./chunk.js";
 import { uncache } from "./disk.js";
 import { SyncError } from "./errors.js";
@@ -202,6 +203,12 @@ export class Upload {
       const { bytesWritten } = await writing;
       done += bytesWritten;
       this.#written += bytesWritten;
+    }
+    if (CONFUNDO_ASSERTIONS) {
+      invariant(
+        this.#written <= this.#announced && this.#announced <= this.file.size,
+        "more is written than announced",
+      );
     }
     await this.#flushNowAndThen();
   }

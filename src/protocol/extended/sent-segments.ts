@@ -1,3 +1,5 @@
+import { invariant } from "../../invariant/index.js";
+
 /** A range of positions that was sent and is not cumulatively acknowledged. Records are reused. */
 export class SentSegment {
   start = 0;
@@ -36,6 +38,8 @@ export interface DeliveryListener {
 
 /** A power of two, small: most connections are quiet, and a busy one grows it in a moment. */
 const INITIAL_CAPACITY = 2;
+/** So many segments are checked at every acknowledgement. */
+const CHECKED_ALWAYS = 16;
 
 /**
  * The scoreboard (RFC 6675 section 3): every segment between SND.UNA and SND.NXT, by position in a ring of reused records,
@@ -58,6 +62,8 @@ export class SentSegments {
   #lostCount = 0;
   /** No lost segment begins before this position. */
   #lostFrom = 0;
+  /** For invariants. */
+  #checks = 0;
 
   get length(): number {
     return this.#count;
@@ -97,6 +103,10 @@ export class SentSegments {
 
   /** Everything before `position` is acknowledged. */
   acknowledge(position: number, listener: DeliveryListener): void {
+    if (CONFUNDO_ASSERTIONS && this.#count > 0) {
+      invariant(position <= this.#at(this.#count - 1).end, `${position} is acknowledged, and was not sent`);
+      this.#check();
+    }
     while (this.#count > 0) {
       const segment = this.#at(0);
       if (segment.end > position) {
@@ -243,6 +253,35 @@ export class SentSegments {
     if (this.#count > 0) return;
     this.#ring = [];
     this.#head = 0;
+  }
+
+  /** The counters are what the segments say, and these lie one behind the other from SND.UNA to SND.NXT. */
+  #check(): void {
+    // Of many, each look costs as much as they are.
+    if (this.#count > CHECKED_ALWAYS && this.#checks++ % this.#count !== 0) return;
+    let [inFlight, sackedCount, sackedBytes, lost, listed] = [0, 0, 0, 0, 0];
+    for (let index = 0; index < this.#count; index++) {
+      const segment = this.#at(index);
+      const { start, end, bytes } = segment;
+      invariant(start < end, `a segment from ${start} to ${end}`);
+      invariant(index === 0 || this.#at(index - 1).end === start, `nothing was sent before ${start}`);
+      invariant(!(segment.lost && segment.sacked), `the segment at ${start} is lost and has arrived`);
+      if (segment.sacked) {
+        sackedCount++;
+        sackedBytes += bytes;
+      } else if (segment.lost) {
+        lost++;
+        invariant(start >= this.#lostFrom, `a lost segment at ${start}, before ${this.#lostFrom}`);
+      } else inFlight += bytes;
+    }
+    for (let one = this.earliest; one !== null; one = one.later) {
+      listed++;
+      invariant(one.later === null || one.later.sentAt >= one.sentAt, "segments in flight are not in order of time");
+    }
+    invariant(inFlight === this.inFlight, `${this.inFlight} bytes in flight, and segments of ${inFlight}`);
+    invariant(sackedCount === this.sackedCount && sackedBytes === this.sackedBytes, "what was sacked is miscounted");
+    invariant(lost === this.#lostCount, `${this.#lostCount} segments lost, and ${lost} marked`);
+    invariant(listed === this.#count - sackedCount - lost, `${listed} segments listed by time`);
   }
 
   #shorten(segment: SentSegment, position: number): void {

@@ -240,9 +240,22 @@ function isRunning(pid: number): boolean {
   }
 }
 
+/** What is read from a disk may be anything. */
+function isRetired(value: unknown): value is Retired {
+  if (typeof value !== "object" || value === null) return false;
+  const { id, run, folder, path, why, at, kind, size, mode, mtimeNs, target } = value as Record<string, unknown>;
+  const texts = [run, folder, path].every((text) => typeof text === "string");
+  const numbers = [at, size, mode].every((number) => Number.isSafeInteger(number));
+  const known = (why === "replaced" || why === "deleted") && (kind === "file" || kind === "link");
+  const named =
+    typeof id === "string" && /^\d+$/.test(id) && typeof mtimeNs === "string" && /^-?\d{1,19}$/.test(mtimeNs);
+  return texts && numbers && known && named && (target === null || typeof target === "string");
+}
+
 function parse(line: string): Retired | undefined {
   try {
-    return JSON.parse(line) as Retired;
+    const retired = JSON.parse(line) as Retired;
+    return isRetired(retired) ? retired : undefined;
   } catch {
     // The last line of a program that was killed may be half a one: then what it was for has not happened.
     return undefined;

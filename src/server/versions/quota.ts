@@ -1,5 +1,6 @@
 /** Counts what a folder takes while sessions change it, and refuses what would exceed its limits. */
 import { lstatSync } from "node:fs";
+import { invariant } from "../../invariant/index.js";
 import { type Admitted, partialId, type ReceiveEvent, SyncError, systemPath, type Ticket } from "../../sync/index.js";
 import type { Folder, FolderLimits } from "../database/types.js";
 import { ENTRY_COST_BYTES, FREED_AHEAD, LEAST_STORAGE_BYTES, STORAGE_PER_QUOTA } from "./limits.js";
@@ -222,6 +223,10 @@ export class Quota {
     this.#growth.visible += sign * (bytes - replaced);
     this.#growth.steps += sign;
     this.#growth.entries += isNew ? sign : 0;
+    if (CONFUNDO_ASSERTIONS) {
+      const { bytes: coming, steps, entries } = this.#growth;
+      invariant(coming >= 0 && steps >= 0 && entries >= 0, "more room was released than reserved");
+    }
   }
 
   #total(): number {

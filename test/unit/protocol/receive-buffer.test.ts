@@ -279,3 +279,10 @@ test("clear() lets everything go", () => {
   buffer.clear();
   expect([buffer.read(), buffer.allocatedBytes]).toEqual([null, 0]);
 });
+
+test("nothing, ahead of what is in order, is no range", () => {
+  const buffer = new ReceiveBuffer(1000);
+  expect(buffer.insert(500, new Uint8Array(0))).toBe(true);
+  expect(buffer.insert(500, new Uint8Array(10), false, 4, 4)).toBe(true);
+  expect(buffer.ahead).toEqual([]);
+});

@@ -35,6 +35,8 @@ const identity = { path: name, size, mtimeNs };
 /** A record and what its permissions are. */
 const permitted = <T extends object>(record: fc.Arbitrary<T>) =>
   fc.tuple(record, permissions).map(([fields, more]) => ({ ...fields, ...more }));
+const stepped = <T extends object>(record: fc.Arbitrary<T>) =>
+  fc.tuple(record, sourced).map(([fields, more]) => ({ ...fields, ...more }));
 const welcome = { version: fc.nat(65535), executable, folderTimes: executable, linkTimes: executable };
 const kind = fc.constantFrom<Entry["kind"]>("file", "directory", "symlink");
 const as = <T extends Message["type"]>(type: T) => fc.constant(type);
@@ -76,13 +78,13 @@ const message: fc.Arbitrary<Message> = fc.oneof(
     type: as("folders"),
     folders: fc.array(fc.record({ path: name, hash: sha256.map((hash) => hash.subarray(0, 8)) })),
   }),
-  permitted(fc.record({ type: as("delta"), id, ...identity, base: name })),
+  stepped(fc.record({ type: as("delta"), id, ...identity, base: name })),
   fc.record({ type: as("copy"), id, first: id, count: id }),
   fc.record({ type: as("chunks"), id, records: bytes }),
   fc.record({ type: as("offer"), id, records: fc.uint8Array({ maxLength: 576 }).map((all) => Buffer.from(all)) }),
   fc.record({ type: as("known"), id, bits: fc.uint8Array({ maxLength: 8 }).map((all) => Buffer.from(all)) }),
-  permitted(fc.record({ type: as("clone"), id, ...identity, sha256, from: name })),
-  permitted(fc.record({ type: as("move"), id, ...identity, sha256, held: id, from: name })),
+  stepped(fc.record({ type: as("clone"), id, ...identity, sha256, from: name })),
+  stepped(fc.record({ type: as("move"), id, ...identity, sha256, held: id, from: name })),
   fc.record({ type: as("error"), code: text, message: text }),
   fc.record({ type: as("bye") }),
   fc.record({ type: as("list"), root: sha256, verify: fc.boolean(), perms: fc.boolean() }),
@@ -99,9 +101,9 @@ const message: fc.Arbitrary<Message> = fc.oneof(
   }),
   fc.record({ type: as("link"), id, path: name, target: name, mtimeNs }),
   fc.record({ type: as("remove"), id, path: text, kind }),
-  permitted(fc.record({ type: as("put"), id, ...identity })),
-  permitted(fc.record({ type: as("touch"), kind: fc.constantFrom("file", "directory"), id, ...identity })),
-  permitted(fc.record({ type: as("file"), id, path: name, mtimeNs, sha256, content: bytes })),
+  stepped(fc.record({ type: as("put"), id, ...identity })),
+  stepped(fc.record({ type: as("touch"), kind: fc.constantFrom("file", "directory"), id, ...identity })),
+  stepped(fc.record({ type: as("file"), id, path: name, mtimeNs, sha256, content: bytes })),
   fc.record({ type: as("have"), id, offset: size }),
   fc.record({ type: as("data"), id, content: bytes }),
   fc.record({ type: as("end"), id, sha256 }),

@@ -1,0 +1,18 @@
+/**
+ * Checks of what must always hold. They run in tests, in simulations and while fuzzing, and cost nothing in a built package: there
+ * `tsup` makes the constant false. Write `if (CONFUNDO_ASSERTIONS) invariant(…)`, with all that is computed only for it inside.
+ */
+declare global {
+  /** Whether invariants are checked. Replaced when a package is built; defined by vitest and the fuzzer. */
+  const CONFUNDO_ASSERTIONS: boolean;
+}
+
+/** An invariant that does not hold: a bug of this package. */
+export class InvariantError extends Error {
+  override readonly name = "InvariantError";
+}
+
+/** @throws InvariantError where the condition is false */
+export function invariant(condition: boolean, what: string): asserts condition {
+  if (!condition) throw new InvariantError(`invariant broken: ${what}`);
+}
