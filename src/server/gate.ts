@@ -20,6 +20,8 @@ import { addressKey } from "./auth/rate-limit.js";
 import type { Auth, Peer, Principal } from "./auth/types.js";
 import type { Access } from "./database/types.js";
 import type { Visitor } from "./home.js";
+import { type LimitCounters, MAX_HANDSHAKES, MAX_HANDSHAKES_PER_ADDRESS } from "./limits.js";
+import { Shares } from "./shares.js";
 
 type DevicePrincipal = Principal & { kind: "device" };
 
@@ -34,22 +36,24 @@ export interface GateOptions {
   readonly onRefused?: (peer: string, error: { readonly code: string; readonly message: string }) => void;
   /** For the handshake, and for the pairing exchange. Milliseconds, default 10,000. */
   readonly timeoutMs?: number;
+  /** Counts what the limits refuse. */
+  readonly limits?: LimitCounters;
 }
 
-/** Connections that have not shown yet who they are: in all, and from one address (of IPv6, one network of 64 bits). */
-const MAX_GUESTS = 1024;
-const MAX_GUESTS_PER_ADDRESS = 512;
 /** A refusal leaves within this, or not at all. */
 const REFUSAL_MS = 2000;
 
 export class Gate {
   readonly #options: GateOptions;
-  readonly #guests = new Guests();
+  readonly #guests: Guests;
+  readonly #sessions: Shares;
   readonly #resumptions = new Resumptions();
   #closed = false;
 
   constructor(options: GateOptions) {
     this.#options = options;
+    this.#guests = new Guests(options.limits);
+    this.#sessions = new Shares("sessions", options.limits);
   }
 
   /** Connections that have not shown yet who they are. */
@@ -102,7 +106,16 @@ export class Gate {
       const principal =
         secured.protocol === PAIR_PROTOCOL ? await this.#pair(secured, from) : await auth.device(secured.pin, from);
       resumptions.remember(secured.stream, secured.pin, secured.shownMs);
-      const visitor = { peer, device: principal.id, stats: () => socket.stats };
+      const leave = this.#sessions.enter({
+        administrator: principal.role === "admin",
+        device: principal.id,
+        address: addressKey(from.address),
+      });
+      if (typeof leave !== "function") {
+        const why = "the server has as many sessions as it can bear, or as this device or its address may have";
+        throw new SyncError("ERR_TOO_MANY", `${why}; close some`);
+      }
+      const visitor = { peer, device: principal.id, stats: () => socket.stats, leave };
       // Once more who it is: what was revoked before the session stood is refused here, and what is later ends the session.
       const access = async (folder: string) => accessOf(auth, await known(auth, secured.pin, from), folder);
       admit(secured, { ...visitor, access });
@@ -174,8 +187,13 @@ function equal(a: string, b: string): boolean {
 
 /** A bounded table. Where it is full the one that has been there for longest goes: an honest one needs a few round trips. */
 class Guests {
+  readonly #limits: LimitCounters | undefined;
   readonly #all = new Map<symbol, { readonly key: string; readonly end: (reason: Error) => void }>();
   readonly #perKey = new Map<string, Set<symbol>>();
+
+  constructor(limits?: LimitCounters) {
+    this.#limits = limits;
+  }
 
   get size(): number {
     return this.#all.size;
@@ -187,8 +205,10 @@ class Guests {
     const same = this.#perKey.get(key) ?? new Set();
     this.#perKey.set(key, same.add(id));
     this.#all.set(id, { key, end });
-    const crowded = same.size > MAX_GUESTS_PER_ADDRESS ? same : this.#all.size > MAX_GUESTS ? this.#all.keys() : [];
+    const perAddress = same.size > MAX_HANDSHAKES_PER_ADDRESS;
+    const crowded = perAddress ? same : this.#all.size > MAX_HANDSHAKES ? this.#all.keys() : [];
     for (const oldest of crowded) {
+      this.#limits?.add(perAddress ? "handshakesPerAddress" : "handshakes");
       this.#all.get(oldest)?.end(new SecureError("ERR_TLS", "too many connections that do not say who they are"));
       this.#remove(oldest);
       break;

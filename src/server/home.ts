@@ -34,6 +34,8 @@ export interface Visitor {
   readonly access?: (folder: string) => Promise<Access | null>;
   /** How its connection does. */
   readonly stats?: () => SocketStats;
+  /** Called when its session has ended: gives its place back. */
+  readonly leave?: () => void;
 }
 
 /** A connection that is open now. */
@@ -136,7 +138,10 @@ export class MirrorHome {
     const id = `${this.#nextId++}`;
     const opened = { folder: "", label: "", openedAt: Date.now(), state: "syncing" as const, stats: visitor.stats };
     this.#sessions.set(session, { id, peer, device, ...opened, arriving: () => session.arriving() });
-    void session.closed.then(() => this.#sessions.delete(session));
+    void session.closed.then(() => {
+      this.#sessions.delete(session);
+      visitor.leave?.();
+    });
     if (this.#closing) session.end(closing());
   }
 

@@ -40,8 +40,55 @@ export const MAX_FAMILIAR = 1000;
 export const FOLDER_GRACE_MS = 30 * DAY_MS;
 export const MAX_FOLDER_GRACE_MS = 365 * DAY_MS;
 
+/** Passwords that are hashed at once, each in a thread with tens of megabytes, and those that may wait for it. */
+export const MAX_HASHES_AT_ONCE = 2;
+export const MAX_HASHES_WAITING = 64;
+
+/** Connections that have not shown yet who they are, over Confundo: in all, and from one address. The oldest make way. */
+export const MAX_HANDSHAKES = 1024;
+export const MAX_HANDSHAKES_PER_ADDRESS = 512;
+
+/** How many of something there may be, and what part of it one user, device or address gets. */
+export interface ShareLimits {
+  readonly total: number;
+  /** Of the total, places that only administrators get. */
+  readonly forAdministrators: number;
+  readonly perUser?: number;
+  readonly perDevice?: number;
+  readonly perAddress?: number;
+}
+
+export const SHARES = {
+  /** Clients that listen to events. */
+  webSockets: { total: 2048, forAdministrators: 64, perUser: 64, perAddress: 512 },
+  /** TCP connections to the HTTP port. Those of nobody that is known make way for others, the oldest first. */
+  httpConnections: { total: 8192, forAdministrators: 256, perUser: 512, perAddress: 1024 },
+  /** Devices' sessions with their mirrors. */
+  sessions: { total: 2048, forAdministrators: 64, perDevice: 64, perAddress: 512 },
+  /** Files that are received over HTTP at once. */
+  uploads: { total: 64, forAdministrators: 8, perUser: 16 },
+} as const satisfies Record<string, ShareLimits>;
+
+export type ShareKind = keyof typeof SHARES;
+
 /** The names of the limits, as metrics and docs/security.md have them. */
-export const LIMIT_NAMES = Object.keys(ATTEMPTS) as readonly (keyof typeof ATTEMPTS)[];
+export const LIMIT_NAMES = [
+  ...(Object.keys(ATTEMPTS) as (keyof typeof ATTEMPTS)[]),
+  "hashesWaiting",
+  "handshakes",
+  "handshakesPerAddress",
+  "webSockets",
+  "webSocketsPerUser",
+  "webSocketsPerAddress",
+  "httpConnections",
+  "httpConnectionsPerUser",
+  "httpConnectionsPerAddress",
+  "sessions",
+  "sessionsPerDevice",
+  "sessionsPerAddress",
+  "uploads",
+  "uploadsPerUser",
+] as const;
 export type LimitName = (typeof LIMIT_NAMES)[number];
 
 /** Counts how often each limit refused something. */

@@ -14,19 +14,21 @@ import type {
   RestoreRequest,
   Upload,
 } from "./http/mirrors.js";
+import type { LimitCounters } from "./limits.js";
+import { Shares } from "./shares.js";
 import { Desk } from "./versions/desk.js";
 import type { Keeper } from "./versions/keeper.js";
-
-const MAX_UPLOADS = 64;
 
 export class HomeMirrors implements Mirrors {
   readonly #home: MirrorHome;
   readonly #keeper: Keeper;
   readonly #desk: Desk;
   readonly #uploads = new Map<string, LiveTransfer>();
+  readonly #shares: Shares;
   #nextUpload = 1;
 
-  constructor(home: MirrorHome, keeper: Keeper) {
+  constructor(home: MirrorHome, keeper: Keeper, limits?: LimitCounters) {
+    this.#shares = new Shares("uploads", limits);
     this.#home = home;
     this.#keeper = keeper;
     this.#desk = new Desk(keeper);
@@ -53,10 +55,12 @@ export class HomeMirrors implements Mirrors {
   }
 
   async place(upload: Upload): Promise<{ record: FileRecord; created: boolean }> {
-    if (this.#uploads.size >= MAX_UPLOADS) {
-      throw new SyncError("ERR_TOO_MANY", "the server receives as many files as it can at once; come back later");
+    const { folder, path, size, actor, administrator = false } = upload;
+    const leave = this.#shares.enter({ user: actor, administrator });
+    if (typeof leave !== "function") {
+      const why = "the server receives as many files at once as it can, or as one user may send";
+      throw new SyncError("ERR_TOO_MANY", `${why}; send fewer, or come back later`);
     }
-    const { folder, path, size } = upload;
     const id = `upload-${this.#nextUpload++}`;
     const transfer = { id, session: null, folder, path, size, startedAt: Date.now() };
     const onBytes = (bytes: number): void => void this.#uploads.set(id, { ...transfer, bytes });
@@ -64,6 +68,7 @@ export class HomeMirrors implements Mirrors {
     try {
       return await this.#desk.place({ ...upload, content: counted(upload.content, onBytes) });
     } finally {
+      leave();
       this.#uploads.delete(id);
     }
   }

@@ -162,6 +162,7 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
           identity,
           auth,
           localCode,
+          limits,
           admit: ({ stream }, visitor) => home.handle(stream, visitor),
           ...(options.onRefused === undefined ? {} : { onRefused: options.onRefused }),
         });
@@ -179,7 +180,7 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
   const watching = watchPermissions(database, home, gate, options.onError);
   const pairingAddress = (folder: string | null, code: string): string =>
     formatAddress({ ...reachable, name: folder ?? options.name ?? "mirror", code, pin: identity?.pin });
-  const mirrors = new HomeMirrors(home, keeper);
+  const mirrors = new HomeMirrors(home, keeper, limits);
   const parts = { auth, database, mirrors, pairingAddress, limits, stateFolder: state.folder };
   const { http, httpProblem } = await openOrExplain(options.http, parts);
   undo.push(() => http?.close());

@@ -33,7 +33,7 @@ export interface Attempt {
 
 export class Guard {
   readonly #database: Database;
-  readonly #limits: LimitCounters;
+  readonly limits: LimitCounters;
   readonly now: () => number;
   readonly #budgets = Object.fromEntries(
     Object.entries(ATTEMPTS).map(([name, limit]) => [name, new AttemptBudget(limit)]),
@@ -44,7 +44,7 @@ export class Guard {
   constructor(database: Database, now: () => number, limits: LimitCounters) {
     this.#database = database;
     this.now = now;
-    this.#limits = limits;
+    this.limits = limits;
   }
 
   /** Notes that something was done. */
@@ -77,7 +77,7 @@ export class Guard {
     for (const [name, key] of budgets) {
       const waitMs = this.#budgets[name].waitMs(key, now);
       if (waitMs === 0) continue;
-      this.#limits.add(name);
+      this.limits.add(name);
       const seconds = Math.ceil(waitMs / 1000);
       throw new AuthError("ERR_RATE_LIMITED", `Too many failed attempts. Try again in ${seconds} s.`, waitMs);
     }

@@ -1,5 +1,5 @@
 import type { Database, User } from "../database/types.js";
-import type { AuthErrorCode } from "./errors.js";
+import type { AuthError, AuthErrorCode } from "./errors.js";
 import type { Act, Guard } from "./guard.js";
 import { hashPassword, isOutdated, verifyPassword } from "./passwords.js";
 import { createToken } from "./secrets.js";
@@ -36,7 +36,7 @@ export class PasswordCheck {
     try {
       const user = await this.#database.users.byName(account);
       this.#nobody ??= hashPassword(createToken());
-      const right = await verifyPassword(password, user?.passwordHash ?? (await this.#nobody));
+      const right = await this.#compare(password, user?.passwordHash ?? (await this.#nobody));
       wrong = user === undefined || !right;
       if (user === undefined || !right) {
         throw await this.#guard.failed(attempt, refusal.code, refusal.message, refusal.act);
@@ -47,6 +47,15 @@ export class PasswordCheck {
       return user;
     } finally {
       if (!wrong) attempt.refund();
+    }
+  }
+
+  async #compare(password: string, stored: string): Promise<boolean> {
+    try {
+      return await verifyPassword(password, stored);
+    } catch (error) {
+      if ((error as AuthError).code === "ERR_RATE_LIMITED") this.#guard.limits.add("hashesWaiting");
+      throw error;
     }
   }
 }

@@ -5,15 +5,13 @@
  */
 import crypto, { randomBytes, type ScryptOptions, timingSafeEqual } from "node:crypto";
 import { promisify } from "node:util";
+import { MAX_HASHES_AT_ONCE, MAX_HASHES_WAITING } from "../limits.js";
 import { AuthError } from "./errors.js";
 
 const SALT_BYTES = 16;
 const HASH_BYTES = 32;
 const ARGON2 = { memory: 19_456, passes: 2, parallelism: 1 };
 const SCRYPT = { logN: 17, r: 8, p: 1 };
-/** A hash takes tens of megabytes and a thread: so many at once, and so many waiting. */
-const MAX_AT_ONCE = 2;
-const MAX_WAITING = 64;
 const LEAST_CHARACTERS = 8;
 const MOST_BYTES = 1024;
 
@@ -87,8 +85,8 @@ async function derive(password: string, phc: Phc): Promise<Buffer> {
 }
 
 async function turn(): Promise<void> {
-  if (running >= MAX_AT_ONCE) {
-    if (waiting.length >= MAX_WAITING) {
+  if (running >= MAX_HASHES_AT_ONCE) {
+    if (waiting.length >= MAX_HASHES_WAITING) {
       throw new AuthError("ERR_RATE_LIMITED", "Too many logins at once. Try again in a few seconds.", 5000);
     }
     await new Promise<void>((resolve) => waiting.push(resolve));

@@ -5,6 +5,7 @@ import type { Auth } from "../auth/types.js";
 import type { Database } from "../database/types.js";
 import type { LimitCounters } from "../limits.js";
 import { TrustedProxies } from "./client-address.js";
+import type { Connections } from "./connections.js";
 import { authenticate, guardHost, guardPath, guardSite, limitBody, nameClient } from "./guard.js";
 import type { EventHub } from "./hub.js";
 import { KnownTokens } from "./known-tokens.js";
@@ -37,6 +38,8 @@ export interface ApiOptions {
   readonly trustProxy?: readonly string[];
   /** Counts what the limits of the server refuse. Default: nothing does. */
   readonly limits?: LimitCounters;
+  /** The connections of the port. Default: they are not bounded. */
+  readonly connections?: Connections;
   /** Names by which the server may be addressed; a request with another `Host` is refused. Default: any. */
   readonly hosts?: readonly string[];
   /** The folder of the built dashboard. Default: there is none. */

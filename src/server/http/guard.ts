@@ -94,17 +94,33 @@ export function isFilePath(path: string): boolean {
 }
 
 /** Lets in who brings a token, as `Authorization: Bearer` or as the cookie of a login; and who wants to log in. */
-export function authenticate({ known }: Services): Guard {
+export function authenticate(services: Services): Guard {
+  const { known } = services;
   return async (c, next) => {
     if (c.req.path === LOGIN_PATH) return next();
     const token = requireToken(c);
     c.set("token", token);
     const who = await known.authenticate(token, c.get("peer"));
     if (isForMetrics(who)) throw new Problem("ERR_FORBIDDEN", "this token is for /metrics, and for nothing else");
+    boundConnections(services, c, who);
     c.set("who", who);
     await next();
     if (c.req.method !== "GET" && c.req.method !== "HEAD") known.forget();
   };
+}
+
+function boundConnections({ connections }: Services, c: Context<ApiEnv>, who: UserPrincipal): void {
+  const socket = c.env?.incoming?.socket;
+  const limit = socket === undefined ? undefined : connections?.identify(socket, holderOf(who));
+  if (limit === undefined) return;
+  const why = "you have as many connections as one user may have, or the server has as many as it can bear";
+  throw new Problem("ERR_TOO_MANY", `${why}; close some, or come back later`, { headers: { Connection: "close" } });
+}
+
+/** By whom shares are counted: what an administrator's narrow tokens take is not taken from the administrator. */
+export function holderOf(who: UserPrincipal): { readonly user: string; readonly administrator: boolean } {
+  const administrator = administrates(who);
+  return { user: administrator ? `${who.id} administrator` : who.id, administrator };
 }
 
 export function administrators(): Guard {

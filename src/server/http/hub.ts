@@ -3,9 +3,13 @@
  * moment, is fed numbered events page by page as it reads, and keeps no more than a bounded buffer here.
  */
 import type { Subscription } from "rxjs";
+import { addressKey } from "../auth/rate-limit.js";
 import type { Auth, Peer } from "../auth/types.js";
 import type { Access, Database, LoggedEvent } from "../database/types.js";
+import { type LimitCounters, SHARES } from "../limits.js";
+import { type Holder, Shares } from "../shares.js";
 import { textFrame } from "./frames.js";
+import { holderOf } from "./guard.js";
 import type { LiveSession, LiveTransfer, Mirrors } from "./mirrors.js";
 import type { UserPrincipal } from "./router.js";
 import { CLOSE, Subscriber } from "./subscriber.js";
@@ -17,6 +21,8 @@ export interface HubOptions {
   readonly mirrors: Mirrors;
   /** At most so many listen at once. Default 2048. */
   readonly mostSubscribers?: number;
+  /** Counts what the limits refuse. */
+  readonly limits?: LimitCounters;
   /** Between two looks at connections and transfers. Default 1000 ms. */
   readonly everyMs?: number;
   readonly now?: () => number;
@@ -45,7 +51,6 @@ interface Encoded {
   readonly frame: Buffer;
 }
 
-const MOST_SUBSCRIBERS = 2048;
 const EVERY_MS = 1000;
 /** What comes within this time goes out together. */
 const GATHER_MS = 20;
@@ -62,6 +67,7 @@ const RIGHTS = /^(?:grants?|users?|tokens?)\b/;
 export class EventHub {
   readonly #options: HubOptions;
   readonly #subscribers = new Set<Subscriber>();
+  readonly #shares: Shares;
   readonly #live: Subscription;
   readonly #timer: NodeJS.Timeout;
   /** In order, without gaps in what the log had. */
@@ -79,6 +85,13 @@ export class EventHub {
   constructor(options: HubOptions) {
     this.#options = options;
     this.#checkedAt = this.#now();
+    const { total, forAdministrators } = SHARES.webSockets;
+    const most = options.mostSubscribers ?? total;
+    this.#shares = new Shares("webSockets", options.limits, {
+      ...SHARES.webSockets,
+      total: most,
+      forAdministrators: Math.floor((most * forAdministrators) / total),
+    });
     this.#live = options.database.events.live$.subscribe((event) => this.#take(event));
     this.#timer = setInterval(() => this.#tick(), options.everyMs ?? EVERY_MS);
     this.#timer.unref();
@@ -88,8 +101,9 @@ export class EventHub {
     return this.#subscribers.size;
   }
 
-  get full(): boolean {
-    return this.#closed || this.#subscribers.size >= (this.#options.mostSubscribers ?? MOST_SUBSCRIBERS);
+  /** Whether somebody has to be kept out: the server is full, or they have their share. */
+  refuses(listener: Pick<Listener, "who" | "peer">): boolean {
+    return this.#closed || this.#shares.refusal(shareOf(listener)) !== undefined;
   }
 
   /** The number of the newest event. */
@@ -104,14 +118,18 @@ export class EventHub {
 
   /** Takes a WebSocket over. */
   add(socket: EventSocket, listener: Listener): void {
-    if (this.full) {
+    const leave = this.#closed ? undefined : this.#shares.enter(shareOf(listener));
+    if (typeof leave !== "function") {
       socket.webSocket.close(...CLOSE.full);
       return;
     }
     const subscriber = new Subscriber(socket, listener, {
       page: (after, sight) => this.#page(after, sight),
       gone: (after) => this.#gone(after),
-      leave: () => void this.#subscribers.delete(subscriber),
+      leave: () => {
+        leave();
+        this.#subscribers.delete(subscriber);
+      },
     });
     this.#subscribers.add(subscriber);
     void this.#welcome(subscriber, listener);
@@ -281,6 +299,10 @@ export class EventHub {
   #now(): number {
     return (this.#options.now ?? Date.now)();
   }
+}
+
+function shareOf({ who, peer }: Pick<Listener, "who" | "peer">): Holder {
+  return { ...holderOf(who), address: addressKey(peer.address) };
 }
 
 function joined(events: readonly Encoded[], sight: Sight): Buffer {

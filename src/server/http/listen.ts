@@ -1,14 +1,17 @@
 /** The application on a port: HTTP on a loopback address, HTTPS elsewhere. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createSecureServer } from "node:https";
-import { type AddressInfo, isIPv6 } from "node:net";
+import { type AddressInfo, isIPv6, type Socket } from "node:net";
 import { getRequestListener } from "@hono/node-server";
+import { SHARES, type ShareLimits } from "../limits.js";
 import { type ApiOptions, createApi } from "./api.js";
+import { TrustedProxies } from "./client-address.js";
+import { Connections } from "./connections.js";
 import { isFilePath } from "./guard.js";
 import { EventHub } from "./hub.js";
 import { serveUpgrades } from "./upgrade.js";
 
-export interface HttpOptions extends Omit<ApiOptions, "hub" | "secure" | "hosts"> {
+export interface HttpOptions extends Omit<ApiOptions, "hub" | "secure" | "hosts" | "connections"> {
   /** Default 127.0.0.1. */
   readonly host?: string;
   /** Default 5080; 0 takes a free one. */
@@ -20,6 +23,8 @@ export interface HttpOptions extends Omit<ApiOptions, "hub" | "secure" | "hosts"
   /** @internal Milliseconds: until all headers are there, and all of a body that is no file. Default 10,000 and 30,000. */
   readonly headersMs?: number;
   readonly bodyMs?: number;
+  /** @internal Connections, and the shares of them. */
+  readonly connectionShares?: ShareLimits;
 }
 
 export interface HttpServing {
@@ -41,7 +46,8 @@ const HEADERS_MS = 10_000;
 const BODY_MS = 30_000;
 /** Nothing sent and nothing taken for so long ends a connection. */
 const IDLE_MS = 60_000;
-const MAX_CONNECTIONS = 8192;
+/** Node refuses connections beyond this by itself, in a burst that comes before we see the first. */
+const MOST_UNSEEN = 1024;
 const CLOSING_MS = 2000;
 
 /** Rejects with what the system says (`EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`). */
@@ -49,7 +55,9 @@ export async function startHttp(options: HttpOptions): Promise<HttpServing> {
   const { host = "127.0.0.1", port = 5080, tls } = options;
   const hub = new EventHub(options);
   const secure = tls !== undefined;
-  const { app } = createApi({ ...options, hub, secure, ...(secure ? {} : { hosts: namesOf(host) }) });
+  const shares = options.connectionShares ?? SHARES.httpConnections;
+  const connections = new Connections(new TrustedProxies(options.trustProxy), options.limits, shares);
+  const { app } = createApi({ ...options, hub, connections, secure, ...(secure ? {} : { hosts: namesOf(host) }) });
   const { headersMs = HEADERS_MS, bodyMs = BODY_MS } = options;
   const answer = getRequestListener(app.fetch);
   const listener = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
@@ -61,7 +69,8 @@ export async function startHttp(options: HttpOptions): Promise<HttpServing> {
     tls === undefined
       ? createServer(limits, listener)
       : createSecureServer({ ...limits, ...tls, minVersion: "TLSv1.2" }, listener);
-  server.maxConnections = MAX_CONNECTIONS;
+  server.maxConnections = shares.total + MOST_UNSEEN;
+  server.on("connection", (socket: Socket) => connections.add(socket));
   server.setTimeout(IDLE_MS);
   server.on("clientError", refuse);
   serveUpgrades(server, app);

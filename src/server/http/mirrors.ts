@@ -83,6 +83,8 @@ export interface Upload {
   readonly executable: boolean;
   /** For the audit log and the events, such as `user:NAME`. */
   readonly actor: string;
+  /** Whether it is an administrator's, for whom room is kept. Default false. */
+  readonly administrator?: boolean;
 }
 
 export type RestoreRequest = { readonly folder: string; readonly actor: string } & (

@@ -25,11 +25,14 @@ export function addEvents(app: Api, { hub }: Services): void {
     if (accept === undefined) {
       throw new Problem("ERR_UPGRADE", "events come over a WebSocket", { headers: { Upgrade: "websocket" } });
     }
-    if (hub.full) throw new Problem("ERR_TOO_MANY", "as many listen to events as the server can bear; come back later");
     const { after, live } = c.req.valid("query");
     const who = c.get("who");
     const token = c.get("token");
     const peer = c.get("peer");
+    if (hub.refuses({ who, peer })) {
+      const why = "as many listen to events as the server can bear, or as you or your address may";
+      throw new Problem("ERR_TOO_MANY", `${why}; close some, or come back later`);
+    }
     accept((socket) => hub.add(socket, { who, token, peer, after: after ?? null, live: live === "true" }));
     return c.body(null, 200);
   });

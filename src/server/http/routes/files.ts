@@ -2,7 +2,7 @@
 import type { Context } from "hono";
 import type { Services } from "../api.js";
 import { digestHeader, digestOf, disposition, etagOf, expectation, judge, rangeOf, typeOf } from "../content.js";
-import { audit, noSuchFolder, permit } from "../guard.js";
+import { administrates, audit, noSuchFolder, permit } from "../guard.js";
 import type { OpenFile } from "../mirrors.js";
 import { atPace } from "../pace.js";
 import { Problem } from "../problem.js";
@@ -94,6 +94,7 @@ export function addFiles(app: Api, services: Services): void {
       modifiedAt: modifiedAt ?? null,
       executable: executable === "true",
       actor: actorOf(c.get("who")),
+      administrator: administrates(c.get("who")),
     });
     await audit(services, c, "file.put", `${folder}/${path}`);
     if (record.sha256 !== null) c.header("ETag", etagOf(record.sha256));
