@@ -1,6 +1,6 @@
 import { dirname, resolve } from "node:path";
 import { parseAddress } from "./address.js";
-import { parseMilliseconds, parseRate } from "./options.js";
+import { parseMilliseconds, parseRate, parseScrub } from "./options.js";
 import { shownPath, UsageError } from "./report.js";
 
 export const CONFIG_FILE = "confundo.json";
@@ -21,10 +21,12 @@ export interface MirrorConfig {
   readonly settle?: number;
   /** Milliseconds. */
   readonly settleOpen?: number;
+  /** Milliseconds; 0: never. */
+  readonly scrub?: number;
 }
 
 const FLAGS = ["delete", "allowMassDelete", "gitignore", "deleteIgnored", "perms"] as const;
-const KEYS: readonly string[] = ["folder", "address", "ignore", "bandwidth", "settle", "settleOpen", ...FLAGS];
+const KEYS: readonly string[] = ["folder", "address", "ignore", "bandwidth", "settle", "settleOpen", "scrub", ...FLAGS];
 
 /**
  * Reads `{ "mirrors": [{ "folder": …, "address": …, … }] }`. Folders are relative to where the file is.
@@ -58,7 +60,7 @@ export function parseConfig(text: string, file: string): MirrorConfig[] {
 function readMirror(entry: Record<string, unknown>, base: string, say: (what: string) => never): MirrorConfig {
   const stray = Object.keys(entry).find((key) => !KEYS.includes(key));
   if (stray !== undefined) say(`there is no setting "${stray}". There are ${KEYS.join(", ")}.`);
-  const { folder, address, ignore, bandwidth, settle, settleOpen } = entry;
+  const { folder, address, ignore, bandwidth, settle, settleOpen, scrub } = entry;
   if (typeof folder !== "string" || folder === "") return say('"folder" should be the path of a folder.');
   if (typeof address !== "string") return say('"address" should be confundo://HOST:PORT/NAME.');
   explained(() => parseAddress(address), say);
@@ -73,6 +75,7 @@ function readMirror(entry: Record<string, unknown>, base: string, say: (what: st
     ...(ignore === undefined ? {} : { ignore: ignore as string[] }),
     ...(bandwidth === undefined ? {} : { bandwidth: explained(() => parseRate(String(bandwidth)), say) }),
     ...(settle === undefined ? {} : { settle: explained(() => parseMilliseconds(String(settle)), say) }),
+    ...(scrub === undefined ? {} : { scrub: explained(() => parseScrub(String(scrub)), say) }),
     ...(settleOpen === undefined ? {} : { settleOpen: explained(() => parseMilliseconds(String(settleOpen)), say) }),
   };
 }

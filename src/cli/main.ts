@@ -12,6 +12,7 @@ import {
   parseListen,
   parseMilliseconds,
   parseRate,
+  parseScrub,
   portParser,
 } from "./options.js";
 import { exitCode, printError } from "./report.js";
@@ -123,7 +124,16 @@ function program(): Command {
     .option("--dry-run", "show what would be done, and do nothing")
     .option("--no-delete", "leave alone what is only at the destination")
     .option("--allow-mass-delete", "do not ask before most of the destination is deleted")
-    .option("--verify", "have the destination read all of its content first, and repair what is not as it should be")
+    .option("--checksum", "read all files here first, and compare them with the destination by hash")
+    .option(
+      "--verify",
+      "the same, with the destination reading all of its content too; repair what is not as it should be",
+    )
+    .option(
+      "--scrub <time>",
+      "read each file here again within so long, in the background, such as 30d; 0: never (default: 30d)",
+      parseScrub,
+    )
     .option("--perms", "keep all permissions, not only whether a file is executable")
     .option("--ignore <pattern>", "leave alone what matches, on both sides; more patterns may follow", gather)
     .option("--bandwidth <rate>", "send at most so many bytes a second, such as 500K or 5M", parseRate)

@@ -24,6 +24,9 @@ export interface MirrorCommandOptions {
   readonly gitignore?: boolean;
   readonly perms?: boolean;
   readonly verify?: boolean;
+  readonly checksum?: boolean;
+  /** Milliseconds; 0: never. */
+  readonly scrub?: number;
   /** Bytes a second. */
   readonly bandwidth?: number;
   readonly deleteIgnored?: boolean;
@@ -113,6 +116,8 @@ async function mirrorOne(
     gitignore: options.gitignore ?? false,
     perms: options.perms ?? false,
     verify: options.verify ?? false,
+    checksum: options.checksum ?? false,
+    ...(options.scrub === undefined ? {} : { scrubMs: options.scrub }),
     ...(options.bandwidth === undefined ? {} : { bandwidth: options.bandwidth }),
     deleteIgnored: options.deleteIgnored ?? false,
     ...(options.settle === undefined ? {} : { settleMs: options.settle }),

@@ -94,6 +94,11 @@ export function parseListen(value: string): { host: string; port: number } {
   return { host, port: portParser(0)(port) };
 }
 
+/** Parses how long a scrub may take: a time such as 30d, or 0. Milliseconds. */
+export function parseScrub(value: string): number {
+  return value === "0" ? 0 : parseDuration(value);
+}
+
 const UNIT_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
 
 /** Parses a time such as 90s, 15m, 1h, 30d or 2w. Milliseconds. */

@@ -34,6 +34,7 @@ export type SyncErrorCode =
   | "ERR_CHECKSUM"
   | "ERR_CHANGED"
   | "ERR_OPEN"
+  | "ERR_SILENT_CHANGE"
   | "ERR_TIME"
   | "ERR_RECURSION"
   | "ERR_FOLDER_MOVED"

@@ -154,6 +154,14 @@ export const MAX_GONE = 16_384;
 export const LEAST_SOUGHT_MOVE_BYTES: number = 256 * KIB;
 /** Of a file that has changed so often while it was read, a copy is sent. */
 export const CHANGES_BEFORE_COPY = 2;
+/** While a folder is followed, each of its files is read again within this time. */
+export const SCRUB_SOURCE_MS: number = 30 * 24 * 3600 * 1000;
+/** What a file counts for then, besides its bytes. */
+export const SCRUB_FILE_BYTES: number = 64 * KIB;
+/** After each piece of a large file, so that it is read at 32 MiB/s at most. */
+export const SCRUB_PIECE_PAUSE_MS = 8;
+/** Timers can be set for 24 days at most. */
+export const MAX_SCRUB_WAIT_MS = 60_000;
 /** A file that stays open for writing is sent, as a version that it was as a whole, after this long. */
 export const SETTLE_OPEN_MS = 5000;
 /** Whether files are still open for writing is checked after this long, then twice as long, … */

@@ -44,6 +44,7 @@ import {
   RECHECK_HINTS,
   RECHECK_MS,
   RULES_REST_MS,
+  SCRUB_SOURCE_MS,
   WALK_EVERY_LEAST_MS,
   WALK_EVERY_MS,
   WALK_EVERY_MS_AN_ENTRY,
@@ -103,8 +104,12 @@ export interface MirrorOptions {
   readonly index?: string;
   /** Shown to people who find the mirror busy; default HOST:FOLDER. */
   readonly label?: string;
-  /** Have the destination read all of its content at the start, and repair what is not as it should be. Default false. */
+  /** Read all files here at the start, and compare them with the destination by hash. Default false. */
+  readonly checksum?: boolean;
+  /** The same, and have the destination read all of its content too; what is not as it should be is repaired. Default false. */
   readonly verify?: boolean;
+  /** While following, read each file here again within this time, see {@link PushOptions}. Milliseconds, default 30 days; 0: never. */
+  readonly scrubMs?: number;
   /** Keep all permission bits at the destination, not only the executable one. Default false. */
   readonly perms?: boolean;
   /** Send no more bytes a second than this. Default: as many as there is room for. */
@@ -177,19 +182,20 @@ function mirrorReal(
     const changes = follows(options) ? watching(source, ignore, options) : { live: EMPTY, lasting: EMPTY };
     const caution = new Caution(options.allowMassDelete);
     const index = indexOf(identity.clientId, options);
-    const { walked, connecting, ...comparing } = compared(source, ignore, index.index, options);
+    const { walked, connecting, checksum, checkedAll, ...comparing } = compared(source, ignore, index.index, options);
     const linked = new LinkedFiles(source);
     const pace = new WalkingPace();
     const memory = { caution, ...index, ...(follows(options) ? { linked } : { walked }) };
     const mirrored = session({ ...identity, ...comparing }, throttled(options, connecting), (remote) =>
       hints(source, changes, linked, pace, options).pipe(
-        pushTo(remote, { ...pushOptions(options, ignore), ...memory }),
+        pushTo(remote, { ...pushOptions(options, ignore), ...memory, checksum: checksum() }),
       ),
     );
     return mirrored.pipe(
       tap((event) => {
         if (event.type === "connected") onConnected();
         else if (event.type === "scanned") pace.take(event);
+        else if (event.type === "synced") checkedAll();
       }),
       finalize(() => {
         index.index?.close();
@@ -329,6 +335,7 @@ function pushOptions(options: MirrorOptions, ignore: Ignore | IgnoreRules): Push
     dryRun,
     deleteIgnored,
     delete: options.delete ?? true,
+    scrubMs: follows(options) ? (options.scrubMs ?? SCRUB_SOURCE_MS) : 0,
     ...(settleMs === undefined ? {} : { settleMs }),
     ...(settleOpenMs === undefined ? {} : { settleOpenMs }),
     ...(retryMs === undefined ? {} : { retryMs }),
@@ -346,6 +353,9 @@ function indexOf(clientId: string, { name, index }: MirrorOptions): { index?: In
 interface Connecting {
   /** To be called before each attempt to connect. */
   readonly connecting: () => void;
+  /** Whether all files are to be read, until that is said to be done. */
+  readonly checksum: () => boolean;
+  readonly checkedAll: () => void;
 }
 
 /** How a session finds out what the mirror holds: by one hash where that is enough, and thoroughly where asked to. */
@@ -353,14 +363,16 @@ function compared(
   folder: string,
   ignore: Ignore | IgnoreRules,
   index: IndexFile | undefined,
-  { verify = false }: MirrorOptions,
+  { verify = false, checksum = verify }: MirrorOptions,
 ): Pick<Identity, "expected" | "verify" | "mayDiverge"> & Required<Pick<PushOptions, "walked">> & Connecting {
   let verified = !verify;
+  let checked = !(checksum || verify);
   /** How often it may happen at once; grows back with time. */
   let left = DIVERGED_AT_ONCE;
   let countedMs = performance.now();
   const ignores = ignore instanceof IgnoreRules ? ignore.ignores : ignore;
-  const look = async () => (index === undefined ? undefined : expectedEntries(folder, ignores, index));
+  // By what the index knows, both ends may seem equal.
+  const look = async () => (index === undefined || !checked ? undefined : expectedEntries(folder, ignores, index));
   // While the first connection is made; later ones may be made long after.
   let early: ReturnType<typeof look> | undefined;
   let walked: Snapshot | undefined;
@@ -380,6 +392,10 @@ function compared(
       const taken = walked;
       walked = undefined;
       return taken;
+    },
+    checksum: () => !checked,
+    checkedAll: () => {
+      checked = true;
     },
     verify: () => {
       const first = !verified;

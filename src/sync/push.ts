@@ -3,6 +3,7 @@ import { Observable, type OperatorFunction } from "rxjs";
 import { Caution } from "./careful.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { Dirty, type Work } from "./dirty.js";
+import { DIFFERS, type Entry, type FileEntry } from "./entry.js";
 import { type Failure, SyncError } from "./errors.js";
 import type { PushEvent } from "./events.js";
 import { type Ignore, IgnoreRules, ignoreNothing } from "./ignore.js";
@@ -15,6 +16,7 @@ import { isFileOpen } from "./read.js";
 import type { Remote } from "./remote.js";
 import { Round } from "./round.js";
 import type { Snapshot } from "./scan.js";
+import { scrubSource } from "./source-scrub.js";
 import { everything, type Hint } from "./watch.js";
 
 export interface PushOptions {
@@ -47,6 +49,16 @@ export interface PushOptions {
   readonly settleOpenMs?: number;
   /** What failed is tried again after this long, then twice as long, up to a minute. Milliseconds, default 5000. */
   readonly retryMs?: number;
+  /**
+   * Read every file once, and compare it with the destination by hash, whatever its size and times say. Default false. With an
+   * {@link index}, the hashes in it are not used by the first round then.
+   */
+  readonly checksum?: boolean;
+  /**
+   * Read each file again within this time, in the background, once everything is equal: what has changed without another size,
+   * time or inode is sent. Milliseconds; 0: never. Default 0.
+   */
+  readonly scrubMs?: number;
   /** Only report what would be done, once, and complete. Default false. */
   readonly dryRun?: boolean;
 }
@@ -110,6 +122,8 @@ class Pusher {
   readonly #unmovable = new Set<string>();
   readonly #open: OpenFiles;
   readonly #settleOpenMs: number;
+  #scrubs = false;
+  #folder = "";
   #openTimer: NodeJS.Timeout | undefined;
   #hinted: Deferred = deferred();
   /** When the waiting ends by itself; while nobody waits, in the past. */
@@ -150,6 +164,7 @@ class Pusher {
     if (hint.ready) this.#report({ type: "watching" });
     const now = performance.now();
     if (this.#dirty.empty) this.#since = now;
+    this.#folder = hint.folder;
     this.#dirty.add(hint, now);
     if (hint.ask !== undefined) this.#asks.set(hint.ask, hint.path);
     // Of the thousands of a burst few are due before the one that is waited for.
@@ -170,7 +185,8 @@ class Pusher {
   }
 
   async run(): Promise<void> {
-    await this.#options.index?.vouch(this.#remote.entries, this.#remote.comparison);
+    if (this.#options.checksum) forgetVersions(this.#remote.entries);
+    else await this.#options.index?.vouch(this.#remote.entries, this.#remote.comparison);
     while (await this.#somethingDue()) {
       const work = this.#withRules(this.#dirty.take(performance.now()));
       const round = await this.#attempt(work);
@@ -198,6 +214,34 @@ class Pusher {
       clearTimeout(timer);
     }
     return false;
+  }
+
+  /** From the first time on that everything is equal. */
+  #scrub(): void {
+    const { scrubMs = 0 } = this.#options;
+    if (this.#scrubs || scrubMs <= 0 || this.#ended || this.#options.dryRun) return;
+    this.#scrubs = true;
+    void scrubSource({
+      folder: this.#folder,
+      remote: this.#remote,
+      passMs: scrubMs,
+      signal: this.#stopping.signal,
+      onSuspect: (file, differs) => this.#suspect(file, differs),
+    });
+  }
+
+  #suspect(file: FileEntry, differs: boolean): void {
+    const { path } = file;
+    // It may have been sent meanwhile.
+    if (this.#remote.entries.get(path) !== file) return;
+    const { version: _, ...unknown } = file;
+    this.#remote.entries.set(path, differs ? { ...file, version: DIFFERS } : unknown);
+    if (differs) {
+      const message = "its content has changed without a new time stamp since it was sent; it is sent again";
+      this.#report({ type: "notice", code: "ERR_SILENT_CHANGE", message, path });
+    }
+    this.#dirty.add({ folder: this.#folder, path, reason: "it was read again" }, performance.now());
+    this.#wake();
   }
 
   #wake(): void {
@@ -410,6 +454,7 @@ class Pusher {
       this.#options.index?.flush();
       if (!this.#unsettled) await this.#remote.settled();
     }
+    this.#scrub();
     if (!this.#news) return;
     this.#news = false;
     const seconds = Math.round(performance.now() - this.#since) / 1000;
@@ -418,5 +463,14 @@ class Pusher {
     const root = failed > 0 || this.#remote.root === undefined ? {} : { root: this.#remote.root };
     this.#report({ type: "synced", ...this.#total, seconds, entries, failed, ...root });
     this.#total = { ...NOTHING };
+  }
+}
+
+/** Then the content of every file is compared by hash. */
+function forgetVersions(entries: Map<string, Entry>): void {
+  for (const entry of entries.values()) {
+    if (entry.kind !== "file" || entry.version === undefined) continue;
+    const { version: _, ...unknown } = entry;
+    entries.set(entry.path, unknown);
   }
 }

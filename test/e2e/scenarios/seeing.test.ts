@@ -1,10 +1,11 @@
 /** What is in a folder is seen as it is, whatever is done to it: by the watcher, by scans, by reading. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import fs from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, vi } from "vitest";
-import { type Mirrored, tell, tellChanges } from "../../support/mirrored.js";
+import { type Mirrored, type Scenario, tell, tellChanges } from "../../support/mirrored.js";
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -137,6 +138,90 @@ describe("a folder and the server's home", () =>
       },
     ],
   ]));
+
+const SHARED_MEMORY = "/dev/shm";
+
+/** A folder on tmpfs, where a store through a memory map changes no time stamp. */
+async function inMemory(use: (folder: string) => Promise<void>): Promise<void> {
+  const folder = fs.mkdtempSync(`${SHARED_MEMORY}/confundo-`);
+  try {
+    await use(folder);
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+}
+
+const MAPPER = `import mmap,sys
+f=open(sys.argv[1],'r+b')
+m=mmap.mmap(f.fileno(),0)
+for line in sys.stdin:
+  m[:]=line[:-1].encode()
+  print('stored',flush=True)`;
+
+/** A program that stores through a map: once, with a time stamp, and then, as the page is dirty, without. */
+async function mapped(file: string, use: (store: (content: string) => Promise<void>) => Promise<void>): Promise<void> {
+  const program = spawn("python3", ["-c", MAPPER, file], { stdio: ["pipe", "pipe", "inherit"] });
+  const store = async (content: string): Promise<void> => {
+    program.stdin.write(`${content}\n`);
+    await once(program.stdout, "data");
+  };
+  try {
+    await store(fs.readFileSync(file, "utf8"));
+    const stamp = (): bigint => fs.statSync(file, { bigint: true }).ctimeNs;
+    const before = stamp();
+    await use(async (content) => {
+      await store(content);
+      expect(stamp()).toBe(before);
+    });
+  } finally {
+    program.kill();
+  }
+}
+
+describe.runIf(fs.existsSync(SHARED_MEMORY))("a store through a memory map, which leaves no trace", () =>
+  tell([
+    ...["--checksum", "--verify"].map(
+      (option): Scenario => [
+        `is found by ${option}`,
+        (m) =>
+          inMemory(async (folder) => {
+            fs.writeFileSync(path.join(folder, "map"), "before");
+            fs.writeFileSync(path.join(folder, "other"), "1");
+            const command = ["mirror", folder, m.address, "--once", "--json", "--settle-open", "0"];
+            const mirror = (...more: string[]) => m.rig.run([...command, ...more]);
+            await mapped(path.join(folder, "map"), async (store) => {
+              expect(await mirror()).toMatchObject({ code: 0 });
+              await store("silent");
+              const plain = await mirror();
+              expect(plain.stdout).not.toContain('"type":"pushed"');
+              const thorough = await mirror(option);
+              expect(thorough.stdout.match(/"type":"pushed","path":"[^"]*"/g)).toEqual([
+                '"type":"pushed","path":"map"',
+              ]);
+              expect(fs.readFileSync(m.there("map"), "utf8")).toBe("silent");
+            });
+          }),
+      ],
+    ),
+    [
+      "is found by --scrub while following, with a notice",
+      (m) =>
+        inMemory(async (folder) => {
+          for (const name of ["map", "a", "b"]) fs.writeFileSync(path.join(folder, name), "before");
+          fs.writeFileSync(path.join(folder, "large"), Buffer.alloc(1_000_000, 1));
+          await mapped(path.join(folder, "map"), async (store) => {
+            const program = m.rig.start(["mirror", folder, m.address, "--json", "--scrub", "2s", "--settle-open", "0"]);
+            await program.printed(/"type":"synced"/);
+            await store("silent");
+            await program.printed(/"code":"ERR_SILENT_CHANGE"[^\n]*"path":"map"/);
+            await vi.waitFor(() => expect(fs.readFileSync(m.there("map"), "utf8")).toBe("silent"), 20_000);
+            expect(program.stdout.match(/ERR_SILENT_CHANGE/g)).toHaveLength(1);
+            await program.interrupt();
+          });
+        }),
+    ],
+  ]),
+);
 
 describe("the folder is a link", () =>
   tell([
