@@ -138,6 +138,7 @@ async function receive(name: Peer): Promise<void> {
           report[0] = total;
           from?.send(new Uint8Array(reportBytes), 8, peerPort, peerAddress);
         },
+        onRefused() {},
         onHint() {},
       },
     });
@@ -220,7 +221,7 @@ async function sendDatagrams(name: Exclude<Peer, "net">, segmentBytes: number, t
       remoteAddress: "127.0.0.1",
       remotePort: to,
       tier: name,
-      handlers: { onDatagram: hear, onBatchEnd: fill, onHint() {} },
+      handlers: { onDatagram: hear, onBatchEnd: fill, onRefused() {}, onHint() {} },
     });
     write = (bytes) => socket.send(bytes, segmentBytes, to, "127.0.0.1");
   }

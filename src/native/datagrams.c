@@ -86,6 +86,9 @@ int socket_bind(struct datagram_socket* opened, const union address* local, int 
   set_option(fd, SOL_UDP, UDP_GRO, 1);
   if (local->family == AF_INET6 && set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, (flags & IPV6_ONLY) != 0) != 0) return -1;
   if ((flags & REUSE_ADDRESS) != 0 && socket_reuse(opened, true) != 0) return -1;
+  /* Never fragment, and leave finding the path's MTU to us. An IPv6 socket speaks IPv4 too, to mapped addresses. */
+  set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+  if (local->family == AF_INET6) set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
   /* What comes to one of several addresses is to be answered from that one (RFC 1122 section 4.1.3.5). */
   if (local->family == AF_INET && local->v4.sin_addr.s_addr == htonl(INADDR_ANY)) {
     set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
@@ -99,9 +102,6 @@ int socket_bind(struct datagram_socket* opened, const union address* local, int 
 int socket_connect(struct datagram_socket* socket, const union address* remote) {
   if (connect(socket->fd, &remote->any, address_length(remote)) != 0) return -1;
   socket->sender = *remote;
-  /* Never fragment, and leave finding the path's MTU to us. An IPv6 socket speaks IPv4 too, to mapped addresses. */
-  set_option(socket->fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
-  if (socket->family == AF_INET6) set_option(socket->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
   return 0;
 }
 

@@ -223,6 +223,11 @@ export class ClassicConnection implements Connection {
     return true;
   }
 
+  /** Segments have one size in an edition: where that does not leave this machine, nothing does. */
+  limitDatagrams(bytes: number, limitBytes: number): void {
+    if ((limitBytes || bytes - 1) < HEADER_BYTES + this.#edition.segmentBytes) this.#close("path-mtu");
+  }
+
   /** Handles a datagram with this connection's ID from its peer. False: it made no sense here and was ignored. */
   receive(arrival: Arrival): boolean {
     const accepted = !this.closed && (this.connected ? this.#receive(arrival) : this.#meet(arrival));

@@ -30,6 +30,8 @@ export type Failure =
   | "refused"
   /** The peer speaks only the classic protocol, and the extended edition was required. */
   | "not-extended"
+  /** The path to the peer carries no datagrams of the least size (extended edition), or of a segment (classic). */
+  | "path-mtu"
   /** This side called `abort()`. */
   | "aborted";
 
@@ -43,6 +45,8 @@ export type ResetReason =
   | "silent"
   /** Its program does not know the connection: it was restarted (a stateless reset, RFC 9000 section 10.3). */
   | "restarted"
+  /** The path carries no datagrams of the least size. */
+  | "path-mtu"
   /** It gave none that we know. */
   | "unknown";
 
@@ -172,6 +176,11 @@ export interface Connection {
    * last. Returns their length in all, 0 when there is nothing to send now. `out` has room for the largest datagram.
    */
   transmit(out: Uint8Array, now: number): number;
+  /**
+   * This machine does not send datagrams of `bytes` or more to the peer (EMSGSIZE); `limitBytes`, below that, is the longest that
+   * it may send, 0 where that is not known.
+   */
+  limitDatagrams(bytes: number, limitBytes: number, now: number): void;
   /** When `expire` wants to be called: the earliest timer, Infinity for none. */
   deadline(): number;
   /** Takes and clears what has happened, as {@link Signal} bits. */

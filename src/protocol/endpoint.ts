@@ -191,6 +191,13 @@ export class Endpoint {
     return null;
   }
 
+  /** Connections with a peer at this address: what the kernel says of datagrams that are sent there concerns them. */
+  connectionsWith(remoteAddress: string, remotePort: number): Connection[] {
+    return [...this.#all.keys()].filter(
+      (connection) => connection.remotePort === remotePort && connection.remoteAddress === remoteAddress,
+    );
+  }
+
   /** Takes one connection whose time has come and lets it act; null when there is none (left). */
   expire(now: number): Connection | null {
     this.#now = now;

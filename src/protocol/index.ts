@@ -28,6 +28,7 @@ export {
   MAX_BURST_BYTES,
   MAX_CONNECTION_ID,
   MAX_DATAGRAM_BYTES,
+  MIN_DATAGRAM_BYTES,
 } from "./limits.js";
 export type { Memory } from "./memory.js";
 export { ACK, decodeHeader, emptyHeader, encodeHeader, FIN, type Header, SYN } from "./packet.js";

@@ -57,6 +57,12 @@ export const MAX_PEER_WINDOW_BYTES: number = 1024 * 1024 * 1024;
 /** The size that every path is taken to carry (RFC 8899 section 5.1.2 BASE_PLPMTU), in bytes of UDP payload. */
 export const BASE_DATAGRAM_BYTES = 1200;
 
+/**
+ * The least size that a path must carry (RFC 8899 section 5.1.2 MIN_PLPMTU), in bytes of UDP payload: IP packets of 576 bytes,
+ * which every IPv4 host accepts (RFC 1122 section 3.3.2), less the longer headers, those of IPv6.
+ */
+export const MIN_DATAGRAM_BYTES: number = 576 - 40 - 8;
+
 /** Equal datagrams that are encoded, and can be sent, at once (UDP_MAX_SEGMENTS of Linux), and their bytes in all. */
 export const MAX_BURST_DATAGRAMS = 64;
 export const MAX_BURST_BYTES = 65_000;

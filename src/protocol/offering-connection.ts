@@ -172,6 +172,9 @@ export class OfferingConnection implements Connection {
   read(): Uint8Array | null {
     return this.#inner.read();
   }
+  limitDatagrams(bytes: number, limitBytes: number, now: number): void {
+    this.#inner.limitDatagrams(bytes, limitBytes, now);
+  }
   transmit(out: Uint8Array, now: number): number {
     return this.#inner.transmit(out, now);
   }

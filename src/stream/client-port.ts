@@ -210,6 +210,7 @@ export class ClientPort implements DatagramPort {
       handlers: {
         onDatagram: (bytes, _address, _port, segmentBytes) => this.#receive(path, bytes, segmentBytes),
         onBatchEnd: () => this.#driver.endBatch(),
+        onRefused: (_address, _port, bytes, limitBytes) => this.#driver.limitDatagrams("", 0, bytes, limitBytes),
         onHint: (error) => {
           this.#kernelHint = error;
         },

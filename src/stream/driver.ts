@@ -71,6 +71,7 @@ export class Driver {
   readonly #idle = new Set<Connection>();
   /** Connections that have received something and were not drained since. */
   readonly #batch = new Set<Connection>();
+  #transmitting: Connection | null = null;
   #timer: Timer | null = null;
   #timerAt = Number.POSITIVE_INFINITY;
   /** Datagrams for connections so far. */
@@ -137,7 +138,21 @@ export class Driver {
     if (!this.#closed) this.#transmit(connection);
   }
 
+  /**
+   * The kernel refuses datagrams of `bytes` or more to this address, and takes those of `limitBytes` as far as is known, 0 for
+   * not known: see `Connection.limitDatagrams`.
+   */
+  limitDatagrams(remoteAddress: string, remotePort: number, bytes: number, limitBytes: number): void {
+    if (this.#closed) return;
+    for (const connection of this.endpoint.connectionsWith(remoteAddress, remotePort)) {
+      connection.limitDatagrams(bytes, limitBytes, this.now());
+      // Where it is sending just now, it goes on with shorter ones.
+      if (connection !== this.#transmitting) this.drain(connection);
+    }
+  }
+
   #transmit(connection: Connection): void {
+    this.#transmitting = connection;
     const now = this.now();
     for (;;) {
       const length = connection.transmit(this.#room(), now);
@@ -145,6 +160,7 @@ export class Driver {
       const taken = this.#port.send(slab.subarray(slabUsed, slabUsed + length), connection);
       if (!taken) slabUsed += length;
     }
+    this.#transmitting = null;
   }
 
   #wake(connection: Connection): void {

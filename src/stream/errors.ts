@@ -11,6 +11,7 @@ export type ConfundoErrorCode =
   | "ECONNREFUSED"
   | "ECONNRESET"
   | "EMFILE"
+  | "EMSGSIZE"
   | "ENOTFOUND"
   | "EPIPE"
   | "EPROTONOSUPPORT"
@@ -102,6 +103,11 @@ export function connectionError(
   if (failure === "fin-unanswered") {
     const message = `the peer acknowledged every byte, but the end (FIN) was not answered for ${seconds} s. All data has arrived; the program at the other end has stopped, or does not answer a FIN.`;
     return new ConfundoError("ETIMEDOUT", message, { ...details, syscall: "shutdown" });
+  }
+  if (failure === "path-mtu" || (failure === "reset" && resetReason === "path-mtu")) {
+    const message =
+      "the path carries no IP packets of 576 bytes, the least that a connection needs. Raise the MTU of the network interface or tunnel on the way (ip link shows it) to 576 or more, better 1,280.";
+    return new ConfundoError("EMSGSIZE", message, { ...details, syscall: "send" });
   }
   if (failure === "not-extended") {
     const message = `the server speaks only the classic protocol, and extended: "required" was asked for. Update the program there, or allow the fallback with extended: true.`;

@@ -7,6 +7,7 @@ import {
   MAX_BURST_BYTES,
   MAX_DATAGRAM_BYTES,
   type Mac,
+  MIN_DATAGRAM_BYTES,
   RESET_TOKEN_BYTES,
 } from "../protocol/index.js";
 import type { SocketOptions } from "./socket-options.js";
@@ -64,7 +65,9 @@ export function extendedOptions(
   return {
     random: secureRandom,
     required: extended === "required",
-    maxDatagramBytes: (address) => Math.max(BASE_DATAGRAM_BYTES, Math.min(maxDatagramBytes, pathBytes(address))),
+    // What was asked for is no reason to refuse a path, and 0 is one of which nothing is known.
+    maxDatagramBytes: (address) =>
+      Math.min(Math.max(MIN_DATAGRAM_BYTES, maxDatagramBytes), pathBytes(address) || BASE_DATAGRAM_BYTES),
     ...(congestion === undefined ? {} : { congestion }),
     ...(receiveBufferBytes === undefined ? {} : { windowBytes: receiveBufferBytes }),
   };

@@ -538,6 +538,8 @@ class ServerPort implements DatagramPort {
       onDatagram: (bytes: Uint8Array, from: string, fromPort: number, segmentBytes: number, to: string) =>
         this.#driver.receive(bytes, from, fromPort, segmentBytes, to),
       onBatchEnd: () => this.#driver.endBatch(),
+      onRefused: (address: string, port: number, bytes: number, limitBytes: number) =>
+        this.#driver.limitDatagrams(address, port, bytes, limitBytes),
       // What one datagram met on its way is no matter: what is lost is sent again.
       onHint: () => {},
     };

@@ -49,7 +49,10 @@ export interface SocketOptions {
   readonly congestion?: ControllerName | undefined;
   /** The highest way to move datagrams that may be used: see docs/architecture.md. Default `auto`. */
   readonly tier?: Tier | "auto" | undefined;
-  /** The largest datagram to try, in bytes of UDP payload. Default: what the network interface takes. */
+  /**
+   * The largest datagram to send, in bytes of UDP payload, at least 528: smaller values are taken for that. Default: what the
+   * network interface takes. What the path carries is found out up to this size.
+   */
   readonly maxDatagramBytes?: number | undefined;
   /** @internal Default: the system's. */
   readonly clock?: Clock | undefined;

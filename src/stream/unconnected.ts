@@ -40,6 +40,7 @@ export const NO_CONNECTION: Connection = {
   discardInput: () => {},
   read: () => null,
   transmit: () => 0,
+  limitDatagrams: () => {},
   deadline: () => Number.POSITIVE_INFINITY,
   signals: () => 0,
 };

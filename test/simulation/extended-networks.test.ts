@@ -221,6 +221,118 @@ describe("datagram sizes", () => {
   });
 });
 
+describe("narrow paths", () => {
+  const link = { delayMs: 20, bytesPerSecond: 1_000_000, queueBytes: 60_000 };
+
+  test.each([
+    [1199, 1100],
+    [1072, 1000],
+    [700, 600],
+    [528, 528],
+  ])(
+    "datagrams of %i pass from the start: a file arrives both ways, by datagrams of at least %i",
+    (mtuBytes, atLeast) => {
+      for (const bytes of [1, 900, 1100, 5000, 500_000]) {
+        const file = new Random(1).bytes(bytes);
+        const { simulation, sender, receiver } = upload({
+          bytes,
+          link: { ...link, mtuBytes },
+          sends: { expects: file },
+          reads: { sends: file, endsLast: false },
+        });
+        let longest = 0;
+        simulation.onSent = (_from, { length }) => {
+          if (length <= mtuBytes) longest = Math.max(longest, length);
+        };
+        simulation.run();
+        expect(Math.max(sender.finishedAt, receiver().finishedAt)).toBeLessThan(12_000);
+        if (bytes === 500_000) expect(longest).toBeGreaterThanOrEqual(atLeast);
+      }
+    },
+  );
+
+  test.each([1072, 800, 528])("only %i pass any more, and nothing says so: the transfer goes on", (mtuBytes) => {
+    forEachSeed(FILE, `only ${mtuBytes} pass any more`, 10, (seed) => {
+      const { simulation, sender } = upload({ seed, link, bytes: 3_000_000 });
+      const shrinkAt = new Random(seed).between(300, 1000);
+      simulation.at(shrinkAt, () => simulation.changeLinks(() => ({ ...PERFECT_LINK, ...link, mtuBytes })));
+      simulation.run();
+      expect(sender.finishedAt).toBeLessThan(15_000);
+    });
+  });
+
+  test("a path that becomes wide again is used so", () => {
+    const { simulation, sender } = upload({ link: { ...link, mtuBytes: 800 }, bytes: 100_000_000 });
+    let at = 0;
+    simulation.at(2000, () => simulation.changeLinks(() => ({ ...PERFECT_LINK, ...link })));
+    simulation.onSent = (from, { length }) => {
+      if (from === "client" && length === 1472 && at === 0) at = simulation.now;
+    };
+    simulation.run(90_000);
+    expect(at).toBeGreaterThan(2000);
+    expect(sender.connection.failure).toBeNull();
+  });
+
+  test.each([527, 300])("where only %i pass, the connection fails with the reason", (mtuBytes) => {
+    for (const bytes of [1000, 500_000]) {
+      const { simulation, sender } = upload({ link: { ...link, mtuBytes }, bytes });
+      // The end that notices it resets the other.
+      expect(() => simulation.run()).toThrow(/path-mtu|reset/);
+      expect(sender.connection.failure).toBe("path-mtu");
+      expect(simulation.now).toBeLessThan(20_000);
+    }
+  });
+
+  test("a network that is down for a while, or loses much, is not taken for a narrow one", () => {
+    forEachSeed(FILE, "a network that is down for a while", 20, (seed) => {
+      const { simulation, sender } = upload({ seed, link, bytes: 1_000_000, sends: { keepAliveMs: 3000 } });
+      const at = new Random(seed).between(100, 500);
+      simulation.at(at, () => simulation.changeLinks(() => ({ ...PERFECT_LINK, ...link, loss: 1 })));
+      simulation.at(at + 4000, () => simulation.changeLinks(() => ({ ...PERFECT_LINK, ...link, loss: 0.4 })));
+      simulation.run();
+      expect(sender.connection.failure).toBeNull();
+    });
+  });
+
+  test("what this machine refuses to send is sent again at once, shorter, and is no congestion", () => {
+    const { simulation, sender } = upload({ link, bytes: 3_000_000 });
+    let refused = 0;
+    simulation.at(500, () => {
+      const before = sender.connection.cwnd;
+      simulation.changeLinks(() => ({ ...PERFECT_LINK, ...link, mtuBytes: 1072 }));
+      simulation.perform(sender, (connection, now) => connection.limitDatagrams(1472, 1072, now));
+      expect(sender.connection.cwnd).toBe(before);
+      refused = sender.connection.stats.timeouts;
+    });
+    simulation.run();
+    expect(sender.connection.stats.timeouts).toBe(refused);
+    expect(sender.finishedAt).toBeLessThan(5000);
+  });
+
+  test("an interface that takes less than the least fails at once", () => {
+    const { simulation, sender } = upload({ link, bytes: 100_000 });
+    simulation.at(100, () =>
+      simulation.perform(sender, (connection, now) => connection.limitDatagrams(1200, 472, now)),
+    );
+    let failure: unknown = null;
+    simulation.at(101, () => {
+      failure = sender.connection.failure;
+    });
+    expect(() => simulation.run()).toThrow(/path-mtu|reset/);
+    expect(failure).toBe("path-mtu");
+  });
+
+  test("no datagram is longer than was asked for", () => {
+    const { simulation } = upload({ link, bytes: 1_000_000, maxDatagramBytes: 900 });
+    let longest = 0;
+    simulation.onSent = (_from, { length }) => {
+      longest = Math.max(longest, length);
+    };
+    simulation.run();
+    expect(longest).toBe(900);
+  });
+});
+
 describe("addresses", () => {
   test.each(["client", "server"] as const)("the %s's address changes in the middle: the connection lives on", (who) => {
     forEachSeed(FILE, `the ${who}'s address changes`, 20, (seed) => {

@@ -9,7 +9,13 @@ import {
   type ShortSegments,
   Signal,
 } from "../connection.js";
-import { BASE_DATAGRAM_BYTES, MAX_BURST_BYTES, MAX_BURST_DATAGRAMS, MAX_SACK_BLOCKS_WITH_DATA } from "../limits.js";
+import {
+  BASE_DATAGRAM_BYTES,
+  MAX_BURST_BYTES,
+  MAX_BURST_DATAGRAMS,
+  MAX_SACK_BLOCKS_WITH_DATA,
+  MIN_DATAGRAM_BYTES,
+} from "../limits.js";
 import { Encoder } from "./encoder.js";
 import { Liveness } from "./liveness.js";
 import {
@@ -24,7 +30,7 @@ import {
 } from "./options.js";
 import { Probes } from "./probes.js";
 import { Receiver } from "./receiver.js";
-import { BLACK_HOLE_TIMEOUTS, Sender } from "./sender.js";
+import { Sender } from "./sender.js";
 import {
   ACK,
   ACK_BYTES,
@@ -52,6 +58,8 @@ import {
 } from "./wire.js";
 
 const NEVER: number = Number.POSITIVE_INFINITY;
+/** So many short packets must be answered, while none of the least size is, before a path is called too narrow. */
+const LEAST_ANSWERS = 5;
 
 /** One for all connections: nothing calls back in between. */
 const scratch: Packet = emptyPacket();
@@ -108,6 +116,10 @@ export class ExtendedConnection implements Connection {
   #openedAt: number;
   #synAcks = 0;
   readonly #liveness: Liveness;
+  /** The timeouts in a row that the search for the path's MTU has taken note of. */
+  #timeoutsSeen = 0;
+  /** What had been received when it was begun to try whether datagrams of the least size arrive. */
+  #receivedBefore = 0;
   #pacedAt = NEVER;
   #finWaitEndsAt = NEVER;
   #finWaitMostAt = NEVER;
@@ -127,7 +139,8 @@ export class ExtendedConnection implements Connection {
     this.#receiver = new Receiver(options.windowBytes, options.memory);
     this.#sender = new Sender({
       isn: options.localTag,
-      segmentBytes: BASE_DATAGRAM_BYTES - DATA_HEADER_BYTES,
+      segmentBytes:
+        Math.max(MIN_DATAGRAM_BYTES, Math.min(BASE_DATAGRAM_BYTES, options.maxDatagramBytes)) - DATA_HEADER_BYTES,
       congestion: options.congestion,
       random: options.random,
       stats: this.stats,
@@ -136,7 +149,7 @@ export class ExtendedConnection implements Connection {
     this.#sender.rtt.silenceTimeoutMs = this.#liveness.silenceTimeoutMs;
     this.#encoder = new Encoder(options, this.#sender, this.#receiver, this.stats);
     this.#probes = new Probes(options, this.#encoder);
-    if (options.role === "client") this.#becomeConnected();
+    if (options.role === "client") this.#becomeConnected(now);
     else this.#synAckDue = true;
   }
 
@@ -375,15 +388,16 @@ export class ExtendedConnection implements Connection {
     this.#encoder.remoteTag = packet.helloTag;
     if (this.#synAcks > 0) this.#sender.onHandshake(now - this.#openedAt, this.#synAcks > 1, now);
     this.#synAckDue = false;
-    this.#becomeConnected();
+    this.#becomeConnected(now);
   }
 
-  #becomeConnected(): void {
+  #becomeConnected(now: number): void {
     this.connected = true;
     this.#receiver.isn = this.#encoder.remoteTag;
-    this.#probes.mtu.start();
     this.#signals |= Signal.connected; // Without data the introduction travels alone.
     this.#pingDue = this.#introducing;
+    if (this.#probes.mtu.isTooNarrow) this.#giveUp("path-mtu", "path-mtu", now);
+    else this.#probes.mtu.start();
   }
 
   #receiveAck(packet: Packet, now: number): void {
@@ -437,7 +451,21 @@ export class ExtendedConnection implements Connection {
   }
 
   #resize(): void {
-    this.#sender.setSegmentBytes(this.#probes.mtu.currentBytes - DATA_HEADER_BYTES);
+    this.#sender.setSegmentBytes(this.#segmentBytes);
+  }
+
+  /** The data that a datagram has room for, beside what both sides tell each other at the beginning. */
+  get #segmentBytes(): number {
+    const introductionBytes = this.#introducing ? HELLO_BYTES : 0;
+    const parameterBytes = this.#introducing ? CLIENT_PARAMETER_BYTES : SERVER_PARAMETER_BYTES;
+    return this.#probes.mtu.currentBytes - DATA_HEADER_BYTES - introductionBytes - (this.#telling ? parameterBytes : 0);
+  }
+
+  limitDatagrams(bytes: number, limitBytes: number, now: number): void {
+    const { mtu } = this.#probes;
+    if (this.closed) return;
+    if (mtu.onRefused(bytes, limitBytes, now)) this.#sender.onRefused(this.#segmentBytes);
+    if (mtu.isTooNarrow) this.#giveUp("path-mtu", "path-mtu", now);
   }
 
   #wakeWriter(): void {
@@ -478,6 +506,8 @@ export class ExtendedConnection implements Connection {
         this.sendPort = this.#probes.goesToPort;
         this.sendLocalAddress = this.#probes.leavesFrom;
       }
+      // Whether short packets are answered tells a narrow path from one that is down.
+      if (bytes > 0 && this.#probes.mtu.isTryingLeast) this.#pingDue = true;
       return bytes;
     }
     this.#synAckDue = false;
@@ -511,9 +541,7 @@ export class ExtendedConnection implements Connection {
     // Once our FIN is acknowledged we may be gone: so what carries it acknowledges the peer's as well.
     const last = receiver.finReceived && sender.ended;
     const owed = last || (first && (receiver.ackDue || receiver.ackAt !== NEVER));
-    let room = this.#probes.mtu.currentBytes - DATA_HEADER_BYTES;
-    if (this.#introducing) room -= HELLO_BYTES;
-    if (this.#telling) room -= this.#introducing ? CLIENT_PARAMETER_BYTES : SERVER_PARAMETER_BYTES;
+    const room = this.#segmentBytes;
     let ackBytes = owed ? receiver.ackBytes(MAX_SACK_BLOCKS_WITH_DATA) : 0;
     let segment = sender.next(room - ackBytes, now);
     if (segment === null && ackBytes > 0 && !receiver.ackDue) {
@@ -575,11 +603,32 @@ export class ExtendedConnection implements Connection {
     if (this.#askAt() <= now) this.#ask(now);
   }
 
+  /** At each timeout of several in a row the datagrams may be too long for what the path has become. */
   #watchForBlackHole(now: number): void {
     const sender = this.#sender;
-    if (sender.timeouts < BLACK_HOLE_TIMEOUTS && !sender.suspectsBlackHole) return;
+    const { mtu } = this.#probes;
+    if (mtu.isTooNarrow) this.#onTooNarrow(now);
+    const { timeouts, segments } = sender;
+    const missingBytes = segments.firstBytes + DATA_HEADER_BYTES;
+    const isNew = timeouts > this.#timeoutsSeen;
+    const suspects = sender.suspectsBlackHole || (isNew && timeouts >= mtu.timeoutsToSuspect(missingBytes));
+    this.#timeoutsSeen = timeouts;
     sender.suspectsBlackHole = false;
-    if (this.#probes.mtu.onBlackHole(now)) this.#resize();
+    if (!suspects) return;
+    const tried = mtu.isTryingLeast;
+    if (mtu.onBlackHole(missingBytes, now)) this.#resize();
+    if (mtu.isTryingLeast && !tried) this.#receivedBefore = this.stats.datagramsReceived;
+  }
+
+  /**
+   * None of several datagrams of the least size was answered. Where shorter ones were, and no data has arrived, the path is too
+   * narrow; otherwise it is down, or loses much.
+   */
+  #onTooNarrow(now: number): void {
+    const { mtu } = this.#probes;
+    const answers = this.stats.datagramsReceived - this.#receivedBefore;
+    if (answers >= LEAST_ANSWERS && this.#sender.timeouts > 0) this.#giveUp("path-mtu", "path-mtu", now);
+    else mtu.isTooNarrow = false;
   }
 
   /** When a silent peer is asked for a sign of life. */

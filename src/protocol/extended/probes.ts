@@ -7,6 +7,8 @@ import type { Packet } from "./wire.js";
 
 /** A probe waits at least this long for its answer. */
 const MIN_TIMEOUT_MS = 100;
+/** A probe whose answer is urgent waits for it so many round trips. */
+const URGENT_ROUND_TRIPS = 3;
 /**
  * The search for longer datagrams begins when so much has been acknowledged, or as much as the probe is long: on a link of a few
  * kbit/s a probe takes a second, and most connections that send less than this gain nothing by it.
@@ -112,6 +114,11 @@ export class Probes {
     const bytes = mtu.dueBytes;
     if (bytes === 0 || bytes > out.length) return 0;
     this.goesTo = "";
+    if (mtu.isUrgent) {
+      // The timeout has been backed off by what is to be found out.
+      mtu.onProbeSent(rtt.smoothedMs > 0 ? Math.max(MIN_TIMEOUT_MS, URGENT_ROUND_TRIPS * rtt.smoothedMs) : waitMs, now);
+      return this.#encoder.probe(out, this.#newMtuNonce(now), bytes, introducing, telling);
+    }
     if (acknowledgedBytes < Math.max(bytes, SEARCH_AFTER_BYTES)) {
       if (rtt.smoothedMs > 0 || this.#measured) return 0;
       this.#measured = true;

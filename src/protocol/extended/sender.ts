@@ -28,9 +28,7 @@ const INITIAL_PEER_WINDOW_BYTES: number = 64 * 1024;
 const NEAR_RTT_MS = 2;
 /** The least time before a tail loss probe: timers fire in whole milliseconds. */
 const MIN_PROBE_TIMEOUT_MS = 4;
-/** After so many timeouts in a row, the path may have become one that takes no large datagrams. */
-export const BLACK_HOLE_TIMEOUTS = 2;
-/** Or after sending one segment so often, while smaller ones arrive. A third of all being lost does that once in 100,000. */
+/** After sending one segment so often, while smaller ones arrive, the path may have become one that takes no large datagrams. A third of all being lost does that once in 100,000. */
 const BLACK_HOLE_TRANSMISSIONS = 10;
 /** A peer that would gather half of the window is asked to acknowledge so many times in each. */
 const WINDOWS_TO_ASK = 2;
@@ -148,6 +146,15 @@ export class Sender implements DeliveryListener {
     this.segmentBytes = bytes;
     this.#pacer.setSegmentBytes(bytes);
     this.controller.setSegmentBytes(bytes);
+  }
+
+  /**
+   * This machine refuses datagrams with more data than `bytes`. What was sent in longer ones is sent again in shorter ones, at
+   * once and without any reaction to congestion, as Linux does it for TCP (tcp_simple_retransmit).
+   */
+  onRefused(bytes: number): void {
+    this.segments.markLongerThan(bytes);
+    this.setSegmentBytes(bytes);
   }
 
   /** What was written before it was known that this edition is spoken. */

@@ -68,6 +68,10 @@ export class SentSegments {
   get length(): number {
     return this.#count;
   }
+  /** The bytes of the first segment, which has not arrived; 0 where there is none. */
+  get firstBytes(): number {
+    return this.#count === 0 ? 0 : this.#at(0).bytes;
+  }
   get hasLost(): boolean {
     return this.#lostCount > 0;
   }
@@ -159,6 +163,15 @@ export class SentSegments {
     this.#lostCount++;
     this.inFlight -= segment.bytes;
     if (segment.start < this.#lostFrom || this.#lostCount === 1) this.#lostFrom = segment.start;
+  }
+
+  /** Takes for lost what has more than `bytes` and has not arrived. */
+  markLongerThan(bytes: number): void {
+    for (let segment = this.earliest; segment !== null; ) {
+      const { later } = segment;
+      if (segment.bytes > bytes) this.markLost(segment);
+      segment = later;
+    }
   }
 
   /** Takes for lost what was sent at `time` or before; the first in any case. */

@@ -75,7 +75,14 @@ const NO_DELAY = MAX_UINT16;
 const TIME_GRAIN_MS = 0.001;
 
 /** Why a connection was reset, by its code. */
-export const RESET_REASONS: readonly ResetReason[] = ["unknown", "aborted", "unread", "silent", "restarted"];
+export const RESET_REASONS: readonly ResetReason[] = [
+  "unknown",
+  "aborted",
+  "unread",
+  "silent",
+  "restarted",
+  "path-mtu",
+];
 
 /** Whether the bits of a SYN or SYN|ACK offer, or accept, this version of the extended edition. */
 export function isOffer(bits: number): boolean {

@@ -6,6 +6,10 @@ import { Remembered } from "./remembered.js";
 const IPV4_HEADERS = 20 + 8;
 const IPV6_HEADERS = 40 + 8;
 const ETHERNET_MTU = 1500;
+/** The least MTU of IPv6, and below that of most tunnels. */
+const SELDOM_LESS_MTU = 1280;
+/** RFC 791: what every interface takes. */
+const LEAST_MTU = 68;
 /** An IPv4 packet has 16 bits for its length. */
 const LARGEST_DATAGRAM = 65_535 - IPV4_HEADERS;
 
@@ -25,7 +29,14 @@ export function maxDatagramBytes(
   const local = unmapped(localAddress);
   const remote = unmapped(remoteAddress);
   const mtu = mtus.get(`${local} ${remote}`, now, () => ask(local, remote));
-  return Math.min(mtu - (remote.includes(":") ? IPV6_HEADERS : IPV4_HEADERS), LARGEST_DATAGRAM);
+  // So seldom is it less that somebody may be about to change it.
+  if (mtu < SELDOM_LESS_MTU) mtus.clear();
+  return datagramBytes(mtu, remoteAddress);
+}
+
+/** The largest UDP payload that IP packets of `mtu` bytes to an address have room for. */
+export function datagramBytes(mtu: number, remoteAddress: string): number {
+  return Math.min(mtu - (unmapped(remoteAddress).includes(":") ? IPV6_HEADERS : IPV4_HEADERS), LARGEST_DATAGRAM);
 }
 
 /** A datagram was refused that should have fitted. */
@@ -44,7 +55,7 @@ function interfaceMtu(localAddress: string, remoteAddress: string): number {
     const name = interfaceOf(localAddress, remoteAddress);
     // An alias, as in `eth0:1`, is no device.
     const mtu = Number(readFileSync(`/sys/class/net/${name?.split(":")[0]}/mtu`, "latin1"));
-    return Number.isInteger(mtu) && mtu >= 576 ? mtu : ETHERNET_MTU;
+    return Number.isInteger(mtu) && mtu >= LEAST_MTU ? mtu : ETHERNET_MTU;
   } catch {
     return ETHERNET_MTU;
   }

@@ -15,10 +15,11 @@ import {
   TABLE_FIELDS,
   type Udp,
 } from "../../native/addon.js";
+import { MIN_DATAGRAM_BYTES } from "../../protocol/index.js";
 import { type Clock, SYSTEM_CLOCK, type Timer } from "../clock.js";
 import { QUEUE_BYTES } from "./limits.js";
 import { Moderation } from "./moderation.js";
-import { askForMtusAnew, maxDatagramBytes } from "./mtu.js";
+import { askForMtusAnew, datagramBytes, maxDatagramBytes } from "./mtu.js";
 import type { DatagramAddress, DatagramHandlers, DatagramSocket, Tier } from "./types.js";
 import { ANY_PORT, localAddressTowards } from "./udp.js";
 
@@ -264,14 +265,35 @@ export class NativeSocket implements DatagramSocket {
         this.#segments = this.udp.segments(false);
         continue;
       }
-      this.#hint("sendmsg", taken, this.#remote ?? { address: remoteAddress, port: remotePort });
+      const peer = this.#remote ?? { address: remoteAddress, port: remotePort };
+      this.#hint("sendmsg", taken, peer);
       if (this.closed) break;
+      const length = Math.min(segmentBytes, rest.length);
+      const refused = (taken === -EMSGSIZE || taken === -EINVAL) && this.#refuses(length, peer, taken === -EMSGSIZE);
       // What ICMP says of an earlier datagram is told once, and instead of sending this one.
-      if (refusals++ === 0 && taken !== -EMSGSIZE) continue;
+      if (refusals++ === 0 && !refused) continue;
       this.droppedBytes += rest.length;
       break;
     }
     return bytes.length;
+  }
+
+  /**
+   * Whether datagrams of this length are longer than the interface takes; reports that. Where they are not, EMSGSIZE is what
+   * ICMP said of the path: the route's MTU is as long as that allows.
+   */
+  #refuses(length: number, { address, port }: End, isAboutSize: boolean): boolean {
+    askForMtusAnew();
+    const limit = this.maxDatagramBytes(address);
+    if (length > limit) {
+      this.handlers.onRefused(address, port, length, limit);
+      return true;
+    }
+    const routeMtu = isAboutSize && this.#remote !== null ? this.udp.mtu() : 0;
+    const carried = datagramBytes(routeMtu, address);
+    // Anybody may have sent that: it is no reason to give a path up.
+    if (carried >= MIN_DATAGRAM_BYTES && carried < limit) this.handlers.onRefused(address, port, carried + 1, carried);
+    return false;
   }
 
   /** Older kernels say EINVAL too of a segment that is larger than the interface's MTU. */

@@ -31,6 +31,11 @@ export interface DatagramHandlers {
   ): void;
   /** After the `onDatagram` calls of one wake-up. */
   onBatchEnd(): void;
+  /**
+   * The kernel refuses datagrams of `bytes` or more to this peer (EMSGSIZE), and takes those of `limitBytes` as far as is known;
+   * 0 for not known. May be called while `send` is.
+   */
+  onRefused(remoteAddress: string, remotePort: number, bytes: number, limitBytes: number): void;
   /** What the kernel said of the network. Nothing has failed for good: it helps to explain a silence. */
   onHint(error: NodeJS.ErrnoException, remoteAddress?: string, remotePort?: number): void;
 }

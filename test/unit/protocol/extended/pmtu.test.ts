@@ -92,13 +92,67 @@ describe("a path that became narrower (section 4.3)", () => {
   test("back to what every path carries, and a new search after a minute", () => {
     const mtu = started(1472);
     search(mtu, 1472);
-    expect(mtu.onBlackHole(5000)).toBe(true);
-    expect(mtu.onBlackHole(5001)).toBe(false);
+    expect(mtu.onBlackHole(1472, 5000)).toBe(true);
     expect([mtu.currentBytes, mtu.dueBytes, mtu.timerAt]).toEqual([1200, 0, 65_000]);
     mtu.expire(65_000);
     search(mtu, 1300, 65_000);
     expect(mtu.currentBytes).toBeGreaterThanOrEqual(1280);
     expect(mtu.currentBytes).toBeLessThanOrEqual(1300);
+  });
+
+  test("from the base size to the least, with a search for what lies between", () => {
+    const mtu = started(1472);
+    expect([mtu.onBlackHole(1200, 5000), mtu.currentBytes, mtu.dueBytes, mtu.isUrgent]).toEqual([
+      true,
+      528,
+      1200,
+      true,
+    ]);
+    const { sizes } = search(mtu, 1072, 5000);
+    expect(mtu.currentBytes).toBeGreaterThan(1072 - 32);
+    expect(mtu.currentBytes).toBeLessThanOrEqual(1072);
+    expect(Math.max(...sizes)).toBe(1200);
+    expect(mtu.timerAt).toBeLessThan(5000 + 120_000);
+    mtu.expire(mtu.timerAt);
+    expect(mtu.dueBytes).toBe(1472);
+  });
+
+  test("at the least size it is tried whether even that arrives", () => {
+    for (const passes of [528, 527]) {
+      const mtu = started(1472);
+      mtu.onBlackHole(1200, 5000);
+      expect([mtu.onBlackHole(528, 6000), mtu.isTryingLeast, mtu.dueBytes]).toEqual([false, true, 528]);
+      search(mtu, passes, 6000);
+      expect([mtu.isTooNarrow, mtu.currentBytes]).toEqual([passes < 528, 528]);
+    }
+  });
+
+  test.each([
+    [1472, 1472, 1072, 1072],
+    [1472, 1472, 1400, 1400],
+    [1472, 1472, 0, 528],
+    [1472, 1200, 1100, 1100],
+    [900, 900, 800, 800],
+  ])("up to %i, %i refused by this machine, %i taken: %i is sent", (maxBytes, bytes, limitBytes, sends) => {
+    const mtu = started(maxBytes);
+    search(mtu, maxBytes);
+    mtu.onRefused(bytes, limitBytes, 1000);
+    expect(mtu.currentBytes).toBe(sends);
+    expect(mtu.isTooNarrow).toBe(false);
+    expect(mtu.dueBytes).toBeLessThan(bytes);
+  });
+
+  test("a probe that is refused ends the search below it", () => {
+    const mtu = started(8972);
+    expect(mtu.onRefused(8972, 1472, 10)).toBe(false);
+    expect([mtu.currentBytes, mtu.dueBytes]).toEqual([1200, 1472]);
+  });
+
+  test("less than the least is too narrow", () => {
+    const mtu = started(1472);
+    mtu.onRefused(1200, 472, 0);
+    expect(mtu.isTooNarrow).toBe(true);
+    expect(new PathMtu(472).isTooNarrow).toBe(true);
   });
 
   test("on another path everything is open again", () => {

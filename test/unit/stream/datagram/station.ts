@@ -71,6 +71,11 @@ export class Station implements DatagramHandlers {
     this.#wake();
   }
 
+  readonly refusals: { from: string; bytes: number; limitBytes: number }[] = [];
+  onRefused(address: string, port: number, bytes: number, limitBytes: number): void {
+    this.refusals.push({ from: `${address} ${port}`, bytes, limitBytes });
+  }
+
   onHint(error: NodeJS.ErrnoException, address?: string, port?: number): void {
     this.hints.push({ code: error.code, from: `${address} ${port}` });
     this.#wake();
