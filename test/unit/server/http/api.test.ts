@@ -143,6 +143,18 @@ describe("who may what", () => {
     }
   });
 
+  test("a path may have any character, line breaks too", async () => {
+    for (const name of ["two\nlines", "a\r\nb", "evil\u202egpj.exe", "sep\u2028arated", "d/x\ny/\n"]) {
+      const at = `/api/v1/folders/photos/files/${name.split("/").map(encodeURIComponent).join("/")}`;
+      expect((await rig.ask("PUT", at, { body: name })).status).toBe(201);
+      expect(rig.mirrors.files.has(`photos/${name}`)).toBe(true);
+      const got = await rig.ask("GET", at);
+      expect([got.status, await got.text()]).toEqual([200, name]);
+      expect(got.headers.get("content-disposition")).not.toMatch(/[^\x20-\x7e]/);
+      expect((await rig.ask("DELETE", at)).status).toBe(204);
+    }
+  });
+
   test("who may read may not write", async () => {
     rig.mirrors.files.set("photos/a", Buffer.from("before"));
     const ann = await rig.user("ann", "user", { photos: "read" });
