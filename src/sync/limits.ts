@@ -24,6 +24,8 @@ export const FEATURE_FOLDERS = 32;
 export const FEATURE_TIMES = 128;
 /** PLACE: where the server keeps its mirrors. */
 export const FEATURE_PLACE = 256;
+/** HOLE: zeros that need not be sent. */
+export const FEATURE_HOLES = 512;
 export const FEATURES: number =
   FEATURE_MOVES |
   FEATURE_DELTAS |
@@ -32,7 +34,8 @@ export const FEATURES: number =
   FEATURE_OFFERS |
   FEATURE_FOLDERS |
   FEATURE_TIMES |
-  FEATURE_PLACE;
+  FEATURE_PLACE |
+  FEATURE_HOLES;
 /** In the mode of a file or folder: all of its bits count. Otherwise only whether it is executable. */
 export const MODE_COUNTS = 0x8000;
 /** The permission bits that travel: of files, and of folders besides set-group-ID and sticky. Never set-user-ID. */
@@ -79,6 +82,10 @@ export const MAX_MESSAGE_BYTES = 2048;
 export const MAX_INLINE_BYTES: number = 128 * KIB;
 /** Content in one DATA message. */
 export const MAX_DATA_BYTES: number = 256 * KIB;
+/** Zeros in one HOLE message: as much work at a time for the receiver. */
+export const MAX_HOLE_BYTES: number = 64 * MIB;
+/** Smaller files are not asked for holes. */
+export const LEAST_SPARSE_BYTES: number = MIB;
 /** One batch of a listing. */
 export const MAX_LISTING_BYTES: number = 256 * KIB;
 /** Of a hash in a listing. */

@@ -133,6 +133,8 @@ export type Message =
   | { readonly type: "listed"; readonly count: number }
   | { readonly type: "have"; readonly id: number; readonly offset: number }
   | { readonly type: "data"; readonly id: number; readonly content: Uint8Array }
+  /** So many zeros of the file, in place of DATA. */
+  | { readonly type: "hole"; readonly id: number; readonly bytes: number }
   /** Records of chunk.ts. */
   | { readonly type: "chunks"; readonly id: number; readonly records: Uint8Array }
   /** Records of chunk.ts: what comes next in the new file, perhaps. Answered by KNOWN, each in its turn. */

@@ -90,6 +90,7 @@ class Receiver implements ReceiveSession {
     else if (message.type === "settled") this.#settle(open, message);
     else if (message.type === "bye") void desk.whenIdle().then(() => this.#channel.goodbye());
     else if (message.type === "data") uploads.data(message.id, message.content);
+    else if (message.type === "hole") uploads.hole(message.id, message.bytes);
     else if (message.type === "end") uploads.end(message.id, message.sha256);
     else if (message.type === "abort") uploads.abort(message.id);
     else if (message.type === "offer") uploads.offer(message.id, message.records);

@@ -12,6 +12,7 @@ import {
   FEATURE_CHECKS,
   FEATURE_DELTAS,
   FEATURE_FOLDERS,
+  FEATURE_HOLES,
   FEATURE_MOVES,
   FEATURE_OFFERS,
   FEATURE_PACKED,
@@ -165,6 +166,7 @@ class WireRemote implements RemoteSession {
   moves = false;
   #deltas = false;
   #offers = false;
+  #holes = false;
   readonly #gone = new Gone();
   #versions = false;
   /** Whether there are, or were, files to take chunks from. */
@@ -245,6 +247,7 @@ class WireRemote implements RemoteSession {
         gone: this.#gone,
         offers: () => this.#hasSources(),
         settleOpenMs,
+        holes: this.#holes,
         latestNs: this.comparison.latestNs,
         report: (outcome) => {
           if (outcome.type === "done") this.#record(outcome.operation, outcome.sha256);
@@ -417,6 +420,7 @@ class WireRemote implements RemoteSession {
     this.moves = ((message.features ?? 0) & FEATURE_MOVES) !== 0;
     if (((message.features ?? 0) & FEATURE_PACKED) !== 0) this.#channel.compress();
     this.#deltas = ((message.features ?? 0) & FEATURE_DELTAS) !== 0;
+    this.#holes = ((message.features ?? 0) & FEATURE_HOLES) !== 0;
     this.#offers = ((message.features ?? 0) & FEATURE_OFFERS) !== 0;
     this.#folders = ((message.features ?? 0) & FEATURE_FOLDERS) !== 0;
     this.#sources = message.chunks ?? false;

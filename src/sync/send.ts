@@ -10,6 +10,7 @@ import { SyncError, toSyncError } from "./errors.js";
 import {
   MAX_DATA_BYTES,
   MAX_DELTA_BYTES,
+  MAX_HOLE_BYTES,
   MAX_INLINE_BYTES,
   MAX_LARGE_SENDS,
   MAX_LARGE_STREAMS,
@@ -42,6 +43,8 @@ export interface SenderOptions {
   readonly offers: () => boolean;
   /** Files that are open for writing and have changed within this time are not read (`open`). Milliseconds. */
   readonly settleOpenMs: number;
+  /** Whether the other end takes holes. */
+  readonly holes: boolean;
   /** The latest time that the other end knows. */
   readonly latestNs: bigint | undefined;
   readonly report: (outcome: Outcome) => void;
@@ -74,6 +77,11 @@ interface Piece {
   readonly memory: Buffer;
   readonly frame: Buffer;
   readonly bytes: number;
+}
+
+/** Zeros that are not sent. */
+interface Hole {
+  readonly hole: number;
 }
 
 export class Sender {
@@ -318,7 +326,9 @@ export class Sender {
       const base = whole ? undefined : this.#options.baseOf(operation.entry);
       const chunks: Buffer[] = [];
       id = this.#options.nextId();
-      const asks = !whole && base === undefined && this.#offers && this.#curiosity.asks(operation.entry.size);
+      const sparse = this.#options.holes && reader.isSparse;
+      const asks =
+        !whole && !sparse && base === undefined && this.#offers && this.#curiosity.asks(operation.entry.size);
       const asking = asks ? this.#asking(reader, id, operation) : undefined;
       this.#asked.set(id, {
         operation,
@@ -363,9 +373,14 @@ export class Sender {
   /** Sends what comes next, up to an offset. While a piece is on its way, the next one is read and hashed. */
   async #pass(reader: VersionReader, id: number, to: number, operation: Put): Promise<void> {
     const { channel, report } = this.#options;
-    const read = async (): Promise<Piece | undefined> => {
+    const read = async (): Promise<Piece | Hole | undefined> => {
       const bytes = Math.min(MAX_DATA_BYTES, to - reader.offset);
       if (bytes <= 0) return undefined;
+      const hole = this.#options.holes ? reader.hole(Math.min(MAX_HOLE_BYTES, to - reader.offset)) : 0;
+      if (hole >= bytes) {
+        await reader.skipHole(hole, this.#stopping.signal);
+        return { hole };
+      }
       const memory = this.#frames.pop() ?? Buffer.allocUnsafeSlow(DATA_FRAME_BYTES);
       const { frame, content } = dataFrame(id, bytes, memory);
       await reader.fill(content);
@@ -373,8 +388,16 @@ export class Sender {
     };
     let reading = read();
     for (let piece = await reading; piece !== undefined; piece = await reading) {
-      const { memory, frame, bytes } = piece;
       this.#check(id);
+      if ("hole" in piece) {
+        channel.send({ type: "hole", id, bytes: piece.hole });
+        report({ type: "reused", operation, bytes: piece.hole });
+        reading = read();
+        reading.catch(() => {});
+        await channel.drained();
+        continue;
+      }
+      const { memory, frame, bytes } = piece;
       channel.sendFrame(frame, () => this.#frames.length < MAX_SPARE_FRAMES && this.#frames.push(memory));
       reading = read();
       reading.catch(() => {});

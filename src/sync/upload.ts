@@ -1,6 +1,7 @@
 /** One large file on its way into a mirror. */
 import { createHash } from "node:crypto";
 import fs from "node:fs";
+import { setImmediate as yieldToOthers } from "node:timers/promises";
 import { promisify } from "node:util";
 import { invariant } from "../invariant/index.js";
 import { ChunkList, chunkHash, chunkRecord } from "./chunk.js";
@@ -127,6 +128,22 @@ export class Upload {
     return this.#then(async () => {
       await this.#append(content);
       this.#chunks?.push(chunkRecord(content.length, chunkHash(content)));
+    });
+  }
+
+  /** Resolves when so many zeros are hashed; they are not written. */
+  hole(bytes: number): Promise<void> {
+    this.#announced += bytes;
+    if (this.#announced > this.file.size) return this.#then(() => Promise.reject(tooMuch()));
+    // The file has not come in chunks then.
+    this.#chunks = undefined;
+    return this.#then(async () => {
+      for (let left = bytes; left > 0 && this.#open; left -= ZEROS.length) {
+        this.#hash.update(left < ZEROS.length ? ZEROS.subarray(0, left) : ZEROS);
+        await yieldToOthers();
+      }
+      this.#written += bytes;
+      this.#endsInHole = true;
     });
   }
 

@@ -65,6 +65,10 @@ export class Uploads {
     });
   }
 
+  hole(id: number, bytes: number): void {
+    this.#continue(id, bytes, (upload) => upload.hole(bytes));
+  }
+
   copy(id: number, first: number, count: number): void {
     this.#continue(id, 0, (upload) => upload.copy(first, count));
   }

@@ -11,6 +11,7 @@ import {
   KEEPS_VERSIONS,
   KNOWS_CHUNKS,
   LISTED_HASH_BYTES,
+  MAX_HOLE_BYTES,
   MAX_ID_BYTES,
   MAX_MESSAGE_BYTES,
   MAX_NAME_BYTES,
@@ -168,6 +169,12 @@ function readStep(reader: Reader, type: Extract<Message, { id: number }>["type"]
       return { type, id, offset: reader.u64() };
     case "data":
       return { type, id, content: reader.rest() };
+    case "hole": {
+      const bytes = reader.u64();
+      if (bytes > MAX_HOLE_BYTES)
+        throw malformed(`a hole of ${bytes} bytes where at most ${MAX_HOLE_BYTES} are allowed`);
+      return { type, id, bytes };
+    }
     case "end":
       return { type, id, sha256: reader.raw(SHA256_BYTES) };
     case "fail":

@@ -69,6 +69,7 @@ const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } =
   chunks: [34, MAX_CHUNKS * CHUNK_RECORD_BYTES + 4],
   offer: [35, MAX_OFFER_CHUNKS * CHUNK_RECORD_BYTES + 4],
   known: [36, Math.ceil(MAX_OFFER_CHUNKS / 8) + 4],
+  hole: [37, 12],
   done: [32, 4 * MAX_DONE_IDS + 2],
   fail: [33, MAX_MESSAGE_BYTES + MAX_ID_BYTES + 8],
   settled: [40, 40],
@@ -218,6 +219,8 @@ function writeStep(writer: Writer, message: Extract<Message, { id: number }>): W
       return writer.u64(message.offset);
     case "data":
       return writer.raw(message.content);
+    case "hole":
+      return writer.u64(message.bytes);
     case "end":
       return writer.raw(message.sha256);
     case "fail":

@@ -223,6 +223,37 @@ describe.runIf(fs.existsSync(SHARED_MEMORY))("a store through a memory map, whic
   ]),
 );
 
+describe.runIf(process.platform === "linux")("a sparse file", () =>
+  tell([
+    [
+      "is read and sent hole by hole, and has holes at the destination",
+      async (m) => {
+        const size = 2 * 1024 ** 3;
+        const pieces = [0, 700_000_000, 700_300_000, size - 5000].map((at, i) => ({ at, piece: Buffer.alloc(5000, i + 1) }));
+        const fd = fs.openSync(m.at("image"), "w");
+        fs.ftruncateSync(fd, size);
+        for (const { at, piece } of pieces) fs.writeSync(fd, piece, 0, piece.length, at);
+        fs.closeSync(fd);
+        m.write({ zeros: "" });
+        fs.truncateSync(m.at("zeros"), 300_000_000);
+        const { code, stdout } = await m.once("--json");
+        expect(code).toBe(0);
+        const synced = stdout.split("\n").filter((line) => line.includes('"type":"synced"'));
+        expect(JSON.parse(synced[0] as string).bytesSent).toBeLessThan(4_000_000);
+        const copy = fs.openSync(m.there("image"), "r");
+        expect(fs.fstatSync(copy).size).toBe(size);
+        expect(fs.fstatSync(copy).blocks * 512).toBeLessThan(4_000_000);
+        for (const { at, piece } of pieces) {
+          const found = Buffer.alloc(piece.length);
+          fs.readSync(copy, found, 0, found.length, at);
+          expect(found.equals(piece)).toBe(true);
+        }
+        fs.closeSync(copy);
+        expect(fs.statSync(m.there("zeros"))).toMatchObject({ size: 300_000_000, blocks: 0 });
+      },
+    ],
+  ]));
+
 describe("the folder is a link", () =>
   tell([
     [
