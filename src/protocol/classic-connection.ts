@@ -223,6 +223,8 @@ export class ClassicConnection implements Connection {
     return true;
   }
 
+  changeLocalAddress(): void {}
+
   /** Segments have one size in an edition: where that does not leave this machine, nothing does. */
   limitDatagrams(bytes: number, limitBytes: number): void {
     if ((limitBytes || bytes - 1) < HEADER_BYTES + this.#edition.segmentBytes) this.#close("path-mtu");

@@ -181,6 +181,11 @@ export interface Connection {
    * it may send, 0 where that is not known.
    */
   limitDatagrams(bytes: number, limitBytes: number, now: number): void;
+  /**
+   * The address of this machine that the connection sends from has changed: the peer is to learn the new one, which it checks
+   * (RFC 9000 section 9), and the path is another. The classic edition has no way to tell it.
+   */
+  changeLocalAddress(now: number): void;
   /** When `expire` wants to be called: the earliest timer, Infinity for none. */
   deadline(): number;
   /** Takes and clears what has happened, as {@link Signal} bits. */

@@ -175,6 +175,9 @@ export class OfferingConnection implements Connection {
   limitDatagrams(bytes: number, limitBytes: number, now: number): void {
     this.#inner.limitDatagrams(bytes, limitBytes, now);
   }
+  changeLocalAddress(now: number): void {
+    this.#inner.changeLocalAddress(now);
+  }
   transmit(out: Uint8Array, now: number): number {
     return this.#inner.transmit(out, now);
   }

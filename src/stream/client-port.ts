@@ -2,12 +2,16 @@ import dns, { type LookupAddress } from "node:dns";
 import { isIP } from "node:net";
 import { type Connection, DEFAULT_EDITION, Endpoint, editionNamed } from "../protocol/index.js";
 import { checkPort, checkSilenceTimeout } from "./arguments.js";
-import { type DatagramSocket, openConnected, patienceMs, type Tier } from "./datagram/index.js";
+import { type DatagramSocket, openConnected, patienceMs, routeTo, type Tier } from "./datagram/index.js";
 import { type DatagramPort, Driver } from "./driver.js";
 import { addressError, blockedError, localAddressError, lookupError, refusedError } from "./errors.js";
 import { extendedOptions, transmissionBytes } from "./extended.js";
 import { NODE_MEMORY } from "./memory.js";
+import { RouteWatch } from "./route-watch.js";
 import type { AddressInfo, ConnectOptions, SocketParts } from "./socket-options.js";
+
+/** What the kernel says when an address that is sent from is no longer this machine's, or leads nowhere. */
+const LOST_ADDRESS = new Set(["EADDRNOTAVAIL", "EHOSTUNREACH", "EINVAL", "ENETDOWN", "ENETUNREACH", "ENODEV"]);
 
 /** What a client's way to its server does with the socket it is for. */
 export interface ClientSocket {
@@ -50,6 +54,9 @@ export class ClientPort implements DatagramPort {
   #closed = false;
   #kernelHint: NodeJS.ErrnoException | null = null;
   #tierAtEnd: Tier = "dgram";
+  readonly #watch: RouteWatch;
+  /** The address has changed, and nothing was received since. */
+  #hasMoved = false;
 
   constructor(options: ConnectOptions, socket: ClientSocket) {
     this.#options = options;
@@ -73,6 +80,7 @@ export class ClientPort implements DatagramPort {
     this.#connection = endpoint.connect("", 0, { sendOnly: !readable });
     if (options.shortSegments !== undefined) this.#connection.shortSegments = options.shortSegments;
     this.#driver = new Driver(endpoint, this, options.clock);
+    this.#watch = new RouteWatch(this.#driver.clock, () => this.#followRoute());
     this.parts = {
       connection: this.#connection,
       driver: this.#driver,
@@ -90,6 +98,7 @@ export class ClientPort implements DatagramPort {
     const path = this.#chosen ?? this.#paths[this.#attempts++ % this.#paths.length];
     if (path === undefined || path.udp === "opening") return true;
     if (path.udp !== null) {
+      if (this.#chosen !== null) this.#watch.onSent(this.#driver.now());
       path.udp.bePatient(patienceMs(connection.stats.minRttMs), this.#driver.clock);
       return path.udp.send(bytes, connection.datagramBytes, this.#port, path.address, "");
     }
@@ -114,6 +123,7 @@ export class ClientPort implements DatagramPort {
   close(): void {
     this.#tierAtEnd = this.#open()?.tier ?? this.#tierAtEnd;
     this.#closed = true;
+    this.#watch.close();
     this.#closePathsBut(null);
   }
 
@@ -213,6 +223,8 @@ export class ClientPort implements DatagramPort {
         onRefused: (_address, _port, bytes, limitBytes) => this.#driver.limitDatagrams("", 0, bytes, limitBytes),
         onHint: (error) => {
           this.#kernelHint = error;
+          // Called in the middle of sending.
+          if (LOST_ADDRESS.has(error.code ?? "")) process.nextTick(() => this.#watch.onRefused(this.#driver.now()));
         },
       },
     });
@@ -221,6 +233,9 @@ export class ClientPort implements DatagramPort {
       return;
     }
     path.udp = udp;
+    if (this.#chosen === path && this.#connection.edition === "extended") {
+      udp.enableCoalescing(this.#options.trace === undefined);
+    }
     if (!this.#ref) udp.unref();
     this.#socket.setRemote(path.address, this.#port);
   }
@@ -228,6 +243,8 @@ export class ClientPort implements DatagramPort {
   #receive(path: Path, bytes: Uint8Array, segmentBytes: number | undefined): void {
     this.#choose(path);
     this.#kernelHint = null;
+    this.#hasMoved = false;
+    this.#watch.onReceived(bytes.length);
     this.#driver.receive(bytes, "", 0, segmentBytes);
   }
 
@@ -238,6 +255,30 @@ export class ClientPort implements DatagramPort {
       if (path.udp !== "opening") path.udp?.close();
       path.udp = null;
     }
+  }
+
+  /**
+   * Where this machine sends to the server from another address by now, the connection goes on from there by a new UDP socket:
+   * the server knows it by its ID and tag, and checks the address (RFC 9000 section 9). A local address that was asked for stays.
+   */
+  #followRoute(): void {
+    const path = this.#chosen;
+    const connection = this.#connection;
+    if (path === null || this.#closed || connection.closed || connection.edition !== "extended") return;
+    if (this.#options.localAddress !== undefined) return;
+    const { udp } = path;
+    if (udp === "opening") return;
+    const address = routeTo(path.address);
+    if (address === null) return;
+    const isNew = udp !== null && udp.address().address !== address;
+    if (isNew) {
+      udp.close();
+      path.udp = null;
+      this.#hasMoved = true;
+    } else if (!this.#hasMoved) return;
+    // Its packet is what opens the new socket; where it was lost, it is repeated.
+    connection.changeLocalAddress(this.#driver.now());
+    this.#driver.drain(connection);
   }
 
   /** Whoever answers first is the server. */

@@ -41,6 +41,7 @@ export const NO_CONNECTION: Connection = {
   read: () => null,
   transmit: () => 0,
   limitDatagrams: () => {},
+  changeLocalAddress: () => {},
   deadline: () => Number.POSITIVE_INFINITY,
   signals: () => 0,
 };

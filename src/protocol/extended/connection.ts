@@ -450,6 +450,14 @@ export class ExtendedConnection implements Connection {
     this.#resize();
   }
 
+  changeLocalAddress(now: number): void {
+    if (this.closed || !this.connected) return;
+    this.#probes.onNewPath();
+    this.#sender.onMoved(now, false);
+    this.#resize();
+    this.#pingDue = true;
+  }
+
   #resize(): void {
     this.#sender.setSegmentBytes(this.#segmentBytes);
   }

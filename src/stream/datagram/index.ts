@@ -1,10 +1,10 @@
 import { addon } from "../../native/addon.js";
 import { openConnectedSocket } from "./connected.js";
-import { connectNative } from "./native.js";
+import { askForRoute as askNativeForRoute, connectNative } from "./native.js";
 import { NativeServerSocket } from "./native-server.js";
 import { openServerSocket } from "./shared.js";
 import type { DatagramHandlers, DatagramSocket, SharedDatagramSocket, SharedOptions, Tier } from "./types.js";
-import { bind, connect, createUdp } from "./udp.js";
+import { askForRoute, bind, connect, createUdp } from "./udp.js";
 
 export { patienceMs } from "./moderation.js";
 export type { DatagramAddress, DatagramHandlers, DatagramSocket, SharedDatagramSocket, Tier } from "./types.js";
@@ -52,6 +52,12 @@ export async function openConnected(options: ConnectedOptions): Promise<Datagram
 export function openShared(options: SharedOptions): SharedDatagramSocket {
   const native = nativeFor(options.tier);
   return native === null ? openServerSocket(options) : new NativeServerSocket(native, options);
+}
+
+/** The address of this machine that datagrams to `remoteAddress` leave from by the routes of now; null where there is no route. */
+export function routeTo(remoteAddress: string): string | null {
+  const native = nativeFor();
+  return native === null ? askForRoute(remoteAddress) : askNativeForRoute(native, remoteAddress);
 }
 
 /** Whether sockets are our addon's where nothing else is asked for. */

@@ -353,7 +353,7 @@ export function bindNative(native: Addon, local: End, flags: number): Udp {
 }
 
 /** As node:dgram's sockets ask, in fewer steps. */
-function askForRoute(native: Addon, remoteAddress: string): string | null {
+export function askForRoute(native: Addon, remoteAddress: string): string | null {
   const udp = new native.Udp();
   const bound = udp.bind(remoteAddress.includes(":") ? "::" : "0.0.0.0", 0, 0);
   const local = bound < 0 || udp.connect(remoteAddress, ANY_PORT) < 0 ? bound : udp.address();

@@ -102,7 +102,7 @@ export function localAddressTowards(
 /** Routes do not depend on it, and no datagram is sent. */
 export const ANY_PORT = 9;
 
-function askForRoute(remoteAddress: string): string | null {
+export function askForRoute(remoteAddress: string): string | null {
   const type = remoteAddress.includes(":") ? "udp6" : "udp4";
   const udp = createUdp({ type });
   const anyPort: DatagramAddress = { address: type === "udp6" ? "::" : "0.0.0.0", port: 0, family: "IPv4" };
