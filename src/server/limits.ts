@@ -40,6 +40,13 @@ export const MAX_FAMILIAR = 1000;
 export const FOLDER_GRACE_MS = 30 * DAY_MS;
 export const MAX_FOLDER_GRACE_MS = 365 * DAY_MS;
 
+/** Sessions of one user that a login makes; of more, the oldest end. */
+export const MAX_LOGINS_PER_USER = 100;
+/** API tokens of one user that are good. */
+export const MAX_TOKENS_PER_USER = 1000;
+/** API tokens of one user that have ended and are still listed. */
+export const MAX_ENDED_TOKENS_PER_USER = 100;
+
 /** Passwords that are hashed at once, each in a thread with tens of megabytes, and those that may wait for it. */
 export const MAX_HASHES_AT_ONCE = 2;
 export const MAX_HASHES_WAITING = 64;
@@ -74,6 +81,8 @@ export type ShareKind = keyof typeof SHARES;
 /** The names of the limits, as metrics and docs/security.md have them. */
 export const LIMIT_NAMES = [
   ...(Object.keys(ATTEMPTS) as (keyof typeof ATTEMPTS)[]),
+  "loginsPerUser",
+  "tokensPerUser",
   "hashesWaiting",
   "handshakes",
   "handshakesPerAddress",

@@ -148,6 +148,28 @@ describe.each(databases)("%s", (_, place) => {
     expect(await db.tokens.list()).toHaveLength(1);
   });
 
+  test("tokens that have ended are forgotten, of that user and kind, but for the newest", async () => {
+    const made = ({ hash, ...more }: { hash: string } & Partial<Parameters<Database["tokens"]["create"]>[0]>) =>
+      db.tokens.create({ ...token({ hash }), ...more });
+    for (let i = 0; i < 5; i++) {
+      const { id } = await made({ hash: `revoked${i}`, createdAt: i });
+      await db.tokens.revoke(id, 10);
+    }
+    await made({ hash: "expired", createdAt: 7, expiresAt: 20 });
+    await made({ hash: "good", createdAt: 0, expiresAt: 21 });
+    await made({ hash: "endless", createdAt: 0 });
+    const other = await made({ hash: "other user", userId: "v" });
+    await db.tokens.revoke(other.id, 10);
+    const session = await made({ hash: "session", kind: "session" });
+    await db.tokens.revoke(session.id, 10);
+    const { userId } = session;
+    await db.tokens.trim(userId, "api", 20, 2);
+    const left = (await db.tokens.list()).map(({ hash }) => hash).sort();
+    expect(left).toEqual(["endless", "expired", "good", "other user", "revoked4", "session"]);
+    await db.tokens.trim(userId, "session", 20, 0);
+    expect(await db.tokens.byHash("session")).toBeUndefined();
+  });
+
   test("a deleted folder is not seen, comes back as it was, and is purged with all that is known of it", async () => {
     await db.folders.ensure("notes", 1000);
     await db.folders.ensure("art");

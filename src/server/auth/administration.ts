@@ -1,6 +1,7 @@
 /** What administrators do, each time with a line in the audit log. */
 import { createCode } from "../../secure/index.js";
 import type { Database, Device, Invitation, LoggedEvent, Token, User } from "../database/types.js";
+import { MAX_ENDED_TOKENS_PER_USER, MAX_TOKENS_PER_USER } from "../limits.js";
 import { mirrorNameProblem } from "../name.js";
 import { AuthError } from "./errors.js";
 import { actorOf, type Guard } from "./guard.js";
@@ -202,6 +203,7 @@ class Desk {
       throw new AuthError("ERR_INVALID", "A token cannot end before it begins.");
     const user = await this.#user(owner);
     checkMetricsScope(scopes, user);
+    await this.#requireRoomForToken(user);
     const token = createToken();
     const createdAt = this.#guard.now();
     const record = await this.#database.tokens.create({
@@ -215,6 +217,17 @@ class Desk {
     });
     await this.#done(who, "token.create", record.id, `${name}, of ${owner}`);
     return { token, record };
+  }
+
+  async #requireRoomForToken({ id, name }: User): Promise<void> {
+    const { tokens } = this.#database;
+    const now = this.#guard.now();
+    await tokens.trim(id, "api", now, MAX_ENDED_TOKENS_PER_USER);
+    const isGood = ({ kind, revokedAt, expiresAt }: Token): boolean =>
+      kind === "api" && revokedAt === null && (expiresAt ?? Number.POSITIVE_INFINITY) > now;
+    if ((await tokens.list(id)).filter(isGood).length < MAX_TOKENS_PER_USER) return;
+    this.#guard.limits.add("tokensPerUser");
+    throw new AuthError("ERR_INVALID", `"${name}" has ${MAX_TOKENS_PER_USER} tokens already. Revoke some first.`);
   }
 
   async tokens(who: Principal): Promise<Token[]> {

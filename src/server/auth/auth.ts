@@ -1,6 +1,6 @@
 /** The authentication service over the database service: who somebody is, and what they may do. */
 import type { Access, Database, Device, Token, User } from "../database/types.js";
-import { LimitCounters } from "../limits.js";
+import { LimitCounters, MAX_LOGINS_PER_USER } from "../limits.js";
 import * as administration from "./administration.js";
 import type { AuthError } from "./errors.js";
 import { actorOf, Guard } from "./guard.js";
@@ -146,9 +146,23 @@ class Proofs {
       createdAt: at,
       expiresAt: at + SESSION_MS,
     });
+    await this.#endOldest(user.id, at);
     const principal = principalOf(user, token);
     await this.#guard.done({ action: "login", actor: actorOf(principal), peer });
     return { token: secret, principal };
+  }
+
+  /** A user has so many sessions: the oldest make way. Those that have ended are forgotten. */
+  async #endOldest(userId: string, now: number): Promise<void> {
+    const { tokens, events } = this.#database;
+    await tokens.trim(userId, "session", now, 0);
+    const live = (await tokens.list(userId)).filter(({ kind }) => kind === "session");
+    const ending = live.slice(0, Math.max(0, live.length - MAX_LOGINS_PER_USER));
+    for (const { id } of ending) {
+      this.#guard.limits.add("loginsPerUser");
+      await tokens.revoke(id, now);
+    }
+    await events.append(ending.map(({ id }) => ({ type: "token.revoked", folder: null, data: { id } })));
   }
 
   async logout(secret: string): Promise<void> {

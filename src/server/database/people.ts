@@ -1,9 +1,12 @@
 /** Who is known, and what they may do. */
 import { randomBytes } from "node:crypto";
-import type { Selectable } from "kysely";
+import type { Kysely, Selectable } from "kysely";
 import type { Schema } from "./schema.js";
 import type { Store } from "./store.js";
 import type { Devices, Grants, Invitations, Token, Tokens, Users } from "./types.js";
+
+/** A statement takes so many ids. */
+const MAX_IDS = 1000;
 
 /** Short enough to type, and never equal: 64 random bits among at most some thousands. */
 function newId(): string {
@@ -147,7 +150,27 @@ export function tokens(store: Store): Tokens {
         const revoking = db.updateTable("tokens").set({ revokedAt: at }).where("id", "=", id);
         return changed(await revoking.where("revokedAt", "is", null).executeTakeFirst());
       }),
+    trim: (userId, kind, now, keep) => store.write((db) => trimTokens(db, userId, kind, now, keep)),
   };
+}
+
+async function trimTokens(
+  db: Kysely<Schema>,
+  userId: string,
+  kind: Token["kind"],
+  now: number,
+  keep: number,
+): Promise<void> {
+  const all = db.selectFrom("tokens").select("id").where("userId", "=", userId).where("kind", "=", kind);
+  const ended = all.where((of) => of.or([of("revokedAt", "is not", null), of("expiresAt", "<=", now)]));
+  const rows = await ended.orderBy("createdAt", "desc").orderBy("id").execute();
+  const ids = rows.slice(keep).map(({ id }) => id);
+  for (let from = 0; from < ids.length; from += MAX_IDS) {
+    await db
+      .deleteFrom("tokens")
+      .where("id", "in", ids.slice(from, from + MAX_IDS))
+      .execute();
+  }
 }
 
 function toToken({ scopes, ...row }: Selectable<Schema["tokens"]>): Token {

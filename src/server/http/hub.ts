@@ -290,7 +290,9 @@ export class EventHub {
         const sight = await this.#options.auth.folders(who);
         for (const subscriber of subscribers) subscriber.see(sight);
       } catch (error) {
-        if ((error as { code?: unknown }).code !== "ERR_UNAUTHENTICATED") continue;
+        // A good token is never limited: one that is, is not good any more.
+        const { code } = error as { code?: unknown };
+        if (code !== "ERR_UNAUTHENTICATED" && code !== "ERR_RATE_LIMITED") continue;
         for (const subscriber of subscribers) subscriber.end(...CLOSE.unauthenticated);
       }
     }

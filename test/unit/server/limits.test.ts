@@ -10,8 +10,11 @@ import {
   ATTEMPTS,
   LIMIT_NAMES,
   type LimitName,
+  MAX_ENDED_TOKENS_PER_USER,
   MAX_HASHES_AT_ONCE,
   MAX_HASHES_WAITING,
+  MAX_LOGINS_PER_USER,
+  MAX_TOKENS_PER_USER,
   SHARES,
 } from "../../../src/server/limits.js";
 import { Shares } from "../../../src/server/shares.js";
@@ -157,6 +160,49 @@ describe("failed attempts", () => {
     const codes = await Promise.all(logins);
     expect(codes.filter((code) => code === "ERR_RATE_LIMITED").length).toBeGreaterThan(0);
     expectReached(limits, "hashesWaiting");
+  });
+
+  test("of logins a user has so many; the oldest end", async () => {
+    const { auth, database, limits, clock } = await rig();
+    const user = await auth.addUser(LOCAL, { name: "ann", password: PASSWORD, role: "user" });
+    const scopes = [{ folder: null, access: "write" }] as const;
+    for (let i = 0; i < MAX_LOGINS_PER_USER; i++) {
+      const times = { createdAt: clock.now + i, expiresAt: clock.now + 1e9 };
+      await database.tokens.create({
+        kind: "session",
+        name: "login",
+        userId: user.id,
+        hash: `h${i}`,
+        scopes,
+        ...times,
+      });
+    }
+    clock.now += MAX_LOGINS_PER_USER;
+    const { token } = await auth.login("ann", PASSWORD, from("192.0.2.1"));
+    expect((await database.tokens.byHash("h0"))?.revokedAt).not.toBeNull();
+    expect((await database.tokens.byHash("h1"))?.revokedAt).toBeNull();
+    expect(await auth.authenticate(token, from("192.0.2.1"))).toMatchObject({ name: "ann" });
+    const { events } = await database.events.since(0, 10);
+    expect(events.map(({ type }) => type)).toEqual(["token.revoked"]);
+    expectReached(limits, "loginsPerUser");
+  });
+
+  test("of tokens a user has so many, and revoked ones do not pile up", async () => {
+    const { auth, database, limits } = await rig();
+    const user = await auth.addUser(LOCAL, { name: "ann", password: PASSWORD, role: "user" });
+    const scopes = [{ folder: null, access: "read" }] as const;
+    const create = () => auth.createToken(LOCAL, { user: "ann", name: "t", scopes, expiresInMs: null });
+    for (let i = 0; i < MAX_TOKENS_PER_USER - 1; i++) {
+      const more = { createdAt: 1, expiresAt: null };
+      await database.tokens.create({ kind: "api", name: "t", userId: user.id, hash: `h${i}`, scopes, ...more });
+    }
+    for (let i = 0; i < 2 * MAX_ENDED_TOKENS_PER_USER; i++) await auth.revokeToken(LOCAL, (await create()).record.id);
+    await create();
+    expect(await outcome(create())).toBe("ERR_INVALID");
+    expect((await database.tokens.list(user.id)).length).toBeLessThanOrEqual(
+      MAX_TOKENS_PER_USER + MAX_ENDED_TOKENS_PER_USER,
+    );
+    expectReached(limits, "tokensPerUser");
   });
 
   test("to say the old password count like those to log in", async () => {

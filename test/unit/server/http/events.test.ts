@@ -223,6 +223,27 @@ describe("an upgrade is refused", () => {
   });
 });
 
+test("a token that was revoked ends its listeners, also where its address has used its attempts up", async () => {
+  const token = await rig.token("admin", [{ folder: null, access: "read" }]);
+  const listener = new Listener("", token);
+  await listener.hears("hello");
+  for (let i = 0; i < 30; i++) await refused("", "bad");
+  expect(await refused("", "bad")).toEqual([429, "ERR_RATE_LIMITED"]);
+  await rig.auth.revokeToken({ kind: "local" }, "test");
+  expect(await listener.closed).toEqual([4401, "the token was revoked or has expired"]);
+});
+
+test("one user listens so often, and an administrator still can", async () => {
+  const ann = await rig.user("ann", "user", { photos: "read" });
+  const many = Array.from({ length: 64 }, () => new Listener("", ann));
+  await Promise.all(many.map((one) => one.hears("hello")));
+  expect(await refused("", ann)).toEqual([503, "ERR_TOO_MANY"]);
+  await new Listener().hears("hello");
+  many[0]?.socket.close();
+  await many[0]?.closed;
+  await new Listener("", ann).hears("hello");
+});
+
 test("what a listener sends does no harm", async () => {
   const honest = new Listener();
   await honest.hears("hello");
