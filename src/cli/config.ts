@@ -1,6 +1,7 @@
 import { dirname, resolve } from "node:path";
+import type { MaxDelete } from "../sync/index.js";
 import { parseAddress } from "./address.js";
-import { parseMilliseconds, parseRate, parseScrub } from "./options.js";
+import { parseDuration, parseMaxDelete, parseMilliseconds, parseRate, parseScrub } from "./options.js";
 import { shownPath, UsageError } from "./report.js";
 
 export const CONFIG_FILE = "confundo.json";
@@ -23,10 +24,14 @@ export interface MirrorConfig {
   readonly settleOpen?: number;
   /** Milliseconds; 0: never. */
   readonly scrub?: number;
+  readonly maxDelete?: MaxDelete;
+  /** Milliseconds. */
+  readonly deleteWindow?: number;
 }
 
 const FLAGS = ["delete", "allowMassDelete", "gitignore", "deleteIgnored", "perms"] as const;
-const KEYS: readonly string[] = ["folder", "address", "ignore", "bandwidth", "settle", "settleOpen", "scrub", ...FLAGS];
+const LIMITS = ["bandwidth", "settle", "settleOpen", "scrub", "maxDelete", "deleteWindow"] as const;
+const KEYS: readonly string[] = ["folder", "address", "ignore", ...LIMITS, ...FLAGS];
 
 /**
  * Reads `{ "mirrors": [{ "folder": …, "address": …, … }] }`. Folders are relative to where the file is.
@@ -60,7 +65,7 @@ export function parseConfig(text: string, file: string): MirrorConfig[] {
 function readMirror(entry: Record<string, unknown>, base: string, say: (what: string) => never): MirrorConfig {
   const stray = Object.keys(entry).find((key) => !KEYS.includes(key));
   if (stray !== undefined) say(`there is no setting "${stray}". There are ${KEYS.join(", ")}.`);
-  const { folder, address, ignore, bandwidth, settle, settleOpen, scrub } = entry;
+  const { folder, address, ignore, bandwidth, settle, settleOpen, scrub, maxDelete, deleteWindow } = entry;
   if (typeof folder !== "string" || folder === "") return say('"folder" should be the path of a folder.');
   if (typeof address !== "string") return say('"address" should be confundo://HOST:PORT/NAME.');
   explained(() => parseAddress(address), say);
@@ -77,6 +82,8 @@ function readMirror(entry: Record<string, unknown>, base: string, say: (what: st
     ...(settle === undefined ? {} : { settle: explained(() => parseMilliseconds(String(settle)), say) }),
     ...(scrub === undefined ? {} : { scrub: explained(() => parseScrub(String(scrub)), say) }),
     ...(settleOpen === undefined ? {} : { settleOpen: explained(() => parseMilliseconds(String(settleOpen)), say) }),
+    ...(maxDelete === undefined ? {} : { maxDelete: explained(() => parseMaxDelete(String(maxDelete)), say) }),
+    ...(deleteWindow === undefined ? {} : { deleteWindow: explained(() => parseDuration(String(deleteWindow)), say) }),
   };
 }
 

@@ -17,6 +17,9 @@ export interface DisplayOptions {
 /** A round of at most so many steps is told path by path; a larger one by its sum. */
 const TOLD_BY_PATH = 20;
 
+/** So many paths of deletes that are held back are printed. */
+const HELD_BY_PATH = 10;
+
 /** What happens, for people: lines on stdout; on stderr, where that is a terminal, what is under way. */
 export class Display {
   readonly #options: DisplayOptions;
@@ -80,7 +83,15 @@ export class Display {
         if (event.again) break;
         this.#warn(`${shownPath(event.path)}: ${sentence(event.message)} (${event.code}) It is tried again later.`);
         break;
+      case "held":
+        this.#held(event);
+        break;
+      case "released":
+        this.#say(event.approved ? "the deletes were approved" : "no deletes are held back any more");
+        break;
       case "notice":
+        // Told with its paths by the event that follows.
+        if (event.code === "ERR_MASS_DELETE" && !this.#options.dryRun) break;
         this.#warn(
           event.path === undefined ? sentence(event.message) : `${shownPath(event.path)}: ${sentence(event.message)}`,
         );
@@ -89,6 +100,12 @@ export class Display {
         this.#finishRound(event);
         break;
     }
+  }
+
+  #held({ message, files, paths }: Extract<MirrorEvent, { type: "held" }>): void {
+    this.#warn(`${sentence(message)} (ERR_MASS_DELETE)`);
+    for (const path of paths.slice(0, HELD_BY_PATH)) this.#note(`  held back: ${shownPath(path)}`);
+    if (files > HELD_BY_PATH) this.#note(`  held back: and ${files - HELD_BY_PATH} more`);
   }
 
   #plan(event: Extract<MirrorEvent, { type: "planned" }>): void {
@@ -134,9 +151,9 @@ export class Display {
 
 /** `synced: 3 files, 1.2 MiB sent, 0 deleted, 0.4 s` */
 function summaryLine(summary: SyncedSummary): string {
-  const { files, bytesSent, bytesReused, bytesMoved, deleted, moved, seconds, failed } = summary;
+  const { files, bytesSent, bytesReused, bytesMoved, deleted, moved, seconds, failed, held = 0 } = summary;
   const renamed = moved > 0 ? `, ${moved} moved` : "";
-  const problems = failed > 0 ? `, ${failed} failed` : "";
+  const problems = `${failed > 0 ? `, ${failed} failed` : ""}${held > 0 ? `, ${held} deletes held back` : ""}`;
   const ways = [
     ...(bytesReused > 0 ? [`${formatBytes(bytesReused)} reused`] : []),
     ...(bytesMoved > 0 ? [`${formatBytes(bytesMoved)} moved`] : []),

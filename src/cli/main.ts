@@ -9,7 +9,9 @@ import {
   orNone,
   parseBytes,
   parseCount,
+  parseDuration,
   parseListen,
+  parseMaxDelete,
   parseMilliseconds,
   parseRate,
   parseScrub,
@@ -124,6 +126,13 @@ function program(): Command {
     .option("--dry-run", "show what would be done, and do nothing")
     .option("--no-delete", "leave alone what is only at the destination")
     .option("--allow-mass-delete", "do not ask before most of the destination is deleted")
+    .option(
+      "--max-delete <limit>",
+      "ask before more files are deleted than this, such as 50 or 20% (default: 100, or half of them if that is more)",
+      parseMaxDelete,
+    )
+    .option("--delete-window <time>", "how long deletes count together, such as 1h (default: 10m)", parseDuration)
+    .option("--replace", "take the mirror from the folder that it is of, whatever is deleted")
     .option("--checksum", "read all files here first, and compare them with the destination by hash")
     .option(
       "--verify",
@@ -191,6 +200,16 @@ function program(): Command {
     .argument("<name>", "the mirror")
     .option("--dir <dir>", "the folder that is served")
     .action(async (name, options) => (await import("./versions.js")).resume(name, options));
+
+  root
+    .command("approve")
+    .description("let the client of a mirror carry out the deletes that it holds back; beside the server")
+    .argument("<name>", "the mirror")
+    .option("--id <id>", "only those that were shown under this id")
+    .option("--keep", "keep the files, and go on holding the deletes back")
+    .option("--json", "print what is held back as JSON")
+    .option("--dir <dir>", "the folder that is served")
+    .action(async (name, options) => (await import("./approve.js")).approve(name, options));
 
   root
     .command("reindex")

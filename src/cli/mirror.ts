@@ -1,16 +1,23 @@
 import { once } from "node:events";
 import { realpathSync } from "node:fs";
 import { opendir, readFile } from "node:fs/promises";
-import { fromEvent, lastValueFrom, merge, takeUntil, tap } from "rxjs";
+import { fromEvent, lastValueFrom, merge, Subject, takeUntil, tap } from "rxjs";
 import { type ConfundoSocket, connect } from "../index.js";
 import { connectSecurely, isLoopback, SecureError } from "../secure/index.js";
 import { deviceNameProblem } from "../server/auth/names.js";
-import { defaultIndexPath, mirror as mirrorFolder } from "../sync/index.js";
+import {
+  type Approval,
+  defaultIndexPath,
+  type MaxDelete,
+  type MirrorEvent,
+  mirror as mirrorFolder,
+} from "../sync/index.js";
 import { parseAddress } from "./address.js";
 import { CONFIG_FILE, type MirrorConfig, parseConfig } from "./config.js";
 import { Display } from "./display.js";
 import { JsonLines } from "./json-lines.js";
 import { LiveArea } from "./live.js";
+import { isInteractive, Questions } from "./questions.js";
 import { printError, printWarning, shownPath, UsageError } from "./report.js";
 
 export interface MirrorCommandOptions {
@@ -20,6 +27,10 @@ export interface MirrorCommandOptions {
   /** False with --no-delete. */
   readonly delete: boolean;
   readonly allowMassDelete?: boolean;
+  readonly maxDelete?: MaxDelete;
+  /** Milliseconds. */
+  readonly deleteWindow?: number;
+  readonly replace?: boolean;
   readonly ignore?: readonly string[];
   readonly gitignore?: boolean;
   readonly perms?: boolean;
@@ -94,6 +105,9 @@ async function mirrorOne(
   if (options.insecure) warnOfInsecurity(host);
   const { once = false, dryRun = false } = options;
   const display = options.json ? new JsonLines(shared.label) : new Display({ once, dryRun, ...shared });
+  const answers = new Subject<Approval>();
+  const asks = !options.json && !dryRun && isInteractive();
+  const ask = asks ? asking(answers, shared.label) : () => {};
   let socket: ConfundoSocket | null = null;
   const stop = merge(...["SIGINT", "SIGTERM", "SIGQUIT"].map((signal) => fromEvent(process, signal)));
   const events = mirrorFolder(folder, {
@@ -112,6 +126,11 @@ async function mirrorOne(
     dryRun,
     delete: options.delete,
     allowMassDelete: options.allowMassDelete ?? false,
+    ...(options.maxDelete === undefined ? {} : { maxDelete: options.maxDelete }),
+    ...(options.deleteWindow === undefined ? {} : { deleteWindowMs: options.deleteWindow }),
+    replace: options.replace ?? false,
+    ...(once && asks ? { asks } : {}),
+    approvals: answers,
     ignore: options.ignore ?? [],
     gitignore: options.gitignore ?? false,
     perms: options.perms ?? false,
@@ -124,12 +143,39 @@ async function mirrorOne(
     ...(options.settleOpen === undefined ? {} : { settleOpenMs: options.settleOpen }),
   });
   await lastValueFrom(
-    events.pipe(tap({ next: (event) => display.show(event), finalize: () => display.end() }), takeUntil(stop)),
-    {
-      defaultValue: null,
-    },
+    events.pipe(
+      tap({
+        next: (event) => {
+          display.show(event);
+          ask(event);
+        },
+        finalize: () => display.end(),
+      }),
+      takeUntil(stop),
+    ),
+    { defaultValue: null },
   );
   await closed(socket);
+}
+
+/** Of all mirrors of this program: one terminal, one question at a time. */
+const questions = new Questions();
+
+/** Asks at the terminal about deletes that are held back, as they are now. */
+function asking(answers: Subject<Approval>, label: string | undefined): (event: MirrorEvent) => void {
+  let withdraw = (): void => {};
+  const mirror = label === undefined ? "" : `${shownPath(label)}: `;
+  return (event) => {
+    if (event.type !== "held" && event.type !== "released") return;
+    withdraw();
+    withdraw = () => {};
+    if (event.type === "released") return;
+    const { id, files } = event;
+    withdraw = questions.ask(`${mirror}Delete ${files} files at the destination? [y/N] `, (approved) => {
+      withdraw = () => {};
+      answers.next({ id, approved });
+    });
+  };
 }
 
 function warnOfInsecurity(host: string): void {

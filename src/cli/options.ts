@@ -1,5 +1,6 @@
 import { Option } from "commander";
 import { DEFAULT_EDITION, EDITION_NAMES, type EditionName } from "../index.js";
+import type { MaxDelete } from "../sync/index.js";
 import { shownPath, UsageError } from "./report.js";
 
 /** Where a mirror server listens unless told otherwise. */
@@ -97,6 +98,17 @@ export function parseListen(value: string): { host: string; port: number } {
 /** Parses how long a scrub may take: a time such as 30d, or 0. Milliseconds. */
 export function parseScrub(value: string): number {
   return value === "0" ? 0 : parseDuration(value);
+}
+
+/** Parses a limit of deletes: so many files, or a percentage of what the mirror holds. */
+export function parseMaxDelete(value: string): MaxDelete {
+  const [, number = "", percent = ""] = /^(\d{1,9})(%?)$/.exec(value) ?? [];
+  if (number === "" || (percent !== "" && Number(number) > 100)) {
+    throw new UsageError(
+      `${shownPath(value)} is not a limit of deletes: that is a number of files, or a share such as 20%.`,
+    );
+  }
+  return percent === "" ? Number(number) : `${Number(number)}%`;
 }
 
 const UNIT_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };

@@ -6,6 +6,8 @@ import type { SocketStats } from "../stream/index.js";
 import {
   type Admission,
   type Arriving,
+  type HeldDeletes,
+  type Hello,
   type ReceiveEvent,
   type ReceiveSession,
   receive,
@@ -13,7 +15,9 @@ import {
   SyncError,
 } from "../sync/index.js";
 import type { Access } from "./database/types.js";
+import { HeldDeletesFiles } from "./held-deletes.js";
 import { mirrorNameProblem } from "./name.js";
+import { Owners } from "./owners.js";
 import { Reuses } from "./reuses.js";
 import type { Keeper, Keeping } from "./versions/keeper.js";
 
@@ -52,6 +56,8 @@ export interface HomeSession {
   /** `settled` when the client has said last that the mirror is in step. */
   readonly state: "syncing" | "settled";
   readonly stats: (() => SocketStats) | undefined;
+  /** Deletes that the client holds back until they are approved. */
+  readonly held: HeldDeletes | null;
   /** The large files that it is sending. */
   readonly arriving: () => Arriving[];
 }
@@ -93,6 +99,8 @@ export class MirrorHome {
   readonly #tenants = new Map<string, Tenant>();
   readonly #sessions = new Map<ReceiveSession, HomeSession>();
   readonly #reuses = new Reuses(() => this.openSessions.some(({ state }) => state === "syncing"));
+  readonly #owners: Owners;
+  readonly #heldDeletes: HeldDeletesFiles;
   #nextId = 1;
   /** For each mirror, the last of those that want in: they are looked at one after the other. */
   readonly #doors = new Map<string, Promise<unknown>>();
@@ -103,6 +111,9 @@ export class MirrorHome {
     mkdirSync(options.dir, { recursive: true, mode: 0o700 });
     this.dir = realpathSync(resolve(options.dir));
     this.#options = options;
+    this.#owners = new Owners(`${this.dir}/.confundo/owners`);
+    this.#heldDeletes = new HeldDeletesFiles(this.dir);
+    this.#heldDeletes.clear();
   }
 
   /** Sessions that are open. */
@@ -136,13 +147,28 @@ export class MirrorHome {
       ...(scrubMs === undefined ? {} : { scrubMs }),
     });
     const id = `${this.#nextId++}`;
-    const opened = { folder: "", label: "", openedAt: Date.now(), state: "syncing" as const, stats: visitor.stats };
+    const opened = {
+      folder: "",
+      label: "",
+      openedAt: Date.now(),
+      state: "syncing" as const,
+      held: null,
+      stats: visitor.stats,
+    };
     this.#sessions.set(session, { id, peer, device, ...opened, arriving: () => session.arriving() });
     void session.closed.then(() => {
       this.#sessions.delete(session);
       visitor.leave?.();
     });
     if (this.#closing) session.end(closing());
+  }
+
+  /** Tells the client of a mirror what a person says of the deletes that it holds back. False: it holds back others, or none. */
+  approve(name: string, id: string, approved: boolean): boolean {
+    const session = this.#tenants.get(keyOf(name))?.session;
+    if (session === undefined || this.#sessions.get(session)?.held?.id !== id) return false;
+    session.approve(id, approved);
+    return true;
   }
 
   /** Ends the session that writes a mirror, telling the client why, and waits until nothing of it is being written. */
@@ -177,13 +203,19 @@ export class MirrorHome {
     const known = this.#sessions.get(session);
     if (known === undefined) return;
     if (event.type === "opened") this.#sessions.set(session, { ...known, label: event.label });
+    else if (event.type === "deletes") this.#hold(session, known, event.held);
     else if (event.type === "settled") this.#sessions.set(session, { ...known, state: "settled" });
     else if (known.state === "settled" && event.type !== "agreed")
       this.#sessions.set(session, { ...known, state: "syncing" });
   }
 
+  #hold(session: ReceiveSession, known: HomeSession, held: HeldDeletes | null): void {
+    this.#sessions.set(session, { ...known, held });
+    if (this.#tenants.get(keyOf(known.folder))?.session === session) this.#heldDeletes.set(known.folder, held);
+  }
+
   async #admit(
-    candidate: Tenant & { name: string },
+    candidate: Hello & Tenant,
     { access, device = null }: Visitor,
     onKept: (keeping: Keeping) => void,
   ): Promise<Admission> {
@@ -222,11 +254,15 @@ export class MirrorHome {
         ...(keeping === undefined ? {} : { archive: keeping.archive }),
       });
       const release = (): void => {
+        if (this.#tenants.get(key)?.session === candidate.session) this.#heldDeletes.set(name, null);
         this.#reuses.leave(key);
         keeping?.end();
         leave();
       };
-      return { storage, release, ...(keeping === undefined ? {} : { admitBytes: keeping.admitBytes }) };
+      const { clientId, label } = candidate;
+      const claim = (source: string): void => this.#owners.set(name, { source, clientId, label, since: Date.now() });
+      const whose = { ...this.#owners.relationTo(candidate), claim };
+      return { storage, release, ...whose, ...(keeping === undefined ? {} : { admitBytes: keeping.admitBytes }) };
     } catch (error) {
       leave();
       throw error;

@@ -5,6 +5,7 @@ export type * from "./auth/types.js";
 export { DatabaseError, type DatabaseErrorCode } from "./database/errors.js";
 export { type DatabaseOptions, openDatabase } from "./database/open.js";
 export type * from "./database/types.js";
+export { answerDeletes, type DeletesAnswer, HeldDeletesFiles, requireHeld } from "./held-deletes.js";
 export { type HomeEvent, type HomeSession, MirrorHome, type MirrorHomeOptions, type Visitor } from "./home.js";
 export { isNetwork } from "./http/client-address.js";
 export type * from "./http/index.js";

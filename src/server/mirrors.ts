@@ -1,6 +1,7 @@
 /** The mirrors of a home as the HTTP interface sees and changes them. */
-import { SyncError } from "../sync/index.js";
+import { type HeldDeletes, SyncError } from "../sync/index.js";
 import type { FileRecord, Folder, FolderLimits } from "./database/types.js";
+import { answerDeletes, requireHeld } from "./held-deletes.js";
 import type { HomeSession, MirrorHome } from "./home.js";
 import type {
   ConnectionFigures,
@@ -94,6 +95,14 @@ export class HomeMirrors implements Mirrors {
     return this.#keeper.quotaFigures;
   }
 
+  async answerDeletes({ id, ...answer }: Parameters<Mirrors["answerDeletes"]>[0]): Promise<HeldDeletes> {
+    const { folder } = answer;
+    const session = this.#home.openSessions.find((each) => each.folder === folder && each.held !== null);
+    const held = requireHeld(folder, session?.held ?? undefined, id);
+    await answerDeletes(this.#keeper.database, { ...answer, id: held.id });
+    return held;
+  }
+
   resume(folder: string): Promise<boolean> {
     return this.#keeper.resume(folder);
   }
@@ -119,9 +128,9 @@ async function* counted(
   }
 }
 
-function toLiveSession({ id, folder, device, label, peer, openedAt, state, stats }: HomeSession): LiveSession {
+function toLiveSession({ id, folder, device, label, peer, openedAt, state, held, stats }: HomeSession): LiveSession {
   const connection = stats === undefined ? null : figures(stats());
-  return { id, folder, device, label, peer, openedAt, state, connection };
+  return { id, folder, device, label, peer, openedAt, state, heldDeletes: held, connection };
 }
 
 function figures(stats: ReturnType<NonNullable<HomeSession["stats"]>>): ConnectionFigures {

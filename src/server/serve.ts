@@ -26,6 +26,7 @@ import type { Auth } from "./auth/types.js";
 import { openDatabase } from "./database/open.js";
 import type { Database } from "./database/types.js";
 import { Gate } from "./gate.js";
+import { watchAnswers } from "./held-deletes.js";
 import { MirrorHome, type MirrorHomeOptions } from "./home.js";
 import type { HttpServing } from "./http/index.js";
 import { LimitCounters } from "./limits.js";
@@ -178,6 +179,7 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
   const withdraw = identity === null ? () => {} : announce(state, identity.pin, localCode, options.stateFolder);
   undo.push(withdraw);
   const watching = watchPermissions(database, home, gate, options.onError);
+  watching.add(watchAnswers(database, (folder, id, approved) => void home.approve(folder, id, approved)));
   const pairingAddress = (folder: string | null, code: string): string =>
     formatAddress({ ...reachable, name: folder ?? options.name ?? "mirror", code, pin: identity?.pin });
   const mirrors = new HomeMirrors(home, keeper, limits);

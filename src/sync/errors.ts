@@ -1,4 +1,5 @@
 import { getSystemErrorMap } from "node:util";
+import type { HeldDeletes } from "./delete-guard.js";
 
 /**
  * Every code a {@link SyncError} can carry. Failures of the file system keep the system's own code (`ENOSPC`,
@@ -15,6 +16,7 @@ export type SyncErrorCode =
   | "ERR_MIRROR_NAME"
   | "ERR_MIRROR_BUSY"
   | "ERR_MIRROR_ROOT"
+  | "ERR_MIRROR_OWNER"
   | "ERR_HOME_BUSY"
   | "ERR_REPLACED"
   | "ERR_DIVERGED"
@@ -86,6 +88,7 @@ export interface SyncErrorOptions {
   readonly failures?: readonly Failure[];
   /** With `ERR_MASS_DELETE`. */
   readonly losses?: Losses;
+  readonly held?: HeldDeletes;
 }
 
 /** The one error class of folder mirroring. `code` is stable; `message` is for people. */
@@ -95,6 +98,7 @@ export class SyncError extends Error {
   readonly path: string | undefined;
   readonly failures: readonly Failure[];
   readonly losses: Losses | undefined;
+  readonly held: HeldDeletes | undefined;
 
   constructor(code: SyncErrorCode, message: string, options: SyncErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -102,6 +106,7 @@ export class SyncError extends Error {
     this.path = options.path;
     this.failures = options.failures ?? [];
     this.losses = options.losses;
+    this.held = options.held;
   }
 
   /** Whether connecting again later can help. */
@@ -125,6 +130,31 @@ export function toSyncError(error: unknown, fallback: SyncErrorCode = "ERR_INTER
   const code = systemCode(error) ?? fallback;
   const options = path === undefined ? { cause: error } : { cause: error, path };
   return new SyncError(code, describe(error), options);
+}
+
+/** What a person is told who has to decide. `waits`: the deletes are held back until there is an answer. */
+export function massDelete(folder: string, name: string | undefined, held: HeldDeletes, waits: boolean): SyncError {
+  const { files, of, deleted, deletedSince } = held;
+  const losses = { files: files + deleted, of };
+  const what = {
+    limit: `the mirror would lose ${losses.files} of its ${of} files`,
+    empty: `${folder} holds no files, and the mirror holds ${of}, all of which would be deleted`,
+    unfamiliar: `the mirror would lose ${files} of its ${of} files, and nothing says that they ever were in ${folder}`,
+    unmounted: `the mirror would lose ${files} of its ${of} files, which are on a disk that is not mounted in ${folder} now`,
+  }[held.reason];
+  const since = new Date((deletedSince ?? 0) - 1000).toISOString();
+  const mirror = name ?? "NAME";
+  const gone =
+    deleted === 0
+      ? "nothing was deleted"
+      : `${deleted} of them were deleted already, the other ${files} are kept; to get back what was deleted: ` +
+        `confundo restore ${mirror} --at ${since} --to FOLDER (at the server)`;
+  const advice = "see whether the folder is complete (is its disk mounted?)";
+  const approve = waits
+    ? `approve it with \`confundo approve ${mirror}\` (at the server) or in the dashboard, or `
+    : "";
+  const answer = `where the loss is meant, ${approve}say so with --allow-mass-delete (allowMassDelete)`;
+  return new SyncError("ERR_MASS_DELETE", `${what}; ${gone}; ${advice}; ${answer}`, { losses, held });
 }
 
 function describe(error: unknown): string {

@@ -1,4 +1,5 @@
 /** What a mirror reports. Every event is plain data and survives `JSON.stringify`; docs/events.md has the schema. */
+import type { HeldDeletes } from "./delete-guard.js";
 import type { Kind } from "./entry.js";
 import type { Failure } from "./errors.js";
 import type { Operation, PlanSummary } from "./plan.js";
@@ -48,6 +49,10 @@ export type PushEvent =
   | ({ readonly type: "failed"; readonly again?: true } & Failure)
   /** Something worth knowing that stops nothing: what is skipped, watches running out, … */
   | { readonly type: "notice"; readonly code: string; readonly message: string; readonly path?: string }
+  /** Deletes are held back until somebody approves them; everything else goes on. Again where they become others. */
+  | ({ readonly type: "held"; readonly message: string } & HeldDeletes)
+  /** None of what was held back under that id is any more: it was approved, or it came back. */
+  | { readonly type: "released"; readonly id: string; readonly approved: boolean }
   /** What stood at and below `path` when a {@link Hint} with that `ask` came stands at the destination. */
   | { readonly type: "confirmed"; readonly path: string; readonly ask: number }
   /** The destination equals the folder (but for what `failed`, in number). Counts are since the last such event. */
@@ -69,6 +74,8 @@ export interface SyncedSummary {
   /** Files, folders and links at the destination. */
   readonly entries: number;
   readonly failed: number;
+  /** Deletes that are held back, where there are some. */
+  readonly held?: number;
   /** One hash for all that both sides hold (docs/sync-protocol.md), in hex, where it is known. */
   readonly root?: string;
 }

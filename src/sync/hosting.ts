@@ -1,9 +1,10 @@
 /** What a receiver is given by its host, and what it tells it. Plain data and callbacks. */
+import type { HeldDeletes } from "./delete-guard.js";
 import type { Kind } from "./entry.js";
 import type { SyncError, SyncErrorCode } from "./errors.js";
 import { fileMode, folderMode } from "./modes.js";
 import type { Storage } from "./storage.js";
-import type { FileIdentity, Hello } from "./wire.js";
+import type { FileIdentity, Hello, Relation } from "./wire.js";
 
 /** One entry as it stands at the mirror now. */
 export interface StoredEntry {
@@ -46,6 +47,8 @@ export type ReceiveEvent =
   | { readonly type: "settled"; readonly name: string; readonly entries: number }
   /** Both ends have found the same root hash (in hex) over all that the mirror holds. */
   | { readonly type: "agreed"; readonly name: string; readonly root: string }
+  /** The client holds deletes back until they are approved, see {@link ReceiveSession.approve}; or none any more. */
+  | { readonly type: "deletes"; readonly name: string; readonly held: HeldDeletes | null }
   /** Without a code the client took its leave. `name` is empty when it never said one. */
   | { readonly type: "closed"; readonly name: string; readonly code?: SyncErrorCode; readonly message?: string };
 
@@ -74,6 +77,11 @@ export interface Admission {
    * anything is renamed to it. What it throws (a {@link SyncError} `ERR_QUOTA`) fails that step alone, and nothing has changed.
    */
   readonly admitBytes?: (path: string, bytes: number, what: Admitted) => Ticket | undefined;
+  /** Whose the mirror is, see {@link Relation}, and what that client calls itself. Default: that is not known. */
+  readonly relation?: Relation;
+  readonly owner?: string;
+  /** The client says that the mirror is its folder's from now on. */
+  readonly claim?: (source: string) => void;
 }
 
 /** The kinds of steps that take room; links count as files. */
@@ -104,6 +112,8 @@ export interface ReceiveSession {
   end(reason: SyncError): void;
   /** Whether the client answers within `ms`. */
   probe(ms: number): Promise<boolean>;
+  /** Tells the client what a person says of the deletes that it holds back. */
+  approve(id: string, approved: boolean): void;
   /** Files that come in pieces, as far as they are now. */
   arriving(): Arriving[];
 }

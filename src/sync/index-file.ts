@@ -35,6 +35,8 @@ const NO_HASH_HEX = NO_HASH.toString("hex");
 
 export class IndexFile {
   readonly path: string;
+  /** Whether an earlier run has recorded something. */
+  readonly hadRecords: boolean;
   readonly #header: Buffer;
   readonly #onProblem: (error: Error) => void;
   #fd: number | undefined;
@@ -52,6 +54,22 @@ export class IndexFile {
     MAGIC.copy(this.#header);
     sha256(owner).copy(this.#header, RECORD_BYTES - 32);
     this.#onProblem = onProblem;
+    this.hadRecords = this.#hasRecords();
+  }
+
+  #hasRecords(): boolean {
+    try {
+      const fd = fs.openSync(this.path, "r");
+      try {
+        const header = Buffer.alloc(RECORD_BYTES);
+        fs.readSync(fd, header, 0, RECORD_BYTES, 0);
+        return header.equals(this.#header) && fs.fstatSync(fd).size > RECORD_BYTES;
+      } finally {
+        fs.closeSync(fd);
+      }
+    } catch {
+      return false;
+    }
   }
 
   /** What is recorded by now, to look things up in. */

@@ -1,5 +1,13 @@
 /** Folder mirroring as RxJS, over any Node Duplex. */
-export { Caution, type Intent, type Judgement } from "./careful.js";
+export {
+  DeleteGuard,
+  type DeleteGuardOptions,
+  type HeldDeletes,
+  type HoldReason,
+  type Intent,
+  type MaxDelete,
+  type Verdict as DeleteVerdict,
+} from "./delete-guard.js";
 export { type Clocks, disruptions } from "./disruption.js";
 export type { Comparison, DirectoryEntry, Entry, FileEntry, Kind, SymlinkEntry } from "./entry.js";
 export { type Failure, type Losses, SyncError, type SyncErrorCode } from "./errors.js";
@@ -45,7 +53,14 @@ export {
 } from "./plan.js";
 export { type PushOptions, pushTo } from "./push.js";
 export { receive } from "./receive.js";
-export { type Outcome, openRemote, type Remote, type RemoteOptions, type RemoteSession } from "./remote.js";
+export {
+  type Approval,
+  type Outcome,
+  openRemote,
+  type Remote,
+  type RemoteOptions,
+  type RemoteSession,
+} from "./remote.js";
 export { Reuse, type ReuseOptions } from "./reuse.js";
 export type { Rule } from "./rules.js";
 export { fromSocket, toSocket, writeTo } from "./rx-stream.js";
@@ -61,4 +76,4 @@ export {
 export type { Backoff } from "./session.js";
 export { type Archive, Storage, type StorageOptions } from "./storage.js";
 export { everything, type Hint, type WatchOptions, watchFolder } from "./watch.js";
-export { Decoder, encode, type Hello, type Message } from "./wire.js";
+export { Decoder, encode, type Hello, type Message, type Relation } from "./wire.js";

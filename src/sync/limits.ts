@@ -20,6 +20,8 @@ export const FEATURE_CHECKS = 8;
 export const FEATURE_OFFERS = 16;
 /** A listing of folders whose hashes differ. */
 export const FEATURE_FOLDERS = 32;
+/** CLAIM, DELETES and APPROVE: whose the mirror is, and deletes that are held back until they are approved. */
+export const FEATURE_GUARD = 64;
 /** Times up to 2486, instead of 2262. */
 export const FEATURE_TIMES = 128;
 /** PLACE: where the server keeps its mirrors. */
@@ -33,6 +35,7 @@ export const FEATURES: number =
   FEATURE_CHECKS |
   FEATURE_OFFERS |
   FEATURE_FOLDERS |
+  FEATURE_GUARD |
   FEATURE_TIMES |
   FEATURE_PLACE |
   FEATURE_HOLES;
@@ -319,18 +322,24 @@ export const SLICE_BYTES: number = 16 * KIB;
 /** What it has not sent for so long may follow at once. */
 export const MAX_BURST_MS = 100;
 
-// Being careful.
+// Deletes.
 
-/** What is gone while a folder is followed is deleted at the destination when nothing more went for this long … */
+/** What is missing while a folder is followed is deleted at the destination when nothing more was for this long … */
 export const DELETE_REST_MS = 250;
 /** … or after this long in any case: until then, it counts as one loss. */
 export const DELETE_REST_MOST_MS = 2000;
 /** Losing up to this many files is never asked about; more is when they are more than half. */
 export const MASS_DELETE_FILES = 100;
-/** Losses count together until there was none for this long … */
-export const LOSS_REST_MS = 10_000;
-/** … and for at most this long. */
-export const LOSS_WINDOW_MS = 60_000;
+/** A loss counts for this long, together with those before and after it. */
+export const LOSS_WINDOW_MS = 600_000;
+/** Scans in a row that have to miss the same files before they are called lost, where folders change during the scans. */
+export const RESTLESS_LOOKS = 8;
+/** Paths of deletes that are held back which a person is shown. */
+export const HELD_SAMPLE = 20;
+/** Files remembered as added within the window. */
+export const MAX_FRESH = 100_000;
+/** Mount points below a folder that are remembered. */
+export const MAX_MOUNT_POINTS = 1000;
 
 /** What the mirror holds is compared anew because it is not what it should be: so many times, and then this often. */
 export const DIVERGED_AT_ONCE = 5;

@@ -1,4 +1,5 @@
 /** What the two ends of a mirror can say to each other (docs/sync-protocol.md). wire.ts has it as bytes. */
+import type { HeldDeletes } from "./delete-guard.js";
 import type { Entry, Kind } from "./entry.js";
 import type { Place } from "./place.js";
 
@@ -30,7 +31,12 @@ export interface Hello {
   readonly replaces?: string;
   /** What the client can do besides: bits of limits.ts. Left out: nothing. */
   readonly features?: number;
+  /** Tells the client's folder from every other one, wherever it is moved to. */
+  readonly source?: string;
 }
+
+/** Whose a mirror is, to a client: nobody has claimed it, it is this folder's, or another one's at the same place or elsewhere. */
+export type Relation = "nobody" | "same" | "place" | "another";
 
 export interface Welcome {
   readonly type: "welcome";
@@ -49,6 +55,9 @@ export interface Welcome {
   readonly versions?: boolean;
   /** What both can do besides; nothing else may be used. Left out: nothing. */
   readonly features?: number;
+  /** Whose the mirror is, where the server knows; and what that client calls itself. */
+  readonly relation?: Relation;
+  readonly owner?: string;
 }
 
 /** Client to server: one step, answered by DONE or FAIL with its `id`. */
@@ -150,6 +159,12 @@ export type Message =
   | { readonly type: "fail"; readonly id: number; readonly code: string; readonly message: string }
   /** Client to server: everything is equal now, so many entries. */
   | { readonly type: "settled"; readonly entries: number; readonly root: Uint8Array }
+  /** Client to server: the mirror is this folder's from now on. */
+  | { readonly type: "claim"; readonly source: string }
+  /** Client to server: so many deletes are held back until they are approved; none any more where it is 0. */
+  | ({ readonly type: "deletes" } & HeldDeletes)
+  /** Server to client: somebody approves the deletes of that id, or wants them kept back. */
+  | { readonly type: "approve"; readonly id: string; readonly approved: boolean }
   /** Server to client: the mirror's root hash, when it was looked at. */
   /** Server to client: where the mirror is kept. */
   | ({ readonly type: "place" } & Place)

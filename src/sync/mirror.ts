@@ -29,7 +29,7 @@ import {
   tap,
   timer,
 } from "rxjs";
-import { Caution } from "./careful.js";
+import { DeleteGuard, type MaxDelete } from "./delete-guard.js";
 import { type Clocks, disruptions } from "./disruption.js";
 import { SyncError } from "./errors.js";
 import type { MirrorEvent } from "./events.js";
@@ -51,10 +51,13 @@ import {
   WALK_EVERY_UNWATCHED_MS,
 } from "./limits.js";
 import { LinkedFiles } from "./linked-files.js";
+import { MountPoints } from "./mount-points.js";
 import { type PushOptions, pushTo } from "./push.js";
+import type { Approval } from "./remote.js";
 import { RunFile } from "./run-file.js";
 import type { Snapshot } from "./scan.js";
 import { type Backoff, type Identity, reconnecting, session } from "./session.js";
+import { type Source, sourceOf } from "./source.js";
 import { throttle } from "./throttle.js";
 import { everything, type Hint, watchFolder } from "./watch.js";
 
@@ -70,10 +73,24 @@ export interface MirrorOptions {
   /** Delete at the destination what is not in the folder. Default true. */
   readonly delete?: boolean;
   /**
-   * Do not ask (`ERR_MASS_DELETE`) before the destination loses more than half of its files and more than 100, or
-   * everything because the folder is empty at the start. Default false.
+   * Never ask before files are deleted at the destination: neither more than half of its files and more than 100 within the
+   * window, nor everything because the folder is empty, nor files of which nothing says that the folder ever held them.
+   * Default false.
    */
   readonly allowMassDelete?: boolean;
+  /** Ask before more files than this are deleted within the window: a number, or a share such as `"20%"`. */
+  readonly maxDelete?: MaxDelete;
+  /** How long a loss counts. Milliseconds, default 10 minutes. */
+  readonly deleteWindowMs?: number;
+  /** Make the mirror this folder's where it is another one's (`ERR_MIRROR_OWNER`), whatever is deleted. Default false. */
+  readonly replace?: boolean;
+  /**
+   * Whether deletes that need an approval are held back until there is one (`held` events) while everything else goes on.
+   * Otherwise they end the mirror (`ERR_MASS_DELETE`), and nothing is done. Default: not with `once`.
+   */
+  readonly asks?: boolean;
+  /** What people say of deletes that are held back, besides what they say at the server. */
+  readonly approvals?: Observable<Approval>;
   /**
    * What to leave alone on both sides: patterns, which decide before those of `.confundoignore` files (at any level),
    * or a predicate, which alone decides.
@@ -130,19 +147,20 @@ export interface MirrorOptions {
  * Mirrors `folder` and, unless `once`, follows its changes until unsubscribed.
  *
  * Emits what happens. Completes (with `once` or `dryRun`) when done and the server has been taken leave of. Errors with
- * a {@link SyncError}: `ERR_FOLDER` (the folder cannot be read), `ERR_MASS_DELETE` (most of the destination would be
- * deleted), `ERR_INCOMPLETE` (`once`: some paths failed; they are in its `failures`), `ERR_MIRROR_BUSY`,
- * `ERR_MIRROR_NAME`, `ERR_REPLACED` and others the server answers, or the connection's error when `backoff.attempts`
- * are used up. Lost connections are retried otherwise.
+ * a {@link SyncError}: `ERR_FOLDER` (the folder cannot be read), `ERR_MASS_DELETE` (deletes need an approval, and nobody is
+ * asked), `ERR_INCOMPLETE` (`once`: some paths failed; they are in its `failures`), `ERR_MIRROR_OWNER` (the mirror is another
+ * folder's), `ERR_MIRROR_BUSY`, `ERR_MIRROR_NAME`, `ERR_REPLACED` and others the server answers, or the connection's error
+ * when `backoff.attempts` are used up. Lost connections are retried otherwise.
  */
 export function mirror(folder: string, options: MirrorOptions): Observable<MirrorEvent> {
   return defer(() => {
     const { identity, onConnected } = identify(stablePath(folder), options);
-    const mirrorAt = (source: string) => mirrorReal(source, identity, onConnected, options);
+    const mirrorAt = (source: string, retargeted = false) =>
+      mirrorReal(source, { ...identity, retargeted }, onConnected, options);
     if (!follows(options)) return mirrorAt(realFolder(folder));
     return retargets(folder, options.scheduler).pipe(
       switchMap((source, times) =>
-        times === 0 ? mirrorAt(source) : mirrorAt(source).pipe(startWith(moved(folder, source))),
+        times === 0 ? mirrorAt(source) : mirrorAt(source, true).pipe(startWith(moved(folder, source))),
       ),
     );
   });
@@ -173,23 +191,29 @@ function moved(folder: string, source: string): MirrorEvent {
 /** Mirrors the folder at a path without links. */
 function mirrorReal(
   source: string,
-  identity: Identity,
+  { retargeted, ...identity }: Identity & { readonly retargeted: boolean },
   onConnected: () => void,
   options: MirrorOptions,
 ): Observable<MirrorEvent> {
   return defer(() => {
     const ignore = ignoring(source, options);
     const changes = follows(options) ? watching(source, ignore, options) : { live: EMPTY, lasting: EMPTY };
-    const caution = new Caution(options.allowMassDelete);
+    const { allowMassDelete, maxDelete, deleteWindowMs: windowMs } = options;
+    const guard = new DeleteGuard({ allowMassDelete, maxDelete, windowMs });
+    const mounts = new MountPoints(source, options.index === undefined ? undefined : `${options.index}.mounts`);
     const index = indexOf(identity.clientId, options);
     const { walked, connecting, checksum, checkedAll, ...comparing } = compared(source, ignore, index.index, options);
     const linked = new LinkedFiles(source);
     const pace = new WalkingPace();
-    const memory = { caution, ...index, ...(follows(options) ? { linked } : { walked }) };
-    const mirrored = session({ ...identity, ...comparing }, throttled(options, connecting), (remote) =>
-      hints(source, changes, linked, pace, options).pipe(
-        pushTo(remote, { ...pushOptions(options, ignore), ...memory, checksum: checksum() }),
-      ),
+    const memory = { guard, mounts, ...index, ...(follows(options) ? { linked } : { walked }) };
+    const of = whose(source, identity, { retargeted, options, index: index.index });
+    const mirrored = session(
+      { ...identity, ...comparing, ...(of.source === undefined ? {} : { source: of.source.id }) },
+      throttled(options, connecting),
+      (remote) =>
+        hints(source, changes, linked, pace, options).pipe(
+          pushTo(remote, { ...pushOptions(options, ignore), ...memory, ...of, checksum: checksum() }),
+        ),
     );
     return mirrored.pipe(
       tap((event) => {
@@ -336,10 +360,24 @@ function pushOptions(options: MirrorOptions, ignore: Ignore | IgnoreRules): Push
     deleteIgnored,
     delete: options.delete ?? true,
     scrubMs: follows(options) ? (options.scrubMs ?? SCRUB_SOURCE_MS) : 0,
+    asks: options.asks ?? follows(options),
+    ...(options.approvals === undefined ? {} : { approvals: options.approvals }),
     ...(settleMs === undefined ? {} : { settleMs }),
     ...(settleOpenMs === undefined ? {} : { settleOpenMs }),
     ...(retryMs === undefined ? {} : { retryMs }),
   };
+}
+
+/** For the mirror to remember, by the folder itself: its path may become another one, or another folder's. */
+function whose(
+  folder: string,
+  { name, label }: Identity,
+  { retargeted, options, index }: { retargeted: boolean; options: MirrorOptions; index: IndexFile | undefined },
+): { source?: Source } {
+  const id = sourceOf(folder);
+  if (id === undefined) return {};
+  const { replace = false } = options;
+  return { source: { id, name, label: label ?? folder, replace, known: index?.hadRecords ?? false, retargeted } };
 }
 
 function indexOf(clientId: string, { name, index }: MirrorOptions): { index?: IndexFile } {
@@ -446,7 +484,13 @@ function identify(folder: string, options: MirrorOptions) {
   const place = `${hostname()}:${folder}`;
   const clientId = options.clientId ?? createHash("sha256").update(place).digest("hex");
   const label = options.label ?? (Buffer.byteLength(place) > MAX_ID_BYTES ? hostname() : place);
-  const identity = { name: options.name, clientId, instanceId: randomUUID(), label, perms: options.perms ?? false };
+  const identity = {
+    name: options.name,
+    clientId,
+    instanceId: randomUUID(),
+    label,
+    perms: options.perms ?? false,
+  };
   const run = options.index === undefined ? undefined : new RunFile(`${options.index}.run`);
   const ended = run?.ended();
   return {

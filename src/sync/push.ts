@@ -1,21 +1,23 @@
 /** The sending end as an operator: hints in, what became of them out. */
-import { Observable, type OperatorFunction } from "rxjs";
-import { Caution } from "./careful.js";
+import { EMPTY, merge, Observable, type OperatorFunction } from "rxjs";
 import { type Deferred, deferred } from "./deferred.js";
+import { DeleteGuard, type MaxDelete } from "./delete-guard.js";
 import { Dirty, type Work } from "./dirty.js";
 import { DIFFERS, type Entry, type FileEntry } from "./entry.js";
-import { type Failure, SyncError } from "./errors.js";
+import { type Failure, massDelete, SyncError } from "./errors.js";
 import type { PushEvent } from "./events.js";
 import { type Ignore, IgnoreRules, ignoreNothing } from "./ignore.js";
 import type { IndexFile } from "./index-file.js";
 import { MAX_CHANGED_ROUNDS, SETTLE_MS, SETTLE_OPEN_MS, WALK_EVERY_MS } from "./limits.js";
 import type { LinkedFiles } from "./linked-files.js";
+import type { MountPoints } from "./mount-points.js";
 import { OpenFiles } from "./open-files.js";
 import { isWithin } from "./path.js";
 import { isFileOpen } from "./read.js";
-import type { Remote } from "./remote.js";
+import type { Approval, Remote } from "./remote.js";
 import { Round } from "./round.js";
 import type { Snapshot } from "./scan.js";
+import type { Source } from "./source.js";
 import { scrubSource } from "./source-scrub.js";
 import { everything, type Hint } from "./watch.js";
 
@@ -28,8 +30,23 @@ export interface PushOptions {
   readonly delete?: boolean;
   /** Do not ask before most files at the destination are deleted. Default false: `ERR_MASS_DELETE`. */
   readonly allowMassDelete?: boolean;
-  /** Remembers what was deleted lately; give the same one to pushes that follow each other. */
-  readonly caution?: Caution;
+  /** How much may be deleted without a question, see {@link DeleteGuard}. */
+  readonly maxDelete?: MaxDelete;
+  /** How long a loss counts. Milliseconds, default 10 minutes. */
+  readonly deleteWindowMs?: number;
+  /** Remembers what was deleted lately and what is held back; give the same one to pushes that follow each other. */
+  readonly guard?: DeleteGuard;
+  /**
+   * Whether deletes that need an approval are held back until there is one (`held` events). Otherwise they end the push, and
+   * nothing is done. Default: while the hints have not completed.
+   */
+  readonly asks?: boolean;
+  /** What people say of deletes that are held back, besides what they say at the mirror. */
+  readonly approvals?: Observable<Approval>;
+  /** The folder, where the mirror is to remember whose it is. */
+  readonly source?: Source;
+  /** Remembers the disks that are mounted below the folder. */
+  readonly mounts?: MountPoints;
   /** What is known to be equal at the remote from earlier runs; added to. */
   readonly index?: IndexFile;
   /** What is in the folder, where it was walked just now: then the first round need not walk it again. */
@@ -79,6 +96,8 @@ export function pushTo(remote: Remote, options: PushOptions = {}): OperatorFunct
   return (hints) =>
     new Observable((subscriber) => {
       const pusher = new Pusher(remote, options, (event) => subscriber.next(event));
+      const answers = merge(remote.approvals$ ?? EMPTY, options.approvals ?? EMPTY);
+      const answering = answers.subscribe((approval) => pusher.answer(approval));
       const subscription = hints.subscribe({
         next: (hint) => {
           try {
@@ -96,6 +115,7 @@ export function pushTo(remote: Remote, options: PushOptions = {}): OperatorFunct
       );
       return () => {
         subscription.unsubscribe();
+        answering.unsubscribe();
         pusher.stop();
       };
     });
@@ -128,7 +148,12 @@ class Pusher {
   #hinted: Deferred = deferred();
   /** When the waiting ends by itself; while nobody waits, in the past. */
   #wakesAtMs = Number.NEGATIVE_INFINITY;
-  readonly #caution: Caution;
+  readonly #guard: DeleteGuard;
+  /** The id of the deletes that were reported last as held back. */
+  #heldId: string | undefined;
+  #approvedId: string | undefined;
+  /** A person wants them kept, and nothing else is left to be done. */
+  #refused = false;
   readonly #ignore: Ignore;
   readonly #rules: IgnoreRules | undefined;
   #first = true;
@@ -150,7 +175,8 @@ class Pusher {
     this.#dirty = new Dirty(options.settleMs ?? SETTLE_MS);
     this.#settleOpenMs = options.settleOpenMs ?? SETTLE_OPEN_MS;
     this.#open = new OpenFiles(this.#settleOpenMs);
-    this.#caution = options.caution ?? new Caution(options.allowMassDelete);
+    const { allowMassDelete, maxDelete, deleteWindowMs: windowMs } = options;
+    this.#guard = options.guard ?? new DeleteGuard({ allowMassDelete, maxDelete, windowMs });
     const { ignore = ignoreNothing } = options;
     this.#rules = ignore instanceof IgnoreRules ? ignore : undefined;
     this.#ignore = ignore instanceof IgnoreRules ? ignore.ignores : ignore;
@@ -169,6 +195,22 @@ class Pusher {
     if (hint.ask !== undefined) this.#asks.set(hint.ask, hint.path);
     // Of the thousands of a burst few are due before the one that is waited for.
     if (this.#wakesAtMs > now && now + this.#dirty.waitMs(now) < this.#wakesAtMs) this.#wake();
+  }
+
+  /** A person's answer. One to what is not held back any more changes nothing. */
+  answer({ id, approved }: Approval): void {
+    const { held } = this.#guard;
+    if (held?.id !== id) {
+      // Whoever asks there sees what is not so any more.
+      this.#remote.holds?.(held);
+    } else if (!approved) {
+      this.#refused = true;
+      this.#wake();
+    } else if (this.#guard.approve(id)) {
+      this.#approvedId = id;
+      this.#lookEverywhere(this.#folder, "deletes were approved");
+      this.#wake();
+    }
   }
 
   end(): void {
@@ -205,7 +247,11 @@ class Pusher {
       const now = performance.now();
       const waitMs = this.#dirty.waitMs(now);
       if (waitMs === 0) return true;
-      if (this.#dirty.empty && this.#ended && this.#timers.size === 0 && this.#open.size === 0) return false;
+      if (this.#dirty.empty && this.#ended && this.#timers.size === 0 && this.#open.size === 0) {
+        const { held } = this.#guard;
+        if (held === undefined) return false;
+        if (this.#refused) throw massDelete(this.#folder, this.#options.source?.name, held, false);
+      }
       this.#hinted = deferred();
       this.#wakesAtMs = now + waitMs;
       const timer = waitMs === Number.POSITIVE_INFINITY ? undefined : setTimeout(this.#hinted.resolve, waitMs);
@@ -288,7 +334,10 @@ class Pusher {
       delete: this.#options.delete ?? true,
       dryRun: this.#options.dryRun ?? false,
       unmovable: this.#unmovable,
-      caution: this.#caution,
+      guard: this.#guard,
+      holds: this.#options.asks ?? !this.#ended,
+      source: this.#options.source,
+      mounts: this.#options.mounts,
       walked: this.#takeWalked(work),
       index: this.#options.index,
       linked: this.#options.linked,
@@ -302,8 +351,7 @@ class Pusher {
       return round;
     } catch (error) {
       if (!(error instanceof SyncError) || this.#ended) throw error;
-      const comesBack = round.waits || (error.code === "ERR_FOLDER" && this.#caution.hasSeenFolder);
-      if (!comesBack) throw error;
+      if (error.code !== "ERR_FOLDER" || !this.#guard.hasSeenFolder) throw error;
       this.#once({ type: "notice", code: error.code, message: error.message });
       this.#later(work.folder, [""], this.#options.retryMs ?? 5000);
       return undefined;
@@ -312,10 +360,11 @@ class Pusher {
 
   async #evaluate({ folder, everything: walked }: Work, round: Round): Promise<void> {
     if (round.unsure) {
-      if (round.resting.size > 0) this.#rest(folder, round);
-      else this.#lookEverywhere(folder, "before so much is deleted");
+      this.#lookEverywhere(folder, "before so much is deleted");
       return;
     }
+    if (round.recheck) this.#lookEverywhere(folder, "some of what is held back has come back");
+    this.#reportHeld(folder);
     for (const key of TOTALS) this.#total[key] += round[key];
     this.#unsettled ||= round.done > 0;
     this.#news ||= round.told > 0;
@@ -328,6 +377,23 @@ class Pusher {
     else this.#failing = 0;
     this.#confirm(walked !== undefined, round);
     if (this.#dirty.empty && this.#resting.size === 0 && this.#open.size === 0) await this.#tellSynced();
+  }
+
+  /** Says what is held back where that has changed, here and at the mirror. */
+  #reportHeld(folder: string): void {
+    const { held } = this.#guard;
+    if (held?.id === this.#heldId) return;
+    const before = this.#heldId;
+    this.#heldId = held?.id;
+    this.#remote.holds?.(held);
+    if (held === undefined) {
+      if (before !== undefined) this.#report({ type: "released", id: before, approved: before === this.#approvedId });
+      this.#reported.delete("notice ERR_MASS_DELETE ");
+      return;
+    }
+    const { code, message } = massDelete(folder, this.#options.source?.name, held, true);
+    this.#once({ type: "notice", code, message });
+    this.#report({ type: "held", message, ...held });
   }
 
   /** What is gone is looked at again before it is deleted; together with what goes meanwhile. */
@@ -347,7 +413,7 @@ class Pusher {
   #confirm(walked: boolean, round: Round): void {
     for (const [ask, path] of this.#asks) {
       if (!(walked || round.covers(path)) || this.#dirty.waitsWithin(path)) continue;
-      if ([...this.#resting].some((going) => isWithin(going, path))) continue;
+      if (this.#guard.holdsWithin(path) || [...this.#resting].some((going) => isWithin(going, path))) continue;
       if ([...this.#failures.keys()].some((failing) => isWithin(failing, path))) continue;
       if ([...this.#open.paths].some((open) => isWithin(open, path))) continue;
       this.#asks.delete(ask);
@@ -450,7 +516,7 @@ class Pusher {
   async #tellSynced(): Promise<void> {
     if (this.#unsettled) {
       // What failed may go without anything more to do: then all is equal by that.
-      this.#unsettled = this.#failures.size > 0;
+      this.#unsettled = this.#failures.size > 0 || this.#guard.held !== undefined;
       this.#options.index?.flush();
       if (!this.#unsettled) await this.#remote.settled();
     }
@@ -460,8 +526,12 @@ class Pusher {
     const seconds = Math.round(performance.now() - this.#since) / 1000;
     const entries = this.#remote.entries.size;
     const failed = this.#failures.size;
-    const root = failed > 0 || this.#remote.root === undefined ? {} : { root: this.#remote.root };
-    this.#report({ type: "synced", ...this.#total, seconds, entries, failed, ...root });
+    const root =
+      failed > 0 || this.#guard.held !== undefined || this.#remote.root === undefined
+        ? {}
+        : { root: this.#remote.root };
+    const held = this.#guard.held === undefined ? {} : { held: this.#guard.held.files };
+    this.#report({ type: "synced", ...this.#total, seconds, entries, failed, ...held, ...root });
     this.#total = { ...NOTHING };
   }
 }

@@ -7,7 +7,15 @@ import { Desk } from "./desk.js";
 import { SyncError, toSyncError } from "./errors.js";
 import { Examiner } from "./examiner.js";
 import type { Admission, Arriving, ReceiveEvent, ReceiveOptions, ReceiveSession } from "./hosting.js";
-import { FEATURE_OFFERS, FEATURE_PACKED, FEATURE_PLACE, FEATURES, HANDSHAKE_MS, PROTOCOL_VERSION } from "./limits.js";
+import {
+  FEATURE_GUARD,
+  FEATURE_OFFERS,
+  FEATURE_PACKED,
+  FEATURE_PLACE,
+  FEATURES,
+  HANDSHAKE_MS,
+  PROTOCOL_VERSION,
+} from "./limits.js";
 import { Listing } from "./listing.js";
 import { placeOf } from "./place.js";
 import { isStep, type Step, unexpected } from "./steps.js";
@@ -37,6 +45,7 @@ class Receiver implements ReceiveSession {
   readonly #handshake: NodeJS.Timeout;
   #open: Open | undefined;
   #greeted = false;
+  #guarded = false;
   #name = "";
 
   constructor(duplex: Duplex, options: ReceiveOptions) {
@@ -65,6 +74,10 @@ class Receiver implements ReceiveSession {
     return this.#channel.probe(ms);
   }
 
+  approve(id: string, approved: boolean): void {
+    if (this.#guarded && !this.#channel.closed) this.#channel.send({ type: "approve", id, approved });
+  }
+
   arriving(): Arriving[] {
     return this.#open?.uploads.arriving() ?? [];
   }
@@ -88,6 +101,8 @@ class Receiver implements ReceiveSession {
     else if (message.type === "look" && listing !== undefined)
       void this.#listing(open, () => listing.tell(message.folders));
     else if (message.type === "settled") this.#settle(open, message);
+    else if (message.type === "claim") this.#claim(open, message.source);
+    else if (message.type === "deletes") this.#hold(message);
     else if (message.type === "bye") void desk.whenIdle().then(() => this.#channel.goodbye());
     else if (message.type === "data") uploads.data(message.id, message.content);
     else if (message.type === "hole") uploads.hole(message.id, message.bytes);
@@ -137,7 +152,18 @@ class Receiver implements ReceiveSession {
       const keeps = storage.probe();
       examiner.comparison = keeps;
       examiner.lookAhead();
-      this.#channel.send({ type: "welcome", version: PROTOCOL_VERSION, features, ...keeps, chunks, versions });
+      this.#guarded = (features & FEATURE_GUARD) !== 0;
+      const { relation, owner } = admission;
+      const whose = relation === undefined ? {} : { relation, ...(owner === undefined ? {} : { owner }) };
+      this.#channel.send({
+        type: "welcome",
+        version: PROTOCOL_VERSION,
+        features,
+        ...keeps,
+        chunks,
+        versions,
+        ...whose,
+      });
       if ((features & FEATURE_PLACE) !== 0) this.#channel.send({ type: "place", ...placeOf(storage.root) });
       if ((features & FEATURE_PACKED) !== 0) this.#channel.compress();
       this.#emit({ type: "opened", name: hello.name, label: hello.label });
@@ -188,6 +214,19 @@ class Receiver implements ReceiveSession {
     } catch (error) {
       this.end(toSyncError(error));
     }
+  }
+
+  #claim({ admission }: Open, source: string): void {
+    if (admission.readOnly) return;
+    try {
+      admission.claim?.(source);
+    } catch (error) {
+      this.end(toSyncError(error));
+    }
+  }
+
+  #hold({ type: _, ...held }: Message & { type: "deletes" }): void {
+    this.#emit({ type: "deletes", name: this.#name, held: held.files === 0 ? null : held });
   }
 
   async #finish(error: SyncError | undefined): Promise<void> {

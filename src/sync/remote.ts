@@ -1,10 +1,11 @@
 /** The sending side's view of a mirror: what it holds, and a way to change it. */
 import type { Duplex } from "node:stream";
-import { Observable } from "rxjs";
+import { Observable, Subject } from "rxjs";
 import { invariant } from "../invariant/index.js";
 import { Channel } from "./channel.js";
 import { Gone } from "./copies.js";
 import { type Deferred, deferred } from "./deferred.js";
+import type { HeldDeletes } from "./delete-guard.js";
 import { Descent } from "./descent.js";
 import { type Comparison, type Entry, type FileEntry, withHash } from "./entry.js";
 import { SyncError } from "./errors.js";
@@ -12,6 +13,7 @@ import {
   FEATURE_CHECKS,
   FEATURE_DELTAS,
   FEATURE_FOLDERS,
+  FEATURE_GUARD,
   FEATURE_HOLES,
   FEATURE_MOVES,
   FEATURE_OFFERS,
@@ -31,90 +33,13 @@ import { relocated } from "./moves.js";
 import { isWithin, parentOf } from "./path.js";
 import type { Place } from "./place.js";
 import type { Operation } from "./plan.js";
+import type { Approval, Outcome, RemoteOptions, RemoteSession } from "./remote-types.js";
 import { NO_ROOT, Roots } from "./roots.js";
 import { Sender } from "./send.js";
 import { LATEST_OLD_NS } from "./times.js";
-import { encode, type Message } from "./wire.js";
+import { encode, type Message, type Relation } from "./wire.js";
 
-/** What became of one operation, or how far it is. */
-export type Outcome =
-  /** Durable at the mirror. `sha256` is the content's, where it was known. */
-  | { readonly type: "done"; readonly operation: Operation; readonly sha256?: Uint8Array }
-  | { readonly type: "failed"; readonly operation: Operation; readonly error: SyncError }
-  /** Not carried out because the file here is another version by now: look at it again. */
-  | { readonly type: "changed"; readonly operation: Operation }
-  /** Not carried out because another program has the file here open for writing. */
-  | { readonly type: "open"; readonly operation: Operation }
-  /** Content handed to the connection, in bytes since the last such outcome for this file. */
-  | { readonly type: "sent"; readonly operation: Operation; readonly bytes: number }
-  /** So many bytes of a large file were there from an earlier attempt. */
-  | { readonly type: "resumed"; readonly operation: Operation; readonly offset: number }
-  /** So many bytes are taken from what the mirror has, in bytes since the last such outcome for this file. */
-  | { readonly type: "reused"; readonly operation: Operation; readonly bytes: number };
-
-/** Anything that a folder can be pushed to. {@link openRemote} gives one over a Duplex; you may write your own. */
-export interface Remote {
-  /**
-   * What the mirror holds, as far as it has confirmed; kept up to date by {@link apply}. A pusher replaces an entry
-   * that it found equal by the local one, which knows its version.
-   */
-  readonly entries: Map<string, Entry>;
-  readonly comparison: Comparison;
-  /** Where the mirror is kept, to refuse to mirror that to itself. */
-  readonly place?: Place | undefined;
-  /** Whether it takes `rename`, `hold` and `move` operations. Default false. */
-  readonly moves?: boolean;
-  /**
-   * Carries out operations as if in order, reading file contents from `folder`. Emits one `done`, `failed`, `changed` or
-   * `open` for each. Errors only when the mirror is lost altogether; unsubscribing stops it. Files that are open for writing
-   * and have changed within `settleOpenMs` (default 0) are not read.
-   */
-  apply(folder: string, operations: readonly Operation[], settleOpenMs?: number): Observable<Outcome>;
-  /** Tells the mirror that everything is equal now. Where it is a promise, nothing is applied until it has resolved. */
-  settled(): unknown;
-  /** The root hash of all that was equal then, in hex, where it is known. */
-  readonly root?: string | undefined;
-}
-
-export interface RemoteOptions {
-  /** Which mirror at the server. One path segment. */
-  readonly name: string;
-  /** Stable for this folder on this machine; at most 256 bytes. */
-  readonly clientId: string;
-  /** Stable for this running client. */
-  readonly instanceId: string;
-  /** Who this is, for people. */
-  readonly label?: string;
-  /** The instance id of an earlier run of this client that has certainly ended: its session is over at once. */
-  readonly replaces?: string;
-  /**
-   * What the mirror should hold, with the hashes of files as far as they are known, each folder before what is in it: where
-   * it does, nothing is listed, and the map becomes the remote's {@link Remote.entries}; where it does in part, only the rest
-   * is. Called when the server is being greeted.
-   */
-  readonly expected?: () => Promise<Map<string, Entry> | undefined>;
-  /** Whether the mirror is to read all of its content before it says what it holds. */
-  readonly verify?: () => boolean;
-  /** Whether to give the session up (`ERR_DIVERGED`) when the mirror turns out to be another one. Default: no. */
-  readonly mayDiverge?: () => boolean;
-  /** Keep all permission bits, not only the executable one. Default false. */
-  readonly perms?: boolean;
-  readonly pingMs?: number;
-  readonly silenceMs?: number;
-  readonly handshakeMs?: number;
-}
-
-/** A {@link Remote} over a Duplex. */
-export interface RemoteSession extends Remote {
-  /** Bytes handed to the connection so far, everything counted. */
-  readonly bytesSent: number;
-  /** Resolves when the session is over, with the reason when it was not {@link close}d. Never rejects. */
-  readonly closed: Promise<SyncError | undefined>;
-  /** Takes leave of the server; resolves when it has done so too, or did not within `graceMs` (default 5000). */
-  close(graceMs?: number): Promise<void>;
-  /** Ends at once. */
-  destroy(): void;
-}
+export type { Approval, Outcome, Remote, RemoteOptions, RemoteSession } from "./remote-types.js";
 
 /**
  * Greets the server over `duplex` and fetches what the mirror holds. Takes the Duplex over: it is destroyed when the
@@ -156,6 +81,8 @@ const CONTRADICTIONS: ReadonlySet<string> = new Set([
   "ELOOP",
 ]);
 
+const NOTHING_HELD: HeldDeletes = { id: "", reason: "limit", files: 0, of: 0, deleted: 0, windowMs: 0, paths: [] };
+
 class WireRemote implements RemoteSession {
   entries = new Map<string, Entry>();
   comparison: Comparison = {};
@@ -180,6 +107,11 @@ class WireRemote implements RemoteSession {
   #unlisted = 0;
   #folders = false;
   root: string | undefined;
+  relation: Relation | undefined;
+  owner: string | undefined;
+  #guarded = false;
+  readonly #approvals = new Subject<Approval>();
+  readonly approvals$: Observable<Approval> = this.#approvals.asObservable();
   /** Until when computing the root again would take more than its share of the time. */
   #rootAgainMs = 0;
   /** Paths for which what was built from an older version was not right: sent whole next time. */
@@ -207,6 +139,7 @@ class WireRemote implements RemoteSession {
       label,
       features: FEATURES,
       ...(options.replaces === undefined ? {} : { replaces: options.replaces }),
+      ...(options.source === undefined ? {} : { source: options.source }),
     });
     this.#handshake = setTimeout(
       () => this.#channel.destroy(new SyncError("ERR_PEER_SILENT", "the server did not answer the greeting")),
@@ -271,6 +204,16 @@ class WireRemote implements RemoteSession {
     const root = await this.#computeRoot();
     this.root = root?.toString("hex");
     this.#channel.send({ type: "settled", entries: this.entries.size, root: root ?? NO_ROOT });
+  }
+
+  claim(source: string): void {
+    if (!this.#guarded) return;
+    this.relation = "same";
+    this.#channel.send({ type: "claim", source });
+  }
+
+  holds(held: HeldDeletes | undefined): void {
+    if (this.#guarded) this.#channel.send({ type: "deletes", ...(held ?? NOTHING_HELD) });
   }
 
   async close(graceMs: number = GOODBYE_MS): Promise<void> {
@@ -396,6 +339,7 @@ class WireRemote implements RemoteSession {
     else if (type === "same") this.#same(message.count);
     else if (type === "place") this.place = { machine: message.machine, ids: message.ids };
     else if (type === "root") void this.#compareRoot(message.root);
+    else if (type === "approve") this.#approvals.next({ id: message.id, approved: message.approved });
     else if (type === "done") for (const id of message.ids) this.#answer(type, id, (sender) => sender.done(id));
     else if (type === "fail") {
       const error = new SyncError(message.code, message.message);
@@ -423,6 +367,11 @@ class WireRemote implements RemoteSession {
     this.#holes = ((message.features ?? 0) & FEATURE_HOLES) !== 0;
     this.#offers = ((message.features ?? 0) & FEATURE_OFFERS) !== 0;
     this.#folders = ((message.features ?? 0) & FEATURE_FOLDERS) !== 0;
+    this.#guarded = ((message.features ?? 0) & FEATURE_GUARD) !== 0;
+    if (this.#guarded) {
+      this.relation = message.relation;
+      this.owner = message.owner;
+    }
     this.#sources = message.chunks ?? false;
     this.#versions = message.versions ?? false;
     const checks = ((message.features ?? 0) & FEATURE_CHECKS) !== 0;

@@ -1,18 +1,20 @@
 /** One round of a push: look, plan, carry out. */
 import { setImmediate as yieldToOthers } from "node:timers/promises";
-import { type Caution, massDelete } from "./careful.js";
+import { isAtRest } from "./at-rest.js";
 import { adopt, differences, samePart, sharing } from "./compare.js";
 import { copyFile } from "./copy.js";
+import type { DeleteGuard, Verdict } from "./delete-guard.js";
 import type { Work } from "./dirty.js";
 import type { Entry, FileEntry, Kind } from "./entry.js";
 import { DIFFERS } from "./entry.js";
-import { type Failure, SyncError } from "./errors.js";
-import type { PushEvent, Step } from "./events.js";
+import { type Failure, massDelete, SyncError } from "./errors.js";
+import type { PushEvent } from "./events.js";
 import { folded } from "./exact-names.js";
 import type { Ignore } from "./ignore.js";
 import type { IndexFile } from "./index-file.js";
 import { CHANGES_BEFORE_COPY, EMPTIED_REST_MS, MAX_INLINE_BYTES } from "./limits.js";
 import type { LinkedFiles } from "./linked-files.js";
+import type { MountPoints } from "./mount-points.js";
 import { planWithMoves, soughtSources } from "./moves.js";
 import type { OpenFiles } from "./open-files.js";
 import { ancestorsOf, isWithin } from "./path.js";
@@ -20,7 +22,9 @@ import { refuseRecursion } from "./place.js";
 import { type Operation, type Plan, plan, summarize } from "./plan.js";
 import { isFileOpen } from "./read.js";
 import type { Outcome, Remote } from "./remote.js";
-import { type PartialSnapshot, type Problem, type Snapshot, scanFolder, scanPaths } from "./scan.js";
+import { count, isShown, sizeOf, toStep } from "./round-report.js";
+import { modificationTime, type PartialSnapshot, type Problem, type Snapshot, scanFolder, scanPaths } from "./scan.js";
+import { ofAnother, type Source, standingOf } from "./source.js";
 
 export interface RoundOptions {
   readonly ignore: Ignore;
@@ -29,7 +33,11 @@ export interface RoundOptions {
   readonly dryRun: boolean;
   /** Remote paths from where a move has failed; added to. */
   readonly unmovable: Set<string>;
-  readonly caution: Caution;
+  readonly guard: DeleteGuard;
+  /** Whether deletes that need an approval are held back. Otherwise they end the push, and nothing is done. */
+  readonly holds: boolean;
+  readonly source: Source | undefined;
+  readonly mounts: MountPoints | undefined;
   /** What is in the folder, where it was walked just now. */
   readonly walked: Snapshot | undefined;
   readonly index: IndexFile | undefined;
@@ -74,8 +82,8 @@ export class Round {
   readonly skipped: Failure[] = [];
   /** Nothing was done, because only a look at everything can tell whether so much may be deleted. */
   unsure = false;
-  /** It was given up because the folder is empty, until it is not. */
-  waits = false;
+  /** What is held back may not be what it was: only a scan of the whole folder can tell. */
+  recheck = false;
   /** What is not deleted yet, and for how long. */
   readonly resting: Set<string> = new Set<string>();
   restMs = 0;
@@ -112,6 +120,7 @@ export class Round {
 
   /** Rejects when the folder is missing or the remote is lost. */
   async run(work: Work): Promise<void> {
+    const rootTime = modificationTime(work.folder);
     const { local, remote, problems, folderId } = await this.#look(work);
     this.#takeProblems(problems);
     if (this.#remote.place !== undefined) refuseRecursion(work.folder, local, this.#remote.place);
@@ -120,9 +129,13 @@ export class Round {
     const { comparison } = this.#remote;
     await adopt(local, this.#remote.entries, comparison);
     const differing = await differences(local, remote, comparison);
-    const { operations: planned, blocked } = this.#plan(differing.local, differing.remote, problems);
-    if (!this.#mayDelete(work, planned, local, folderId)) return;
-    const operations = this.restMs > 0 ? this.#withoutDeletes(planned, local) : planned;
+    const planned = this.#plan(differing.local, differing.remote, problems);
+    const atRest = (lost: Iterable<string>): boolean => isAtRest(work.folder, lost, local, rootTime);
+    const verdict = this.#evaluate(work, planned.operations, { local, folderId, atRest });
+    if (this.unsure) return;
+    const { operations, blocked } = this.#permitted(verdict, planned, local, () =>
+      this.#plan(differing.local, differing.remote, problems, "keep" in verdict ? verdict.keep : undefined),
+    );
     this.failures.push(...blocked);
     const summary = summarize(operations);
     this.#stepsTotal = operations.length;
@@ -141,47 +154,86 @@ export class Round {
     }
   }
 
-  /** Throws `ERR_MASS_DELETE` where somebody has to be asked, `ERR_FOLDER` where waiting is the answer. */
-  #mayDelete(
+  /** Throws `ERR_MIRROR_OWNER`, `ERR_MASS_DELETE` where nothing is held back, and `ERR_FOLDER` where waiting is the answer. */
+  #evaluate(
     { folder, everything }: Work,
     operations: readonly Operation[],
-    local: ReadonlyMap<string, Entry>,
-    folderId: string,
-  ): boolean {
-    const judgement = this.#options.caution.judge({
+    found: { local: ReadonlyMap<string, Entry>; folderId: string; atRest: (lost: Iterable<string>) => boolean },
+  ): Verdict {
+    const { guard, mounts, source, holds, dryRun } = this.#options;
+    const { entries, comparison } = this.#remote;
+    const whole = everything !== undefined;
+    const standing = whole ? this.#standing(found.local) : "ours";
+    const verdict = guard.evaluate({
+      ...found,
       operations,
-      local,
-      remote: this.#remote.entries,
-      comparison: this.#remote.comparison,
-      whole: everything !== undefined,
-      folderId,
+      remote: entries,
+      comparison,
+      whole,
       nowMs: performance.now(),
+      unfamiliar: standing === "unfamiliar" && !guard.hasSeenFolder,
+      meant: standing === "meant",
+      away: mounts?.away() ?? [],
     });
-    if (judgement.verdict === "ask") {
-      const error = massDelete(folder, judgement.losses, judgement.empty);
-      if (!this.#options.dryRun) throw error;
+    if (verdict.verdict === "hold" && (dryRun || !holds)) {
+      const error = massDelete(folder, source?.name, verdict.held, false);
+      if (!dryRun) throw error;
       this.#report({ type: "notice", code: error.code, message: error.message });
-    } else if (judgement.verdict === "emptied") {
-      this.waits = true;
-      throw massDelete(folder, judgement.losses, true);
-    } else if (judgement.verdict === "wait") {
+    } else if (verdict.verdict === "wait") {
       const reason = "it is empty and not the folder it was, as when a disk is unmounted";
       throw new SyncError("ERR_FOLDER", `nothing of ${folder} is deleted at the destination: ${reason}`);
     }
-    this.unsure = judgement.verdict === "look";
-    if (judgement.verdict === "look" && judgement.afterMs > 0) {
-      this.resting.add("");
-      this.restMs = judgement.afterMs;
+    this.unsure = verdict.verdict === "look";
+    if ("restMs" in verdict && verdict.restMs !== undefined) this.restMs = verdict.restMs;
+    if (verdict.verdict === "go") this.recheck = verdict.recheck ?? false;
+    if (whole && !dryRun && (verdict.verdict === "go" || verdict.verdict === "hold")) {
+      mounts?.learn((path) => guard.holdsWithin(path));
+      if (source !== undefined && !guard.holdsUnfamiliar) this.#claim(source);
     }
-    if (judgement.verdict === "rest") this.restMs = judgement.restMs;
-    return !this.unsure;
+    return verdict;
+  }
+
+  /** Whether the mirror is this folder's, to be judged by {@link standingOf} as long as it is not said to be. */
+  #standing(local: ReadonlyMap<string, Entry>): "ours" | "unfamiliar" | "meant" {
+    const { source, dryRun, guard } = this.#options;
+    const { relation, entries, comparison, owner } = this.#remote;
+    if (source === undefined || (source.known && relation === "nobody")) return "ours";
+    if (source.retargeted && relation === "place") return "ours";
+    const standing = standingOf(relation, local, entries, comparison);
+    if (standing === "ours") return "ours";
+    if (source.replace && !guard.hasSeenFolder) return "meant";
+    if (standing === "unfamiliar") return "unfamiliar";
+    const error = ofAnother(source.name, source.label, owner, count(entries.values()).files);
+    if (!dryRun) throw error;
+    this.#report({ type: "notice", code: error.code, message: error.message });
+    return "unfamiliar";
+  }
+
+  #claim({ id }: Source): void {
+    const { relation } = this.#remote;
+    if (relation !== undefined && relation !== "same") this.#remote.claim?.(id);
+  }
+
+  /** What of a plan may be carried out now. */
+  #permitted(verdict: Verdict, planned: Plan, local: ReadonlyMap<string, Entry>, replan: () => Plan): Plan {
+    if (this.#options.dryRun || verdict.verdict === "go") return planned;
+    if (verdict.verdict === "rest" && !verdict.whole) {
+      return { ...planned, operations: this.#withoutDeletes(planned.operations, local, verdict.keep) };
+    }
+    if (this.restMs > 0) this.resting.add("");
+    return "keep" in verdict ? replan() : planned;
   }
 
   /** What stands where something else is to be goes all the same. */
-  #withoutDeletes(operations: readonly Operation[], local: ReadonlyMap<string, Entry>): Operation[] {
+  #withoutDeletes(
+    operations: readonly Operation[],
+    local: ReadonlyMap<string, Entry>,
+    keep: ReadonlySet<string>,
+  ): Operation[] {
     const gives = (path: string): boolean => (local.get(path)?.kind ?? "directory") !== "directory";
+    const kept = new Set([...keep].flatMap((path) => [path, ...ancestorsOf(path)]));
     return operations.filter(({ do: what, entry: { path } }) => {
-      if (what !== "remove" || local.has(path) || ancestorsOf(path).some(gives)) return true;
+      if (what !== "remove" || local.has(path) || ancestorsOf(path).some(gives) || !kept.has(path)) return true;
       this.resting.add(path);
       return false;
     });
@@ -189,6 +241,7 @@ export class Round {
 
   async #look({ folder, everything, paths }: Work) {
     const keep = sharing(this.#remote.entries);
+    const { mounts } = this.#options;
     const options = { ignore: this.#options.ignore, signal: this.#signal, keep };
     if (everything === undefined) {
       let part = await scanPaths(folder, paths, options);
@@ -203,7 +256,9 @@ export class Round {
       };
     }
     this.#report({ type: "walking", reason: everything });
-    const { entries, problems, folderId } = this.#options.walked ?? (await scanFolder(folder, options));
+    const onFolder = mounts === undefined ? {} : { onFolder: mounts.scanning() };
+    const { entries, problems, folderId } =
+      this.#options.walked ?? (await scanFolder(folder, { ...options, ...onFolder }));
     this.#report({ type: "scanned", ...count(entries.values()) });
     return { local: entries, remote: this.#remote.entries, problems, folderId };
   }
@@ -239,11 +294,18 @@ export class Round {
     }
   }
 
-  #plan(local: ReadonlyMap<string, Entry>, remote: ReadonlyMap<string, Entry>, problems: readonly Problem[]): Plan {
+  #plan(
+    local: ReadonlyMap<string, Entry>,
+    remote: ReadonlyMap<string, Entry>,
+    problems: readonly Problem[],
+    keep?: ReadonlySet<string>,
+  ): Plan {
     const unreadable = problems.filter((problem) => problem.unreadable).map(({ path }) => path);
     const { ignore, deleteIgnored } = this.#options;
     const protect = (path: string, kind: Kind): boolean =>
-      (!deleteIgnored && ignore(path, kind === "directory")) || unreadable.some((hidden) => isWithin(path, hidden));
+      (keep?.has(path) ?? false) ||
+      (!deleteIgnored && ignore(path, kind === "directory")) ||
+      unreadable.some((hidden) => isWithin(path, hidden));
     const planner = this.#remote.moves ? planWithMoves : plan;
     const { unmovable } = this.#options;
     return planner(local, remote, { unmovable, ...this.#remote.comparison, delete: this.#options.delete, protect });
@@ -449,32 +511,4 @@ export class Round {
     const bytes = { bytes: this.bytesSent, bytesTotal, bytesSaved: this.bytesReused + this.bytesMoved };
     this.#report({ type: "progress", steps: this.done, stepsTotal: this.#stepsTotal, ...bytes });
   }
-}
-
-function count(entries: Iterable<Entry>) {
-  const found = { files: 0, directories: 0, links: 0, bytes: 0 };
-  for (const entry of entries) {
-    if (entry.kind === "directory") found.directories++;
-    else if (entry.kind === "symlink") found.links++;
-    else {
-      found.files++;
-      found.bytes += entry.size;
-    }
-  }
-  return found;
-}
-
-function sizeOf({ entry }: Operation): number {
-  return entry.kind === "file" ? entry.size : 0;
-}
-
-/** What serves other steps goes without saying, and so do the times of folders. */
-function isShown({ do: what, entry }: Operation): boolean {
-  return what !== "hold" && !(what === "touch" && entry.kind === "directory");
-}
-
-function toStep(operation: Operation): Step {
-  const { do: what, entry } = operation;
-  const from = operation.do === "move" || operation.do === "rename" ? { from: operation.from } : {};
-  return { do: what, kind: entry.kind, path: entry.path, ...from };
 }

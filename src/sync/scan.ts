@@ -38,6 +38,8 @@ export interface ScanOptions {
    * not two of them, or one that knows more.
    */
   readonly keep?: (found: Entry) => Entry;
+  /** Is told the device of each folder that was found. */
+  readonly onFolder?: (path: string, device: bigint) => void;
 }
 
 /** System calls made in one go before others get their turn. */
@@ -145,7 +147,7 @@ function lookAt(folder: string, path: string, into: Snapshot, options: ScanOptio
   try {
     const directory = known?.isDirectory() ?? false;
     if (ignore(path, directory)) return undefined;
-    const found = readEntry(folder, path);
+    const found = readEntry(folder, path, options.onFolder);
     if (found.kind === "directory" && !directory && ignore(path, true)) return undefined;
     const unsafe = unsafePath(path);
     if (unsafe !== undefined) throw new SyncError("ERR_UNSAFE_PATH", unsafe);
@@ -175,13 +177,25 @@ function addProblem(into: Snapshot, path: string, error: unknown): void {
   into.problems.push({ path, code, message, unreadable: !(error instanceof SyncError) });
 }
 
+/** When a folder was changed last, in nanoseconds since 1970; undefined where it cannot be read. */
+export function modificationTime(folder: string): bigint | undefined {
+  try {
+    return lstatSync(systemPath(folder), { bigint: true }).mtimeNs;
+  } catch {
+    return undefined;
+  }
+}
+
 /** What stands at `path`, the last part not followed. Throws what the system throws, `ENOENT` included. */
-export function readEntry(folder: string, path: string): Entry {
+export function readEntry(folder: string, path: string, onFolder?: ScanOptions["onFolder"]): Entry {
   const full = systemPath(`${folder}/${path}`);
   const stats = lstatSync(full, { bigint: true });
   const mtimeNs = clampTime(stats.mtimeNs);
   if (stats.isFile()) return fileEntry(path, stats);
-  if (stats.isDirectory()) return { kind: "directory", path, mtimeNs, mode: Number(stats.mode) & FOLDER_MODE };
+  if (stats.isDirectory()) {
+    onFolder?.(path, stats.dev);
+    return { kind: "directory", path, mtimeNs, mode: Number(stats.mode) & FOLDER_MODE };
+  }
   if (stats.isSymbolicLink()) {
     return { kind: "symlink", path, target: nameFromBytes(readlinkSync(full, { encoding: "buffer" })), mtimeNs };
   }

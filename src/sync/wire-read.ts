@@ -1,9 +1,11 @@
 /** The payloads of messages, read. Part of wire.ts. Pure. */
 import { malformed, type Reader } from "./bytes.js";
+import type { HeldDeletes, HoldReason } from "./delete-guard.js";
 import type { Entry, Kind } from "./entry.js";
 import {
   FILE_MODE,
   FOLDER_MODE,
+  HELD_SAMPLE,
   HELLO_MAGIC,
   KEEPS_EXECUTABLE,
   KEEPS_FOLDER_TIMES,
@@ -19,11 +21,15 @@ import {
   MAX_TARGET_BYTES,
   MODE_COUNTS,
 } from "./limits.js";
-import type { FileIdentity, Hello, Message } from "./messages.js";
+import type { FileIdentity, Hello, Message, Relation } from "./messages.js";
 import { OWNER_EXECUTES, type Permissions } from "./modes.js";
 import { ROOT_BYTES } from "./roots.js";
 
 export const KINDS: readonly Kind[] = ["file", "directory", "symlink"];
+/** In WELCOME, from 1 on. */
+export const RELATIONS: readonly Relation[] = ["nobody", "same", "place", "another"];
+/** In DELETES. */
+export const REASONS: readonly HoldReason[] = ["limit", "empty", "unfamiliar", "unmounted"];
 export const SHA256_BYTES = 32;
 /** In LIST. */
 export const LIST_VERIFIED = 1;
@@ -58,6 +64,12 @@ export function readPayload(reader: Reader, type: Message["type"]): Message {
       const machine = reader.text(MAX_ID_BYTES);
       return { type, machine, ids: reader.text(MAX_ID_BYTES).split(" ") };
     }
+    case "claim":
+      return { type, source: reader.text(MAX_ID_BYTES) };
+    case "deletes":
+      return { type, ...readHeld(reader) };
+    case "approve":
+      return { type, id: reader.text(MAX_ID_BYTES), approved: reader.u8() !== 0 };
     case "done":
       return { type, ids: readIds(reader) };
     case "ping":
@@ -81,6 +93,7 @@ function readHello(reader: Reader): Hello {
   const label = reader.text(MAX_ID_BYTES);
   const features = readFeatures(reader);
   const replaces = reader.left < 2 ? "" : reader.text(MAX_ID_BYTES);
+  const source = reader.left < 2 ? "" : reader.text(MAX_ID_BYTES);
   return {
     type: "hello",
     version,
@@ -90,6 +103,7 @@ function readHello(reader: Reader): Hello {
     label,
     ...features,
     ...(replaces === "" ? {} : { replaces }),
+    ...(source === "" ? {} : { source }),
   };
 }
 
@@ -106,7 +120,26 @@ function readWelcome(reader: Reader): Message {
     ...((kept & KEEPS_VERSIONS) === 0 ? {} : { versions: true }),
     mtimeToleranceNs: reader.i64(),
     ...readFeatures(reader),
+    ...readOwner(reader),
   };
+}
+
+/** Older servers do not know. */
+function readOwner(reader: Reader): { relation?: Relation; owner?: string } {
+  const relation = reader.left < 3 ? undefined : RELATIONS[reader.u8() - 1];
+  if (relation === undefined) return {};
+  const owner = reader.text(MAX_ID_BYTES);
+  return { relation, ...(owner === "" ? {} : { owner }) };
+}
+
+function readHeld(reader: Reader): HeldDeletes {
+  const id = reader.text(MAX_ID_BYTES);
+  const reason = REASONS[reader.u8()];
+  if (reason === undefined) throw malformed("an unknown reason to hold deletes back");
+  const [files, of, deleted, since, windowMs] = [reader.u64(), reader.u64(), reader.u64(), reader.u64(), reader.u64()];
+  const paths = readEach(reader, 2, () => reader.name(MAX_PATH_BYTES));
+  if (paths.length > HELD_SAMPLE) throw malformed(`${paths.length} paths of deletes that are held back`);
+  return { id, reason, files, of, deleted, ...(since === 0 ? {} : { deletedSince: since }), windowMs, paths };
 }
 
 /** Older peers do not say. */

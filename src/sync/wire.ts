@@ -6,10 +6,12 @@
 import { malformed, Reader, Writer } from "./bytes.js";
 import { CHUNK_RECORD_BYTES } from "./chunk.js";
 import { unpack } from "./compress.js";
+import type { HeldDeletes } from "./delete-guard.js";
 import type { Entry } from "./entry.js";
 import { SyncError } from "./errors.js";
 import {
   FRAME_HEADER_BYTES,
+  HELD_SAMPLE,
   HELLO_MAGIC,
   KEEPS_EXECUTABLE,
   KEEPS_FOLDER_TIMES,
@@ -35,9 +37,9 @@ import {
 } from "./limits.js";
 import type { FileIdentity, Message } from "./messages.js";
 import { OWNER_EXECUTES, type Permissions } from "./modes.js";
-import { KINDS, LIST_FOLDERS, LIST_PERMS, LIST_VERIFIED, readPayload } from "./wire-read.js";
+import { KINDS, LIST_FOLDERS, LIST_PERMS, LIST_VERIFIED, REASONS, RELATIONS, readPayload } from "./wire-read.js";
 
-export type { FileIdentity, Hello, Message, MovedFile, Request, SmallFile, Welcome } from "./messages.js";
+export type { FileIdentity, Hello, Message, MovedFile, Relation, Request, SmallFile, Welcome } from "./messages.js";
 
 /** Number on the wire, largest payload. */
 const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } = {
@@ -75,6 +77,9 @@ const TYPES: { readonly [type in Message["type"]]: readonly [number, number] } =
   settled: [40, 40],
   root: [41, 32],
   place: [45, 1024],
+  claim: [42, MAX_ID_BYTES + 2],
+  deletes: [43, HELD_SAMPLE * (MAX_PATH_BYTES + 2) + MAX_ID_BYTES + 48],
+  approve: [44, MAX_ID_BYTES + 3],
   ping: [48, 4],
   pong: [49, 4],
   bye: [50, 0],
@@ -137,13 +142,16 @@ function writePayload(writer: Writer, message: Message): Writer {
         .text(message.instanceId, MAX_ID_BYTES)
         .text(message.label, MAX_ID_BYTES)
         .u32(message.features ?? 0)
-        .text(message.replaces ?? "", MAX_ID_BYTES);
+        .text(message.replaces ?? "", MAX_ID_BYTES)
+        .text(message.source ?? "", MAX_ID_BYTES);
     case "welcome":
       return writer
         .u16(message.version)
         .u8(keeps(message))
         .i64(message.mtimeToleranceNs)
-        .u32(message.features ?? 0);
+        .u32(message.features ?? 0)
+        .u8(message.relation === undefined ? 0 : RELATIONS.indexOf(message.relation) + 1)
+        .text(message.owner ?? "", MAX_ID_BYTES);
     case "error":
       return writer.text(message.code, MAX_ID_BYTES).text(message.message, MAX_MESSAGE_BYTES);
     case "entries":
@@ -166,6 +174,12 @@ function writePayload(writer: Writer, message: Message): Writer {
       return writer.raw(message.root);
     case "place":
       return writer.text(message.machine, MAX_ID_BYTES).text(message.ids.join(" "), MAX_ID_BYTES);
+    case "claim":
+      return writer.text(message.source, MAX_ID_BYTES);
+    case "deletes":
+      return writeHeld(writer, message);
+    case "approve":
+      return writer.text(message.id, MAX_ID_BYTES).u8(message.approved ? 1 : 0);
     case "done":
       return message.ids.reduce((to, id) => to.u32(id), writer.u16(message.ids.length));
     case "ping":
@@ -228,6 +242,18 @@ function writeStep(writer: Writer, message: Extract<Message, { id: number }>): W
     case "abort":
       return writer;
   }
+}
+
+function writeHeld(
+  writer: Writer,
+  { id, reason, files, of, deleted, deletedSince, windowMs, paths }: HeldDeletes,
+): Writer {
+  writer.text(id, MAX_ID_BYTES).u8(REASONS.indexOf(reason)).u64(files).u64(of).u64(deleted);
+  writer
+    .u64(deletedSince ?? 0)
+    .u64(windowMs)
+    .u16(paths.length);
+  return paths.reduce((to, path) => to.name(path, MAX_PATH_BYTES), writer);
 }
 
 function writeIdentity(writer: Writer, file: FileIdentity): Writer {

@@ -9,6 +9,7 @@ import { hashPassword } from "../../src/server/auth/passwords.js";
 import type { Auth } from "../../src/server/auth/types.js";
 import { openDatabase } from "../../src/server/database/open.js";
 import type { Database, FileRecord, Folder, FolderLimits, Role, Token } from "../../src/server/database/types.js";
+import { type DeletesAnswer, requireHeld } from "../../src/server/held-deletes.js";
 import {
   type ApiOptions,
   createApi,
@@ -22,6 +23,7 @@ import {
   type Upload,
 } from "../../src/server/http/index.js";
 import type { Api } from "../../src/server/http/router.js";
+import type { HeldDeletes } from "../../src/sync/index.js";
 
 export const PASSWORD = "correct horse battery";
 let passwordHash: Promise<string> | undefined;
@@ -47,6 +49,15 @@ export class FakeMirrors implements Mirrors {
 
   transfers(): LiveTransfer[] {
     return this.moving;
+  }
+
+  readonly answers: DeletesAnswer[] = [];
+
+  async answerDeletes(answer: DeletesAnswer): Promise<HeldDeletes> {
+    const session = this.live.find(({ folder }) => folder === answer.folder);
+    const held = requireHeld(answer.folder, session?.heldDeletes ?? undefined, answer.id);
+    this.answers.push(answer);
+    return held;
   }
 
   endSession(id: string): boolean {

@@ -10,6 +10,7 @@ const CHECKS: Record<string, (value: unknown) => boolean> = {
   boolean: (value) => typeof value === "boolean",
   true: (value) => value === true,
   kind: (value) => KINDS.includes(value as string),
+  "string[]": (value) => Array.isArray(value) && value.every((each) => typeof each === "string"),
   "step[]": (value) => Array.isArray(value) && value.every(isStep),
 };
 

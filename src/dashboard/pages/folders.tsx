@@ -3,6 +3,7 @@ import { visibleLabel } from "../../text/visible.js";
 import type { CreatedInvitation, Folder } from "../api.js";
 import { post, remove } from "../api.js";
 import { bytes, count } from "../format.js";
+import { Approval } from "../parts/approval.js";
 import { Dialog } from "../parts/dialog.js";
 import { InvitationDialog, Invited } from "../parts/invite.js";
 import { messageOf } from "../parts/load.js";
@@ -15,6 +16,7 @@ const STATES: Record<Folder["state"], string> = {
   idle: "nobody connected",
   syncing: "syncing",
   settled: "in step",
+  "awaiting-approval": "deletes held back",
   held: "on hold",
   deleted: "deleted",
 };
@@ -24,6 +26,7 @@ export function Folders() {
   const { items, error, reload, more } = useRefreshed<Folder>("/folders", (event) => event.folder !== null);
   const [dialog, setDialog] = useState<"folder" | "invite" | null>(null);
   const [invited, setInvited] = useState<CreatedInvitation>();
+  const [approving, setApproving] = useState<Folder>();
   const [resuming, setResuming] = useState<string>();
   const [deleting, setDeleting] = useState<string>();
   const admin = me.user.role === "admin";
@@ -69,14 +72,24 @@ export function Folders() {
           {
             title: "Actions",
             hidden: true,
-            of: ({ name, state, access }) =>
-              access === "write" ? (
+            of: (folder) => {
+              const { name, state, access, heldDeletes } = folder;
+              return access === "write" ? (
                 <span class="buttons">
                   {state === "held" ? (
                     <button type="button" aria-label={`Resume ${visibleLabel(name)}`} onClick={() => setResuming(name)}>
                       Resume
                     </button>
                   ) : null}
+                  {heldDeletes === null ? null : (
+                    <button
+                      type="button"
+                      aria-label={`Look at the deletes of ${visibleLabel(name)}`}
+                      onClick={() => setApproving(folder)}
+                    >
+                      {`${count(heldDeletes.files)} deletes…`}
+                    </button>
+                  )}
                   {admin ? (
                     <button
                       type="button"
@@ -88,7 +101,8 @@ export function Folders() {
                     </button>
                   ) : null}
                 </span>
-              ) : null,
+              ) : null;
+            },
           },
         ]}
       />
@@ -144,6 +158,17 @@ export function Folders() {
             back what you need on the clients first.
           </p>
         </Dialog>
+      )}
+      {approving === undefined || approving.heldDeletes === null ? null : (
+        <Approval
+          name={approving.name}
+          held={approving.heldDeletes}
+          onClose={() => setApproving(undefined)}
+          onDone={() => {
+            say(`The deletes of ${approving.name} are approved.`);
+            reload();
+          }}
+        />
       )}
       {dialog === "invite" ? <InvitationDialog onClose={() => setDialog(null)} onInvited={setInvited} /> : null}
       {invited === undefined ? null : <Invited created={invited} onClose={() => setInvited(undefined)} />}

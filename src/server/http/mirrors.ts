@@ -1,6 +1,8 @@
 /** What the HTTP interface needs of the mirrors. The home implements it; tests of the interface bring their own. */
 import type { FileHandle } from "node:fs/promises";
+import type { HeldDeletes } from "../../sync/index.js";
 import type { FileRecord, Folder, FolderLimits } from "../database/types.js";
+import type { DeletesAnswer } from "../held-deletes.js";
 import type { Limits } from "../versions/quota.js";
 import type { QuotaFigures } from "../versions/room.js";
 
@@ -39,6 +41,8 @@ export interface LiveSession {
   readonly openedAt: number;
   /** `syncing` until the client says that the mirror is in step. */
   readonly state: "syncing" | "settled";
+  /** Deletes that it holds back until somebody approves them. */
+  readonly heldDeletes: HeldDeletes | null;
   /** Null where the connection tells none. */
   readonly connection: ConnectionFigures | null;
 }
@@ -140,6 +144,11 @@ export interface Mirrors {
   /** Sets limits of a folder that exists, also for the sessions that change it now. */
   setLimits(folder: string, limits: Partial<FolderLimits>): Promise<Folder>;
   quotaFigures(): QuotaFigures;
+  /**
+   * Tells the client of a folder whether to carry out the deletes that it holds back; which they are. Rejects with
+   * `ERR_NOTHING_HELD` or `ERR_PRECONDITION`.
+   */
+  answerDeletes(answer: DeletesAnswer): Promise<HeldDeletes>;
   /** Clients may change the folder again. False: they could. */
   resume(folder: string): Promise<boolean>;
   /** Ends its sessions and hides it; after `graceMs` its content is removed. */

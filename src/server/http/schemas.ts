@@ -2,6 +2,7 @@
 import { z } from "@hono/zod-openapi";
 import { FOLDER_GRACE_MS, MAX_FOLDER_GRACE_MS } from "../limits.js";
 import { mirrorNameProblem } from "../name.js";
+import { HeldDeletesSchema } from "./deletes-schemas.js";
 
 /** Bounds of what is taken from the network. */
 export const MAX_PAGE = 500;
@@ -266,9 +267,9 @@ const limits = {
 export const FolderSchema = z
   .object({
     name: z.string(),
-    state: z.enum(["idle", "syncing", "settled", "held", "deleted"]).openapi({
+    state: z.enum(["idle", "syncing", "settled", "awaiting-approval", "held", "deleted"]).openapi({
       description:
-        "`idle`: nobody mirrors to it now. `settled`: in step with its client. `held`: restored, and closed to clients until it is resumed. `deleted`: until `purgeAt` it can be restored.",
+        "`idle`: nobody mirrors to it now. `settled`: in step with its client. `awaiting-approval`: its client holds deletes back, see heldDeletes. `held`: restored, and closed to clients until it is resumed. `deleted`: until `purgeAt` it can be restored.",
     }),
     access,
     files: z.number().int().openapi({ description: "Files and links." }),
@@ -287,6 +288,7 @@ export const FolderSchema = z
     heldAt: time("When it was closed to clients by a restore.").nullable(),
     deletedAt: time("When it was deleted.").nullable(),
     purgeAt: time("When its content is removed for good.").nullable(),
+    heldDeletes: HeldDeletesSchema.nullable(),
     rootHash: sha256.nullable().openapi({ description: "Over all entries, at the last time it was in step." }),
   })
   .openapi("Folder");
@@ -438,6 +440,7 @@ export const SessionSchema = z
     peer: z.string().openapi({ description: "Address and port." }),
     openedAt: time("When it was opened."),
     state: z.enum(["syncing", "settled"]),
+    heldDeletes: HeldDeletesSchema.nullable(),
     connection: ConnectionSchema.nullable(),
   })
   .openapi("Session");

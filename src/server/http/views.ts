@@ -26,11 +26,14 @@ export function folderView(folder: Folder, access: Access, mirrors: Mirrors) {
   const { quotaBytes, storageLimitBytes, maxEntries } = folder;
   const { bytes: storageBytes, unfinishedBytes, limits } = mirrors.storage(folder);
   const sessions = mirrors.sessions();
-  const live = sessions.find((session) => session.folder === name)?.state ?? ("idle" as const);
+  const session = sessions.find((each) => each.folder === name);
+  const heldDeletes = sessions.find((each) => each.folder === name && each.heldDeletes !== null)?.heldDeletes ?? null;
+  const live = heldDeletes === null ? (session?.state ?? ("idle" as const)) : ("awaiting-approval" as const);
   const state = deletedAt !== null ? ("deleted" as const) : heldAt === null ? live : ("held" as const);
   const sizes = { files, entries, bytes, versions, versionBytes, unfinishedBytes, storageBytes };
   const own = { quotaBytes, storageLimitBytes, maxEntries, limits };
-  return { name, state, access, ...sizes, ...own, createdAt, changedAt, heldAt, deletedAt, purgeAt, rootHash };
+  const times = { createdAt, changedAt, heldAt, deletedAt, purgeAt };
+  return { name, state, access, ...sizes, ...own, ...times, heldDeletes, rootHash };
 }
 
 export function entryView({ path, kind, size, mode, mtimeNs, sha256, target, version, storedAt }: FileRecord) {

@@ -1,6 +1,8 @@
 export type VersionErrorCode =
   | "ERR_NO_FOLDER"
   | "ERR_NO_VERSION"
+  | "ERR_NOTHING_HELD"
+  | "ERR_PRECONDITION"
   | "ERR_VERSION_DAMAGED"
   | "ERR_TIME"
   | "ERR_RESTORE_EXISTS"

@@ -37,6 +37,8 @@ export function toEvent(event: ReceiveEvent, folder: string, who: Actor): Omit<L
       return log("folder.settled", { entries: event.entries });
     case "agreed":
       return log("folder.agreed", { rootHash: event.root });
+    case "deletes":
+      return event.held === null ? log("deletes.released", {}) : log("deletes.held", event.held);
     case "opened":
       return log("session.opened", { label: event.label });
     case "closed":

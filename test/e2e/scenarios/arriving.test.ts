@@ -283,7 +283,7 @@ describe("what stood at the destination before", () => {
   test.concurrent.for(foreign)("%s gives way", async ([, here, there], { mirrored }) => {
     mirrored.write(here);
     mirrored.write(there, mirrored.copy);
-    await mirrored.mirrored();
+    await mirrored.mirrored("--allow-mass-delete");
     await mirrored.equal();
   });
 
@@ -321,7 +321,7 @@ describe("what stood at the destination before", () => {
         m.write({ a: "old", "d/e": "old", "d/f": "gone" }, m.copy);
         fs.chmodSync(m.there("a"), 0o400);
         fs.chmodSync(m.there("d/e"), 0o400);
-        await m.mirrored();
+        await m.mirrored("--allow-mass-delete");
         await m.equal();
       },
     ],

@@ -78,21 +78,6 @@ describe("deletes", () => {
       },
     ],
     [
-      "most files are gone while following: nothing is deleted, and the reason is said",
-      async (m) => {
-        m.write({ ...many("d", 150), ...many("e", 20) });
-        const following = await m.follow();
-        for (let i = 0; i < 150; i++) {
-          fs.rmSync(m.at(`d/${i}`));
-          if (i % 10 === 0) await sleep(10);
-        }
-        const { code, stderr } = await following.program.exited;
-        expect(code).toBe(1);
-        expect(stderr).toMatch(/of its 170 files.*ERR_MASS_DELETE/);
-        expect(m.names().length).toBe(172);
-      },
-    ],
-    [
       "a folder that is emptied while following, however few its files: nothing is deleted, and it goes on with what comes",
       async (m) => {
         m.write({ a: "1", "d/b": "2", "d/c": "3" });

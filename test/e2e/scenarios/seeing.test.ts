@@ -229,7 +229,10 @@ describe.runIf(process.platform === "linux")("a sparse file", () =>
       "is read and sent hole by hole, and has holes at the destination",
       async (m) => {
         const size = 2 * 1024 ** 3;
-        const pieces = [0, 700_000_000, 700_300_000, size - 5000].map((at, i) => ({ at, piece: Buffer.alloc(5000, i + 1) }));
+        const pieces = [0, 700_000_000, 700_300_000, size - 5000].map((at, i) => ({
+          at,
+          piece: Buffer.alloc(5000, i + 1),
+        }));
         const fd = fs.openSync(m.at("image"), "w");
         fs.ftruncateSync(fd, size);
         for (const { at, piece } of pieces) fs.writeSync(fd, piece, 0, piece.length, at);
@@ -252,7 +255,8 @@ describe.runIf(process.platform === "linux")("a sparse file", () =>
         expect(fs.statSync(m.there("zeros"))).toMatchObject({ size: 300_000_000, blocks: 0 });
       },
     ],
-  ]));
+  ]),
+);
 
 describe("the folder is a link", () =>
   tell([

@@ -25,11 +25,11 @@ describe("docs/events.md", () => {
 
   test("holds for whatever a mirror emits in a rich life", async () => {
     const rig = testHome();
-    const folder = tempFolder();
+    const [folder, away] = [tempFolder(), tempFolder()];
     make(folder, { "a/f": "1", large: randomBytes(3_000_000), l: { link: "nowhere" }, socket: "" });
     const dry = await mirrorOnce(folder, () => rig.connect(), { dryRun: true });
     // What is in the way stays there, also when the ends find out that they differ.
-    const options = { backoff: { firstMs: 5 }, retryMs: 30, ignore: ["in the way"] };
+    const options = { backoff: { firstMs: 5 }, retryMs: 30, ignore: ["in the way"], maxDelete: 1 };
     const { events, seen } = follow(folder, () => rig.connect(), options);
     await Promise.all([event(events, "synced"), event(events, "watching")]);
     fs.appendFileSync(path.join(folder, "large"), "more");
@@ -41,6 +41,10 @@ describe("docs/events.md", () => {
     await event(events, "failed", (one) => one.again === true);
     fs.rmSync(path.join(folder, "a"), { recursive: true });
     await event(events, "deleted");
+    for (const name of ["moved", "l"]) fs.renameSync(path.join(folder, name), path.join(away, name));
+    await event(events, "held");
+    for (const name of ["moved", "l"]) fs.renameSync(path.join(away, name), path.join(folder, name));
+    await event(events, "released");
     rig.pairs.at(-1)?.cut();
     await event(events, "connected", ({ reconnected }) => reconnected);
     await until(() => ofType(seen, "synced").length > 1);

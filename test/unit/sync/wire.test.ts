@@ -48,6 +48,17 @@ const entry: fc.Arbitrary<Entry> = fc.oneof(
   fc.record({ kind: fc.constant("symlink" as const), path: name, target: name, mtimeNs }),
 );
 
+const label = fc.constantFrom("host:/folder", "x");
+const held = {
+  id: text,
+  reason: fc.constantFrom("limit" as const, "empty" as const, "unfamiliar" as const, "unmounted" as const),
+  files: size,
+  of: size,
+  deleted: size,
+  windowMs: size,
+  paths: fc.array(name, { maxLength: 20 }),
+};
+
 const message: fc.Arbitrary<Message> = fc.oneof(
   fc.record({
     type: as("hello"),
@@ -71,6 +82,26 @@ const message: fc.Arbitrary<Message> = fc.oneof(
     chunks: fc.constant(true),
     versions: fc.constant(true),
   }),
+  fc.record({
+    type: as("welcome"),
+    ...welcome,
+    mtimeToleranceNs: toleranceNs,
+    relation: fc.constantFrom("nobody" as const, "same" as const, "place" as const, "another" as const),
+    owner: label,
+  }),
+  fc.record({
+    type: as("hello"),
+    version: fc.nat(65535),
+    name: text,
+    clientId: text,
+    instanceId: text,
+    label,
+    source: label,
+  }),
+  fc.record({ type: as("claim"), source: text }),
+  fc.record({ type: as("deletes"), ...held }),
+  fc.record({ type: as("deletes"), ...held, deletedSince: fc.integer({ min: 1, max: 4_000_000_000_000 }) }),
+  fc.record({ type: as("approve"), id: text, approved: fc.boolean() }),
   fc.record({ type: as("rename"), id, from: text, path: text }),
   fc.record({ type: as("hold"), id, path: text }),
   fc.record({ type: as("look"), folders: fc.array(name) }),

@@ -1,6 +1,7 @@
 /** What files were, and getting it back. */
 import { versionCursor } from "../../database/versions.js";
 import type { Services } from "../api.js";
+import { DeletesAnswerBody, HeldDeletesSchema } from "../deletes-schemas.js";
 import { audit, noSuchFolder, permit } from "../guard.js";
 import { type Api, answer, body, createRoute, nothing, problems, SECURITY } from "../router.js";
 import { FolderParam, pageOf, RestoreBody, RestoredSchema, VersionSchema, VersionsQuery } from "../schemas.js";
@@ -39,6 +40,17 @@ const resume = createRoute({
   responses: { 204: nothing, ...problems(400, 401, 403, 404) },
 });
 
+const approve = createRoute({
+  ...shared,
+  method: "post",
+  path: "/api/v1/folders/{folder}/approve",
+  summary: "Approve the deletes that a client holds back",
+  description:
+    "Once, and only as they were shown: with the id of `heldDeletes` of the folder. With `approved: false` they stay held back.",
+  request: { params: FolderParam, body: body(DeletesAnswerBody) },
+  responses: { 200: answer("What was answered.", HeldDeletesSchema), ...problems(400, 401, 403, 404, 412) },
+});
+
 export function addVersions(app: Api, services: Services): void {
   const { database, mirrors } = services;
 
@@ -72,5 +84,15 @@ export function addVersions(app: Api, services: Services): void {
     if ((await database.folders.byName(folder)) === undefined) throw noSuchFolder(folder);
     if (await mirrors.resume(folder)) await audit(services, c, "folder.resume", folder);
     return c.body(null, 204);
+  });
+
+  app.openapi(approve, async (c) => {
+    const { folder } = c.req.valid("param");
+    const { id, approved } = c.req.valid("json");
+    await permit(services, c, folder, "write");
+    if ((await database.folders.byName(folder)) === undefined) throw noSuchFolder(folder);
+    const held = await mirrors.answerDeletes({ folder, id, approved, by: actorOf(c.get("who")) });
+    await audit(services, c, approved ? "deletes.approve" : "deletes.keep", folder, `${held.files} files (${held.id})`);
+    return c.json(held, 200);
   });
 }

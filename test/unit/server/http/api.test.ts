@@ -358,6 +358,7 @@ describe("sessions of clients and sums", () => {
     peer: "127.0.0.1:1",
     openedAt: 1,
     state: "syncing",
+    heldDeletes: null,
     connection: null,
   } as const;
 
@@ -371,6 +372,27 @@ describe("sessions of clients and sums", () => {
     expect(await (await rig.ask("GET", "/api/v1/folders/photos")).json()).toMatchObject({ state: "syncing" });
     const sums = (await (await rig.ask("GET", "/api/v1/statistics", { token: ann })).json()) as Record<string, unknown>;
     expect(sums).toMatchObject({ folders: 1, sessions: 1, memoryBytes: null });
+  });
+
+  test("deletes that it holds back are shown and approved, as they were shown, by those who may write", async () => {
+    const paths = ["a", "b"];
+    const heldDeletes = { id: "f00", reason: "limit", files: 2, of: 3, deleted: 0, windowMs: 600_000, paths } as const;
+    const approve = "/api/v1/folders/photos/approve";
+    rig.mirrors.live = [session];
+    expect(await code(await rig.ask("POST", approve, { json: { id: "f00" } }))).toEqual([404, "ERR_NOTHING_HELD"]);
+    rig.mirrors.live = [{ ...session, heldDeletes }];
+    const shown = await (await rig.ask("GET", "/api/v1/folders/photos")).json();
+    expect(shown).toMatchObject({ state: "awaiting-approval", heldDeletes });
+    expect(await code(await rig.ask("POST", approve, { json: { id: "bad" } }))).toEqual([412, "ERR_PRECONDITION"]);
+    const ann = await rig.user("ann", "user", { photos: "read" });
+    expect((await rig.ask("POST", approve, { token: ann, json: { id: "f00" } })).status).toBe(403);
+    expect(rig.mirrors.answers).toEqual([]);
+    const approved = await rig.ask("POST", approve, { json: { id: "f00" } });
+    expect([approved.status, await approved.json()]).toEqual([200, heldDeletes]);
+    await rig.ask("POST", approve, { json: { id: "f00", approved: false } });
+    expect(rig.mirrors.answers.map((answer) => answer.approved)).toEqual([true, false]);
+    const [last] = await rig.database.audit.list({ limit: 1 });
+    expect(last).toMatchObject({ action: "deletes.keep", target: "photos", outcome: "ok" });
   });
 
   test("an administrator ends one", async () => {

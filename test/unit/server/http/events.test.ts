@@ -141,6 +141,7 @@ describe("who listens", () => {
       peer: "",
       openedAt: 1,
       state: "settled",
+      heldDeletes: null,
       connection: null,
     }));
     await vi.waitFor(() => expect(ann.heard.at(-2)?.data).toMatchObject({ sessions: [{ id: "photos" }] }), 5000);

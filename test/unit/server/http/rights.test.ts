@@ -222,6 +222,13 @@ const ROWS: readonly Row[] = [
   { route: "DELETE /api/v1/folders/{folder}/files/{path}", path: photos("/files/a"), statuses: WRITERS_DONE },
   ...folderRows("GET /api/v1/folders/{folder}/versions", "/versions", READERS, SECRET, MUSIC),
   { route: "POST /api/v1/folders/{folder}/restore", path: photos("/restore"), json: { at: 5 }, statuses: WRITERS },
+  {
+    route: "POST /api/v1/folders/{folder}/approve",
+    what: "where nothing is held back",
+    path: photos("/approve"),
+    json: { id: "f00" },
+    statuses: [403, 404, 403, 403, 404, 404, 404],
+  },
   { route: "POST /api/v1/folders/{folder}/resume", path: photos("/resume"), statuses: WRITERS_DONE },
 
   { route: "GET /api/v1/sessions", statuses: ALL_BUT_METRICS },

@@ -1,0 +1,317 @@
+/** Deletes that are held back until somebody approves them, and whose a mirror is. */
+import { execFileSync } from "node:child_process";
+import fs from "node:fs";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, expect, vi } from "vitest";
+import { type Following, type Mirrored, tell } from "../../support/mirrored.js";
+import { type Program, REPOSITORY, until } from "../../support/program.js";
+
+vi.setConfig({ testTimeout: 90_000 });
+
+function many(folder: string, count: number): Record<string, string> {
+  return Object.fromEntries(Array.from({ length: count }, (_, i) => [`${folder}/${i}`, `${i}`]));
+}
+
+/** The deletes that are held back last. */
+function heldBy(following: Following) {
+  const held = following.of("held").at(-1);
+  return {
+    id: String(held?.id),
+    files: Number(held?.files),
+    deleted: Number(held?.deleted),
+    message: String(held?.message),
+  };
+}
+
+describe("mass deletes", () => {
+  tell([
+    [
+      "150 of 170 files go one by one: what goes on is held back, and the message says what is gone and how it comes back",
+      async (m) => {
+        m.write({ ...many("d", 150), ...many("e", 20) });
+        const following = await m.follow();
+        const before = new Date();
+        await sleep(1100);
+        for (let i = 0; i < 150; i++) {
+          fs.rmSync(m.at(`d/${i}`));
+          await sleep(40);
+        }
+        await until(() => heldBy(following).files + heldBy(following).deleted === 150);
+        const { deleted, files, message } = heldBy(following);
+        expect(deleted).toBeGreaterThan(0);
+        expect(deleted).toBeLessThanOrEqual(100);
+        expect(message).toMatch(
+          new RegExp(`lose 150 of its 170 files; ${deleted} of them were deleted already, the other ${files} are kept`),
+        );
+        expect(message).not.toMatch(/nothing was deleted/);
+        expect(m.names().filter((name) => name.startsWith("d/"))).toHaveLength(files);
+        const [, at = ""] = /confundo restore \S+ --at (\S+) --to FOLDER/.exec(message) ?? [];
+        expect(Date.parse(at)).toBeGreaterThan(before.getTime());
+        const back = path.join(m.rig.folder(), "back");
+        const restored = await m.rig.run(["restore", m.name, "--at", at, "--to", back, "--dir", m.shared.home]);
+        expect(restored).toMatchObject({ code: 0, stderr: "" });
+        expect(fs.readdirSync(path.join(back, "d"))).toHaveLength(150);
+        m.write({ "e/3": "edited" });
+        await until(() => fs.readFileSync(m.there("e/3"), "utf8") === "edited");
+        await following.leave();
+      },
+    ],
+    [
+      "400 of 450 files are removed: everything else goes on, and what comes back is not held back any more",
+      async (m) => {
+        m.write({ ...many("node_modules", 400), ...many("src", 50) });
+        const following = await m.follow();
+        fs.rmSync(m.at("node_modules"), { recursive: true });
+        await following.program.printed(/"type":"held"/);
+        expect(heldBy(following)).toMatchObject({ files: 400, deleted: 0 });
+        m.write({ "src/7": "edited", "src/new": "1" });
+        fs.renameSync(m.at("src/8"), m.at("src/eight"));
+        await until(() => fs.readFileSync(m.there("src/7"), "utf8") === "edited" && m.names().includes("src/eight"));
+        expect(m.names().filter((name) => name.startsWith("node_modules/"))).toHaveLength(400);
+        expect(following.program.ended).toBe(false);
+        m.write(many("node_modules", 400));
+        await following.program.printed(/"type":"released"/);
+        await m.equal();
+        await following.leave();
+      },
+    ],
+    [
+      "deletes that are held back are approved at the server, once, for what was shown",
+      async (m) => {
+        m.write({ ...many("node_modules", 200), ...many("src", 50) });
+        const following = await m.follow();
+        const approve = (...more: string[]) => m.rig.run(["approve", m.name, "--dir", m.shared.home, ...more]);
+        expect(await approve()).toMatchObject({ code: 1, stderr: expect.stringContaining("(ERR_NOTHING_HELD)") });
+        fs.rmSync(m.at("node_modules"), { recursive: true });
+        await following.program.printed(/"type":"held"/);
+        const { id } = heldBy(following);
+        expect(await approve("--id", "f00")).toMatchObject({ code: 1, stderr: expect.stringContaining(id) });
+        expect(await approve("--keep")).toMatchObject({ code: 0, stdout: expect.stringMatching(/node_modules\/0\n/) });
+        expect(m.names().filter((name) => name.startsWith("node_modules/"))).toHaveLength(200);
+        expect(await approve("--id", id)).toMatchObject({ code: 0, stderr: "" });
+        await m.equal();
+        await following.program.printed(/"type":"released".*"approved":true/);
+        m.write(many("node_modules", 200));
+        await m.equal();
+        fs.rmSync(m.at("node_modules"), { recursive: true });
+        await until(() => following.of("held").length === 2);
+        expect(heldBy(following).id).not.toBe(id);
+        expect(await approve("--id", id)).toMatchObject({
+          code: 1,
+          stderr: expect.stringContaining("ERR_PRECONDITION"),
+        });
+        expect(await approve()).toMatchObject({ code: 0, stderr: "" });
+        await m.equal();
+        await following.leave();
+      },
+    ],
+    [
+      "the person at the terminal is asked, and answers with y or n",
+      async (m) => {
+        m.write({ ...many("d", 150), ...many("e", 20) });
+        await m.mirrored();
+        fs.rmSync(m.at("d"), { recursive: true });
+        const ask = async (answer: string, ...more: string[]): Promise<Program> => {
+          const command = [
+            process.execPath,
+            path.join(REPOSITORY, "bin/confundo.js"),
+            "mirror",
+            m.folder,
+            m.address,
+            ...more,
+          ];
+          const quoted = command.map((word) => `'${word}'`).join(" ");
+          const terminal = m.rig.spawn("script", ["-qefc", quoted, "/dev/null"], { stdin: "open" });
+          await terminal.printed(/Delete 150 files at the destination\? \[y\/N\] /);
+          terminal.child.stdin?.write(`${answer}\r`);
+          return terminal;
+        };
+        expect((await (await ask("n", "--once")).exited).code).toBe(1);
+        expect(m.names()).toHaveLength(172);
+        const following = await ask("what?");
+        await following.printed(/Please answer y or n/);
+        m.write({ "e/1": "edited" });
+        await until(() => fs.readFileSync(m.there("e/1"), "utf8") === "edited");
+        following.child.stdin?.write("y\r");
+        await m.equal();
+        following.child.stdin?.write("\u0003");
+        expect((await following.exited).code).toBe(0);
+      },
+    ],
+    [
+      "--max-delete sets the limit, and --delete-window how long deletes count together",
+      async (m) => {
+        m.write(many("d", 30));
+        const following = await m.follow("--max-delete", "10%");
+        fs.rmSync(m.at("d/1"));
+        await until(() => !m.names().includes("d/1"));
+        for (const i of [2, 3, 4]) fs.rmSync(m.at(`d/${i}`));
+        await following.program.printed(/"type":"held"/);
+        expect(heldBy(following)).toMatchObject({ files: 3, deleted: 1 });
+        await following.leave();
+        const short = await m.follow("--max-delete", "2", "--delete-window", "1s");
+        expect(short.of("held")).toMatchObject([{ files: 3 }]);
+        await short.leave();
+        expect(await m.once("--max-delete", "2")).toMatchObject({
+          code: 1,
+          stderr: expect.stringMatching(/lose 3 of its/),
+        });
+        await m.mirrored("--max-delete", "3");
+        await m.equal();
+        expect(await m.once("--max-delete", "many")).toMatchObject({ code: 2 });
+      },
+    ],
+    [
+      "renamed links, and folders renamed to and fro quickly, are no loss",
+      async (m) => {
+        fs.mkdirSync(m.at("links"));
+        for (let i = 0; i < 250; i++) fs.symlinkSync(`somewhere/${i}`, m.at(`links/${i}`));
+        m.write(many("a/b", 300));
+        const following = await m.follow();
+        for (let i = 0; i < 250; i++) fs.renameSync(m.at(`links/${i}`), m.at(`links/new${i}`));
+        for (let i = 0; i < 400; i++) {
+          fs.renameSync(m.at(i % 2 === 0 ? "a" : "c"), m.at(i % 2 === 0 ? "c" : "a"));
+          await sleep(5);
+        }
+        fs.renameSync(m.at("a"), m.at("z"));
+        await m.equal();
+        expect(following.of("held")).toEqual([]);
+        expect(following.of("notice")).toEqual([]);
+        await following.leave();
+      },
+    ],
+    [
+      "a folder of 300 files that becomes one file is not replaced before it is approved",
+      async (m) => {
+        m.write({ ...many("d", 300), a: "1" });
+        const following = await m.follow();
+        fs.rmSync(m.at("d"), { recursive: true });
+        m.write({ d: "a file now" });
+        await following.program.printed(/"type":"held"/);
+        m.write({ a: "2" });
+        await until(() => fs.readFileSync(m.there("a"), "utf8") === "2");
+        expect(m.names().filter((name) => name.startsWith("d/"))).toHaveLength(300);
+        await following.leave();
+      },
+    ],
+  ]);
+});
+
+/** Starts a follower in a mount namespace of its own, in which disks can be mounted. */
+async function followWithMounts(
+  m: Mirrored,
+): Promise<{ program: Program; mount: (...args: string[]) => void; inside: string }> {
+  const root = process.getuid?.() === 0;
+  const via = ["unshare", root ? "-m" : "-rm", "--propagation", "private"];
+  const program = m.rig.start(["mirror", m.folder, m.address, "--json"], { via });
+  await program.printed(/"type":"synced"/);
+  const pid = String(program.child.pid);
+  const enter = ["-t", pid, "-m", ...(root ? [] : ["-U", "--preserve-credentials"])];
+  return {
+    program,
+    inside: `/proc/${pid}/root${m.folder}`,
+    mount: (...args) => void execFileSync("nsenter", [...enter, ...args]),
+  };
+}
+
+describe.runIf(process.platform === "linux")("disks below the folder", () => {
+  tell([
+    [
+      "a disk that is unmounted takes nothing with it, and goes on when it is mounted again",
+      async (m) => {
+        m.write({ a: "1", "disk/": "" });
+        const { program, mount, inside } = await followWithMounts(m);
+        const source = m.rig.folder();
+        m.write(many("", 30), source);
+        mount("mount", "-t", "tmpfs", "none", m.at("disk"));
+        m.write(many("disk", 30), inside);
+        await until(() => m.names().filter((name) => name.startsWith("disk/")).length === 30);
+        // A walk has seen it there.
+        const seen = program.stdout.length;
+        await program.printed(/"type":"scanned"/, seen);
+        mount("umount", m.at("disk"));
+        await program.printed(/"type":"held".*"reason":"unmounted"/);
+        m.write({ a: "2" });
+        await until(() => fs.readFileSync(m.there("a"), "utf8") === "2");
+        expect(m.names().filter((name) => name.startsWith("disk/"))).toHaveLength(30);
+        expect(program.ended).toBe(false);
+        mount("mount", "-t", "tmpfs", "none", m.at("disk"));
+        m.write(many("disk", 30), inside);
+        await program.printed(/"type":"released"/);
+        expect(m.names().filter((name) => name.startsWith("disk/"))).toHaveLength(30);
+        expect(await program.interrupt()).toMatchObject({ code: 0 });
+        // The next run finds the empty folder, and knows what was there.
+        const { code, stderr } = await m.once();
+        expect({ code, stderr }).toEqual({
+          code: 1,
+          stderr: expect.stringMatching(/not mounted.*\(ERR_MASS_DELETE\)/),
+        });
+        expect(m.names().filter((name) => name.startsWith("disk/"))).toHaveLength(30);
+      },
+    ],
+  ]);
+});
+
+describe("whose a mirror is", () => {
+  tell([
+    [
+      "another folder is refused with both named, nothing is deleted, and --replace means it",
+      async (m) => {
+        m.write(many("mine", 90));
+        await m.mirrored();
+        const other = m.rig.folder();
+        m.write({ x: "1", y: "2" }, other);
+        const run = (...more: string[]) => m.rig.run(["mirror", other, m.address, ...more]);
+        for (const more of [["--once"], [], ["--once", "--allow-mass-delete"]]) {
+          const { code, stderr } = await run(...more);
+          expect(code).toBe(1);
+          for (const named of [m.folder, other, "--replace", "(ERR_MIRROR_OWNER)"]) expect(stderr).toContain(named);
+        }
+        await m.equal();
+        expect(await run("--once", "--replace")).toMatchObject({ code: 0, stderr: "" });
+        expect(m.names()).toEqual(["x", "y"]);
+        expect(await m.once()).toMatchObject({ code: 1, stderr: expect.stringContaining("ERR_MIRROR_OWNER") });
+      },
+    ],
+    [
+      "the folder is known when it was moved, and by a client that was installed again",
+      async (m) => {
+        m.write(many("d", 10));
+        await m.mirrored();
+        const moved = `${m.folder}-moved`;
+        fs.renameSync(m.folder, moved);
+        fs.rmSync(path.join(moved, "d/3"));
+        expect(await m.rig.run(["mirror", moved, m.address, "--once"])).toMatchObject({ code: 0, stderr: "" });
+        expect(m.names()).not.toContain("d/3");
+        const { stdout } = await m.rig.run(["invite", m.name, "--dir", m.shared.home]);
+        fs.rmSync(path.join(moved, "d/4"));
+        const env = { XDG_STATE_HOME: m.rig.folder() };
+        expect(await m.rig.run(["mirror", moved, stdout.trim(), "--once"], { env })).toMatchObject({
+          code: 0,
+          stderr: "",
+        });
+        expect(m.names()).not.toContain("d/4");
+        fs.renameSync(moved, m.folder);
+      },
+    ],
+    [
+      "the first sync into a mirror that holds something asks before it loses a file",
+      async (m) => {
+        m.write({ a: "1" });
+        m.write({ a: "1", precious: "2" }, m.copy);
+        expect(await m.once()).toMatchObject({
+          code: 1,
+          stderr: expect.stringMatching(/lose 1 of its 2.*ERR_MASS_DELETE/),
+        });
+        const following = await m.follow();
+        m.write({ b: "2" });
+        await until(() => m.names().includes("b"));
+        expect(m.names()).toEqual(["a", "b", "precious"]);
+        await following.leave();
+        await m.mirrored("--allow-mass-delete");
+        await m.equal();
+      },
+    ],
+  ]);
+});
