@@ -1,15 +1,20 @@
 -- Confundo for Wireshark and tshark: the classic and the extended edition (docs/protocol.md).
 --
 --   tshark -X lua_script:docs/confundo.lua -r trace.pcap
---   tshark -X lua_script:docs/confundo.lua -d udp.port==5000,confundo -r trace.pcap
+--   tshark -X lua_script:docs/confundo.lua -d udp.port==6000,confundo_transport -r trace.pcap
+--
+-- Port 5000 is taken for Confundo. The courses' own dissectors are called "confundo": this one has another name, so that
+-- both can be loaded. Its fields begin with "confundo." all the same.
 
-local confundo = Proto("confundo", "Confundo")
+local confundo = Proto("confundo_transport", "Confundo transport protocol")
 
 local EXTENDED, HELLO, PROBE, PROBE_ANSWER = 0x8000, 0x4000, 0x2000, 0x1000
 local RESET, PING, DATA, ACK, SYN, FIN = 0x0800, 0x0400, 0x0200, 0x0004, 0x0002, 0x0001
+local PARAMETERS = 0x0100
 local OFFER_MASK, OFFER = 0xff80, 0xa580
 
-local RESET_CODES = { [0] = "unknown", [1] = "aborted", [2] = "unread", [3] = "silent" }
+local RESET_CODES = { [0] = "unknown", [1] = "aborted", [2] = "unread", [3] = "silent", [4] = "restarted", [5] = "path-mtu", [6] = "refused" }
+local STATELESS_RESET = 4
 
 local f = {
   summary = ProtoField.string("confundo.summary", "Summary"),
@@ -28,6 +33,7 @@ local f = {
   answer_bit = ProtoField.bool("confundo.flags.probe_answer", "PROBE_ANSWER", 16, nil, PROBE_ANSWER),
   reset_bit = ProtoField.bool("confundo.flags.reset", "RESET", 16, nil, RESET),
   ping_bit = ProtoField.bool("confundo.flags.ping", "PING", 16, nil, PING),
+  parameters_bit = ProtoField.bool("confundo.flags.parameters", "PARAMETERS", 16, nil, PARAMETERS),
   data_bit = ProtoField.bool("confundo.flags.data", "DATA", 16, nil, DATA),
   length = ProtoField.uint16("confundo.length", "Length"),
   hello = ProtoField.uint32("confundo.hello", "Tag of the client", base.HEX),
@@ -42,6 +48,9 @@ local f = {
   probe_length = ProtoField.uint16("confundo.probe_length", "Length of the probe"),
   padding = ProtoField.uint16("confundo.padding", "Bytes of padding"),
   code = ProtoField.uint16("confundo.reset", "Reset code", base.DEC, RESET_CODES),
+  silence = ProtoField.uint32("confundo.silence_timeout", "Silence timeout (ms)"),
+  token = ProtoField.bytes("confundo.reset_token", "Stateless reset token"),
+  parameter = ProtoField.bytes("confundo.parameter", "Unknown parameter"),
   time = ProtoField.uint32("confundo.time", "Time (us)"),
   data = ProtoField.bytes("confundo.data", "Data"),
   data_length = ProtoField.uint32("confundo.data_length", "Bytes of data"),
@@ -77,6 +86,7 @@ local function words(bits, extended)
     name(PROBE_ANSWER, "PROBE_ANSWER")
     name(RESET, "RESET")
     name(PING, "PING")
+    name(PARAMETERS, "PARAMETERS")
   end
   name(ACK, "ACK")
   name(SYN, "SYN")
@@ -131,6 +141,30 @@ local function dissect_ack(tvb, at, to, tree)
   return at
 end
 
+-- Numbers, lengths and values; what is cut short is left out.
+local function dissect_parameters(tvb, at, to, tree)
+  while at < to do
+    local number = tvb(at, 1):uint()
+    if number == 0 then
+      at = at + 1
+    else
+      local length = at + 1 < to and tvb(at + 1, 1):uint() or 0
+      local value = at + 2
+      if length == 0 or value + length > to then
+        return
+      end
+      if number == 1 and length == 4 then
+        tree:add(f.silence, tvb(value, 4))
+      elseif number == 2 and length == 16 then
+        tree:add(f.token, tvb(value, 16))
+      else
+        tree:add(f.parameter, tvb(at, 2 + length))
+      end
+      at = value + length
+    end
+  end
+end
+
 -- The parts of an extended packet. Returns nil where they are not valid, else the bytes of data.
 local function dissect_parts(tvb, at, to, bits, tree)
   if has(bits, HELLO) then
@@ -157,6 +191,9 @@ local function dissect_parts(tvb, at, to, bits, tree)
     else
       tree:add(f.padding, to - at - 8):set_generated()
     end
+    if has(bits, PARAMETERS) then
+      dissect_parameters(tvb, at + (answer and 10 or 8), to, tree)
+    end
     return 0
   end
   if has(bits, RESET) then
@@ -164,6 +201,9 @@ local function dissect_parts(tvb, at, to, bits, tree)
       return nil
     end
     tree:add(f.code, tvb(at, 2))
+    if tvb(at, 2):uint() == STATELESS_RESET and to - at == 18 then
+      tree:add(f.token, tvb(at + 2, 16))
+    end
     return 0
   end
   if has(bits, DATA) then
@@ -174,7 +214,12 @@ local function dissect_parts(tvb, at, to, bits, tree)
     add_data(tree, tvb, at + 4, to)
     return to - at - 4
   end
-  return at == to and 0 or nil
+  if has(bits, PARAMETERS) then
+    dissect_parameters(tvb, at, to, tree)
+    return 0
+  end
+  -- Reserved bits may stand for parts of later versions.
+  return (at == to or bits % 256 - bits % 8 > 0) and 0 or nil
 end
 
 -- One packet of the extended edition. Returns where the next one begins, and a line about this one; nil if it is not valid.
@@ -193,7 +238,7 @@ local function dissect_extended(tvb, at, root)
   tree:add(f.tag, tvb(at + 4, 4))
   tree:add(f.id, tvb(at + 8, 2))
   local flags = tree:add(f.bits, tvb(at + 10, 2))
-  for _, field in ipairs({ f.hello_bit, f.probe_bit, f.answer_bit, f.reset_bit, f.ping_bit, f.data_bit, f.a, f.fin }) do
+  for _, field in ipairs({ f.hello_bit, f.probe_bit, f.answer_bit, f.reset_bit, f.ping_bit, f.data_bit, f.parameters_bit, f.a, f.fin }) do
     flags:add(field, tvb(at + 10, 2))
   end
   tree:add(f.length, tvb(at + 12, 2))
@@ -248,4 +293,6 @@ local function recognize(tvb, pinfo, root)
 end
 
 confundo:register_heuristic("udp", recognize)
-DissectorTable.get("udp.port"):add_for_decode_as(confundo)
+local ports = DissectorTable.get("udp.port")
+ports:add(5000, confundo)
+ports:add_for_decode_as(confundo)

@@ -116,8 +116,9 @@ async function mirrorOne(
         socket = opened;
       };
       const { deviceName } = options;
-      if (!options.insecure) return connectSecurely({ host, port, code, signal, onSocket, deviceName });
-      onSocket(connect({ host, port, signal, noDelay: true }));
+      if (!options.insecure)
+        return connectSecurely({ host, port, retryRefused: true, code, signal, onSocket, deviceName });
+      onSocket(connect({ host, port, signal, noDelay: true, retryRefused: true }));
       return socket as unknown as ConfundoSocket;
     },
     name,

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createWriteStream } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { type ConfundoSocket, createServer, type EditionName } from "../index.js";
 import { endpointName } from "../stream/errors.js";
@@ -36,7 +36,7 @@ export async function receive(port: number, directory: string, options: ReceiveO
     },
     (socket) => {
       const file = join(directory, `${socket.connectionId}.file`);
-      const saving = save(socket, file)
+      const saving = save(socket, file, options.trace !== true)
         .catch(printError)
         .finally(() => unfinished.delete(socket));
       unfinished.set(socket, saving);
@@ -53,7 +53,12 @@ export async function receive(port: number, directory: string, options: ReceiveO
   await Promise.all(unfinished.values());
 }
 
-async function save(socket: ConfundoSocket, file: string): Promise<void> {
+/** `reports`: says on stderr what has become of it, which a trace does in its own way. */
+async function save(socket: ConfundoSocket, file: string, reports: boolean): Promise<void> {
+  const report = (outcome: string) => {
+    if (reports) process.stderr.write(`${outcome}\n`);
+  };
+  const peer = endpointName(socket.remoteAddress ?? "", socket.remotePort ?? 0);
   const output = createWriteStream(file);
   let saved = false;
   // A peer that goes away after its FIN has been received took nothing with it.
@@ -64,8 +69,10 @@ async function save(socket: ConfundoSocket, file: string): Promise<void> {
   try {
     await pipeline(socket, output);
     socket.end();
+    report(`saved ${basename(file)}, ${socket.bytesRead.toLocaleString("en")} bytes from ${peer}`);
   } catch (error) {
     if (saved) return;
+    report(`gave up ${basename(file)} from ${peer}: ${(error as Error).message}`);
     // A write that is under way would land behind what is written now.
     if (!output.closed) await once(output, "close");
     await writeFile(file, INCOMPLETE);

@@ -32,6 +32,8 @@ export async function send(host: string, port: number, file: string, options: Se
     // Course servers send nothing back, and some not even a FIN.
     readable: false,
     finWait: "foreground",
+    // A server that is started a moment later is waited for.
+    retryRefused: true,
     shortSegments: "never",
     // Whoever types, or a slow program, may pause for longer than the peer waits for a silent client.
     keepAlive: file === "-",

@@ -1,7 +1,7 @@
-/** Resolves at the first SIGINT, SIGTERM or SIGQUIT; a second one then ends the process the hard way. */
+/** Resolves at the first SIGINT, SIGTERM, SIGQUIT or SIGHUP (a terminal that is closed); a second one then ends the process the hard way. */
 export function untilSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    const signals = ["SIGINT", "SIGTERM", "SIGQUIT"] as const;
+    const signals = ["SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP"] as const;
     const stop = (signal: NodeJS.Signals) => {
       for (const each of signals) process.removeListener(each, stop);
       resolve(signal);

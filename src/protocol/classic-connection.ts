@@ -178,7 +178,7 @@ export class ClassicConnection implements Connection {
   }
 
   refuse(_now: number): void {
-    if (this.closed) return;
+    if (this.closed || this.inFinWait) return;
     if (this.#finReceived && this.#window.buffer.length === 0) this.#endRegularly();
     else this.#close("refused");
   }

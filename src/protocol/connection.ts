@@ -47,6 +47,8 @@ export type ResetReason =
   | "restarted"
   /** The path carries no datagrams of the least size. */
   | "path-mtu"
+  /** Its server takes no more connections: it is full, or closed. */
+  | "refused"
   /** It gave none that we know. */
   | "unknown";
 

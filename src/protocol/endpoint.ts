@@ -9,14 +9,17 @@ import { Cookies, type Mac } from "./extended/cookies.js";
 import {
   ACK,
   EXTENDED,
+  encodeRefusal,
   encodeStatelessReset,
   HELLO,
   isOffer,
   OFFER_BITS,
   RESET,
+  readHelloTag,
   STATELESS_RESET_BYTES,
 } from "./extended/wire.js";
 import {
+  HANDSHAKE_LINGER_MS,
   HEADER_BYTES,
   LATE_SYN_MS,
   MAX_CONNECTION_ID,
@@ -116,6 +119,9 @@ export class Endpoint {
   /** Every connection, and a server's by which SYN it began. */
   readonly #all = new Map<RoutedConnection, string>();
   #lastId = 0;
+  /** SYNs that were answered without keeping anything, less the introductions that have come since. */
+  #unansweredSyns = 0;
+  #synAnsweredAt = 0;
   /** SYNs of classic connections that have just ended, and until when a SYN like that is a late duplicate, oldest first. */
   readonly #endedSyns = new Map<string, number>();
   #now = 0;
@@ -134,6 +140,11 @@ export class Endpoint {
   /** Connections of any state, those in FIN-WAIT too. */
   get size(): number {
     return this.#all.size;
+  }
+
+  /** A client whose SYN was answered may introduce itself until then; 0 where none is expected. */
+  get handshakesUntil(): number {
+    return this.#unansweredSyns > 0 ? this.#synAnsweredAt + HANDSHAKE_LINGER_MS : 0;
   }
 
   /** Connections that are not closed. */
@@ -230,8 +241,10 @@ export class Endpoint {
     if (known?.receive(arrival)) return known;
     const reset = this.#receiveStatelessReset(arrival);
     if (reset !== null) return reset;
-    if (this.#cookies !== null && (arrival.bits & HELLO) !== 0 && this.accept) {
-      return this.#receiveHello(this.#cookies, arrival) ?? this.#receiveAnswer(arrival);
+    if (this.#cookies !== null && (arrival.bits & HELLO) !== 0) {
+      const met = this.#receiveHello(this.#cookies, arrival);
+      if (met !== null || this.reply !== null) return met;
+      if (this.accept) return this.#receiveAnswer(arrival);
     }
     const answered = this.#receiveAnswer(arrival);
     if (answered !== null) return answered;
@@ -294,10 +307,15 @@ export class Endpoint {
     // A known one may be left to its FIN-WAIT: the client begins another from the same port (RFC 9293 section 3.6.1).
     if (known?.receiveDuplicateSyn(syn)) return known;
     if (!extended && this.#isLate(key, known, now)) return this.#drop("lateSyn");
-    if (this.#accepted.size >= this.maxConnections) return this.#drop("connectionLimit");
+    // Who is verified can be told that there is no room.
+    const isStateless = extended && this.#cookies !== null;
+    if (!isStateless && this.#accepted.size >= this.maxConnections) return this.#drop("connectionLimit");
     if (this.#cookies?.admits(address, now) === false) return this.#drop("handshakeLimit");
     if (extended && this.#cookies !== null) {
       this.#lastId = (this.#lastId % MAX_CONNECTION_ID) + 1;
+      if (now > this.#synAnsweredAt + HANDSHAKE_LINGER_MS) this.#unansweredSyns = 0;
+      this.#synAnsweredAt = now;
+      this.#unansweredSyns++;
       this.reply = this.#synAck(this.#cookies.tag(address, port, this.#lastId, now), sequence);
       return null;
     }
@@ -343,8 +361,13 @@ export class Endpoint {
   /** A client that has proved to be where it says. */
   #receiveHello(cookies: Cookies, hello: Arrival): RoutedConnection | null {
     const { acknowledgement: tag, connectionId, address, port, now } = hello;
-    if (!cookies.isGood(tag, address, port, connectionId, now)) return this.#drop("invalidTag");
-    if (this.#accepted.size >= this.maxConnections) return this.#drop("connectionLimit");
+    if (!cookies.isGood(tag, address, port, connectionId, now)) return this.accept ? this.#drop("invalidTag") : null;
+    this.#unansweredSyns = Math.max(0, this.#unansweredSyns - 1);
+    if (!this.accept || this.#accepted.size >= this.maxConnections) {
+      const helloTag = readHelloTag(hello.datagram);
+      if (helloTag !== null) this.reply = encodeRefusal(helloTag, connectionId);
+      return this.#drop("connectionLimit");
+    }
     const connection = this.#factory.extendedServer(hello, connectionId, tag);
     if (!connection.receive(hello)) return this.#drop("malformed");
     cookies.verified(address);

@@ -28,6 +28,7 @@ export {
   MAX_BURST_BYTES,
   MAX_CONNECTION_ID,
   MAX_DATAGRAM_BYTES,
+  MAX_DROPPED_CONNECTIONS,
   MIN_DATAGRAM_BYTES,
 } from "./limits.js";
 export type { Memory } from "./memory.js";

@@ -20,6 +20,12 @@ export const HANDSHAKE_BUCKETS = 4096;
 export const MAX_SPENT_COOKIES = 16_384;
 export const MAX_HALF_OPEN = 4096;
 
+/** For how long a server that has closed answers clients whose SYN it has answered before. */
+export const HANDSHAKE_LINGER_MS = 3000;
+
+/** Connections beyond a server's own limit that are ended at once, at a time; more are refused without being accepted. */
+export const MAX_DROPPED_CONNECTIONS = 1024;
+
 /** Stateless resets that an endpoint sends: after a restart each client needs one, and repeats what it has sent. */
 export const STATELESS_RESETS_PER_SECOND = 1024;
 export const STATELESS_RESETS_AT_ONCE = 4096;

@@ -28,7 +28,15 @@ interface Path {
   readonly family: 4 | 6;
   /** Null before it is opened, and after it has failed. */
   udp: DatagramSocket | "opening" | null;
+  /** How many datagrams in a row the kernel has reported to be refused (ICMP port unreachable). */
+  refusals: number;
+  /** Whether the latest was one of them. */
+  isRefused: boolean;
 }
+
+/** So many refusals in a row are final. One that comes from this machine cannot be forged. */
+const REFUSALS = 3;
+const LOOPBACK_REFUSALS = 1;
 
 /**
  * A client's way to its server. A name with several addresses is tried at all of them: each SYN that goes unanswered is
@@ -53,6 +61,10 @@ export class ClientPort implements DatagramPort {
   #ref = true;
   #closed = false;
   #kernelHint: NodeJS.ErrnoException | null = null;
+  /** What was sent since: silence after a hint has another cause. */
+  #sentSinceHint = 0;
+  /** The SYN that was sent last, for the next address. */
+  #syn: Uint8Array | null = null;
   #tierAtEnd: Tier = "dgram";
   readonly #watch: RouteWatch;
   /** The address has changed, and nothing was received since. */
@@ -88,7 +100,7 @@ export class ClientPort implements DatagramPort {
       foregroundFinWait: options.finWait === "foreground",
       host: this.#host,
       port: this.#port,
-      kernelHint: () => this.#kernelHint,
+      kernelHint: () => (this.#sentSinceHint <= 1 ? this.#kernelHint : null),
       localAddress: () => this.#localAddress(),
       currentTier: () => this.#open()?.tier ?? this.#tierAtEnd,
     };
@@ -97,6 +109,10 @@ export class ClientPort implements DatagramPort {
   send(bytes: Uint8Array, connection: Connection): boolean {
     const path = this.#chosen ?? this.#paths[this.#attempts++ % this.#paths.length];
     if (path === undefined || path.udp === "opening") return true;
+    if (this.#chosen === null) this.#syn = bytes.slice();
+    this.#sentSinceHint++;
+    if (!path.isRefused) path.refusals = 0;
+    path.isRefused = false;
     if (path.udp !== null) {
       if (this.#chosen !== null) this.#watch.onSent(this.#driver.now());
       path.udp.bePatient(patienceMs(connection.stats.minRttMs), this.#driver.clock);
@@ -193,6 +209,8 @@ export class ClientPort implements DatagramPort {
         address,
         family: family === 6 ? (6 as const) : (4 as const),
         udp: null,
+        refusals: 0,
+        isRefused: false,
       }))
       .sort((a, b) => a.family - b.family);
     this.#connection.open(this.#driver.now());
@@ -221,11 +239,7 @@ export class ClientPort implements DatagramPort {
         onDatagram: (bytes, _address, _port, segmentBytes) => this.#receive(path, bytes, segmentBytes),
         onBatchEnd: () => this.#driver.endBatch(),
         onRefused: (_address, _port, bytes, limitBytes) => this.#driver.limitDatagrams("", 0, bytes, limitBytes),
-        onHint: (error) => {
-          this.#kernelHint = error;
-          // Called in the middle of sending.
-          if (LOST_ADDRESS.has(error.code ?? "")) process.nextTick(() => this.#watch.onRefused(this.#driver.now()));
-        },
+        onHint: (error) => this.#onHint(path, error),
       },
     });
     if (this.#closed || path.udp !== "opening") {
@@ -245,7 +259,47 @@ export class ClientPort implements DatagramPort {
     this.#kernelHint = null;
     this.#hasMoved = false;
     this.#watch.onReceived(bytes.length);
+    path.refusals = 0;
     this.#driver.receive(bytes, "", 0, segmentBytes);
+  }
+
+  /** What the kernel says of the network explains a silence. That nothing listens there is final when it is sure. */
+  #onHint(path: Path, error: NodeJS.ErrnoException): void {
+    this.#kernelHint = error;
+    this.#sentSinceHint = 0;
+    // Called in the middle of sending.
+    if (LOST_ADDRESS.has(error.code ?? "")) process.nextTick(() => this.#watch.onRefused(this.#driver.now()));
+    if (error.code !== "ECONNREFUSED" || this.#connection.closed) return;
+    path.isRefused = true;
+    path.refusals++;
+    const isLoopback = /^(127\.|::1$|::ffff:127\.)/.test(path.address);
+    if (path.refusals < (isLoopback ? LOOPBACK_REFUSALS : REFUSALS)) return;
+    if (this.#chosen === null ? !this.#options.retryRefused : isLoopback) {
+      process.nextTick(() => this.#giveUpRefused(path, error));
+    }
+  }
+
+  #giveUpRefused(path: Path, error: NodeJS.ErrnoException): void {
+    // What has arrived meanwhile shows that somebody is there.
+    if (path.refusals === 0 || this.#connection.closed || !this.#paths.includes(path)) return;
+    if (this.#chosen === null) {
+      this.#refused(path, error);
+      return;
+    }
+    this.#connection.refuse(this.#driver.now());
+    this.#driver.drain(this.#connection);
+  }
+
+  /** Another address of the server is tried at once. */
+  #refused(path: Path, error: NodeJS.ErrnoException): void {
+    if (path.udp !== "opening") path.udp?.close();
+    path.udp = null;
+    this.#paths = this.#paths.filter((other) => other !== path);
+    const refused = refusedError(this.#host, path.address, this.#port, error);
+    this.#socket.emit("connectionAttemptFailed", path.address, this.#port, path.family, refused);
+    if (this.#connection.closed) return;
+    if (this.#paths.length === 0) this.#socket.destroy(refused);
+    else if (this.#syn !== null) this.send(this.#syn, this.#connection);
   }
 
   /** Two sockets cannot have one local port, and one way is enough once it is found. */
@@ -298,6 +352,7 @@ export class ClientPort implements DatagramPort {
       return;
     }
     this.#kernelHint = error;
+    this.#sentSinceHint = 0;
     // A socket that could not be connected (no route, no such family) is made anew at the next attempt.
     path.udp = null;
   }

@@ -74,6 +74,7 @@ export class Driver {
   #transmitting: Connection | null = null;
   #timer: Timer | null = null;
   #timerAt = Number.POSITIVE_INFINITY;
+  #handshakeTimer: Timer | null = null;
   /** Datagrams for connections so far. */
   #received = 0;
   #retained: "no" | "ref" | "unref" = "no";
@@ -332,11 +333,22 @@ export class Driver {
   #closeIfDone(): void {
     if (this.#closed || this.#retained !== "no" || this.#owners.size > 0) return;
     const { endpoint } = this;
-    if ((this.#port.repeatsResets ? endpoint.size : endpoint.openConnections) === 0) this.#close();
+    if ((this.#port.repeatsResets ? endpoint.size : endpoint.openConnections) > 0) return;
+    const waitMs = endpoint.handshakesUntil - this.now();
+    if (waitMs > 0) this.#awaitHandshakes(waitMs);
+    else this.#close();
+  }
+
+  /** A client that connects while the server closes is told so: its introduction is on its way. */
+  #awaitHandshakes(waitMs: number): void {
+    this.#handshakeTimer?.close();
+    this.#handshakeTimer = this.clock.setTimer(() => this.#closeIfDone(), Math.ceil(waitMs));
+    this.#handshakeTimer.unref();
   }
 
   #close(): void {
     this.#closed = true;
+    this.#handshakeTimer?.close();
     this.#timer?.close();
     this.#timer = null;
     this.#port.close();

@@ -123,7 +123,9 @@ export function connectionError(
         ? ": its program reads nothing any more"
         : resetReason === "silent"
           ? `: it had not heard from here for ${seconds} s`
-          : "";
+          : resetReason === "refused"
+            ? ": it is closed, or has as many connections as it takes"
+            : "";
     const message =
       resetReason === "restarted"
         ? "the peer no longer knows the connection: its program was restarted. Connect again."

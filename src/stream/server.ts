@@ -10,6 +10,7 @@ import {
   type ExtendedOptions,
   editionNamed,
   MAX_CONNECTION_ID,
+  MAX_DROPPED_CONNECTIONS,
   noDrops,
   Signal,
   type TraceSink,
@@ -36,7 +37,7 @@ const BULK_BYTES = 256 * 1024;
 export interface ServerOptions extends SocketOptions {
   /** The course edition to speak. Default `fiu-2023`. */
   readonly edition?: EditionName | undefined;
-  /** Connections at once, without those that only wait for late FINs; further SYNs are dropped. Default and most 65,535. */
+  /** Connections at once, without those that only wait for late FINs; further ones are ended at once (`drop`). Default and most 65,535. */
   readonly maxConnections?: number | undefined;
   /** What is buffered for each connection's reader, in bytes; more is not accepted from the peer. Default 256 KiB. */
   readonly receiveBufferBytes?: number | undefined;
@@ -156,7 +157,7 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
     return { drops: { ...this.#drops } };
   }
 
-  /** Connections at once; further SYNs are dropped. */
+  /** Connections at once; further ones are ended at once, and `drop` is emitted, as in `node:net`. */
   get maxConnections(): number {
     return this.#maxConnections;
   }
@@ -282,16 +283,18 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
 
   #accept(connection: Connection, driver: Driver, port: ServerPort): void {
     const create = () => this.#createSocket(connection, driver, port);
-    if (this.#options.acceptAtSyn) create();
+    if (this.#options.acceptAtSyn && this.#sockets.size < this.#maxConnections) create();
     else driver.attach(connection, new Embryo(connection, driver, create, () => this.#verdict(connection, port)));
   }
 
-  /** A server that has closed in the meantime takes no more connections, and none ever from an address on its block list. */
+  /** A server that has closed in the meantime takes no more connections, nor does one that is full or has blocked the address. */
   #verdict({ remoteAddress, remotePort }: Connection, port: ServerPort): Verdict {
     if (!port.listening) return "reset";
     const { blockList } = this.#options;
+    const isFull = this.#sockets.size >= this.#maxConnections;
     const remoteFamily = remoteAddress.includes(":") ? "IPv6" : "IPv4";
-    if (!blockList?.check(remoteAddress, remoteFamily === "IPv6" ? "ipv6" : "ipv4")) return "accept";
+    const isBlocked = blockList?.check(remoteAddress, remoteFamily === "IPv6" ? "ipv6" : "ipv4") ?? false;
+    if (!isFull && !isBlocked) return "accept";
     const { address: localAddress, port: localPort, family: localFamily } = port.address() as AddressInfo;
     this.emit("drop", { localAddress, localPort, localFamily, remoteAddress, remotePort, remoteFamily });
     return "end";
@@ -450,8 +453,9 @@ class ServerPort implements DatagramPort {
     }
   }
 
+  /** Some more are accepted, to be told that there are too many. */
   limit(maxConnections: number): void {
-    this.#endpoint.maxConnections = maxConnections;
+    this.#endpoint.maxConnections = Math.min(MAX_CONNECTION_ID, maxConnections + MAX_DROPPED_CONNECTIONS);
   }
 
   address(): AddressInfo | null {

@@ -106,6 +106,11 @@ export interface ConnectOptions extends SocketConstructorOptions {
   readonly localPort?: number | undefined;
   /** Local address to send from. Default: as the route says. */
   readonly localAddress?: string | undefined;
+  /**
+   * True goes on trying for as long as a handshake may take although nothing listens there yet. Default false: ECONNREFUSED, at
+   * the first refusal of this machine's own addresses and at the third in a row of others.
+   */
+  readonly retryRefused?: boolean | undefined;
   /** Resolves host names, as `dns.lookup` does; it may answer with one address or an array of them. Default `dns.lookup`. */
   readonly lookup?: LookupFunction | undefined;
   /** Flags for `lookup`, as `dns.lookup` takes them. */

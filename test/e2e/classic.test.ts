@@ -116,12 +116,13 @@ describe.concurrent("send and receive", () => {
       void client;
     }
     expect(fs.readdirSync(dir).sort()).toEqual(contents.map((_, i) => `${i + 1}.file`).sort());
-    expect(await server.kill("SIGTERM")).toEqual({
-      code: 0,
-      signal: null,
-      stdout: "",
-      stderr: `listening on 127.0.0.1:${port}\n`,
-    });
+    const { stderr, ...exit } = await server.kill("SIGTERM");
+    expect(exit).toEqual({ code: 0, signal: null, stdout: "" });
+    const [listening, ...saved] = stderr.trimEnd().split("\n");
+    expect(listening).toBe(`listening on 127.0.0.1:${port}`);
+    expect(saved.map((line) => line.replace(/127\.0\.0\.1:\d+$/, "HOST:PORT"))).toEqual(
+      contents.map(({ length }, i) => `saved ${i + 1}.file, ${length.toLocaleString("en")} bytes from HOST:PORT`),
+    );
   });
 
   test("without a terminal a transfer prints nothing and takes the 2 s of late FINs", async ({ rig }) => {
@@ -254,15 +255,20 @@ describe.concurrent("send and receive", () => {
     expect(stdout.split("\n").filter((line) => line !== "" && !LOG_LINE.test(line))).toEqual([]);
   });
 
-  test.for(["SIGTERM", "SIGQUIT", "SIGINT"] as const)("receive ends with 0 at %s", async (signal, { rig }) => {
-    const dir = rig.folder();
-    const { server, port } = await rig.receive(dir);
-    const client = rig.start(["send", "127.0.0.1", port, "-"], { stdin: "open" });
-    client.child.stdin?.write(random(1000));
-    await until(() => fs.statSync(path.join(dir, "1.file")).size > 0);
-    expect(await server.kill(signal)).toMatchObject({ code: 0, signal: null, stdout: "" });
-    expect(fs.readFileSync(path.join(dir, "1.file"), "utf8")).toBe("ERROR");
-  });
+  test.for(["SIGTERM", "SIGQUIT", "SIGINT", "SIGHUP"] as const)(
+    "receive ends with 0 at %s",
+    async (signal, { rig }) => {
+      const dir = rig.folder();
+      const { server, port } = await rig.receive(dir);
+      const client = rig.start(["send", "127.0.0.1", port, "-"], { stdin: "open" });
+      client.child.stdin?.write(random(1000));
+      await until(() => fs.statSync(path.join(dir, "1.file")).size > 0);
+      const exit = await server.kill(signal);
+      expect(exit).toMatchObject({ code: 0, signal: null, stdout: "" });
+      expect(exit.stderr).toMatch(/\ngave up 1\.file from 127\.0\.0\.1:\d+: a signal ended the server\n$/);
+      expect(fs.readFileSync(path.join(dir, "1.file"), "utf8")).toBe("ERROR");
+    },
+  );
 
   test("listens on all interfaces by default; localhost and addresses reach it", async ({ rig }) => {
     const dir = rig.folder();

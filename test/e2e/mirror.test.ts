@@ -145,6 +145,22 @@ describe.concurrent("time passes", () => {
     await expectEqual(setup);
   });
 
+  test("kill -9 of a server that is started again at once: its client does not wait for a silence", async ({ rig }) => {
+    const setup = await setUp(rig, { a: "1" });
+    const client = rig.start(["mirror", setup.folder, setup.address]);
+    await client.printed(/synced/);
+    const key = path.join(setup.home, ".confundo", "stateless-reset.key");
+    const before = fs.readFileSync(key, "utf8");
+    expect(fs.statSync(key).mode & 0o777).toBe(0o600);
+    await setup.server.kill("SIGKILL");
+    await rig.serve(setup.home, setup.port);
+    expect(fs.readFileSync(key, "utf8")).toBe(before);
+    await client.printed(/its program was restarted|ECONNREFUSED/);
+    await client.printed(/connected again, going on/);
+    write(setup.folder, { a: "2" });
+    await expectEqual(setup);
+  });
+
   test("a server that is restarted while following", async ({ rig }) => {
     const setup = await setUp(rig, { a: "1" });
     const client = rig.start(["mirror", setup.folder, setup.address]);

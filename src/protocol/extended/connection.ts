@@ -235,7 +235,7 @@ export class ExtendedConnection implements Connection {
 
   /** The peer's host says that nothing listens there. */
   refuse(): void {
-    if (this.closed) return;
+    if (this.closed || this.inFinWait) return;
     if (this.#isComplete()) this.#endRegularly();
     else this.#close("refused");
   }

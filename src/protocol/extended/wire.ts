@@ -82,6 +82,7 @@ export const RESET_REASONS: readonly ResetReason[] = [
   "silent",
   "restarted",
   "path-mtu",
+  "refused",
 ];
 
 /** Whether the bits of a SYN or SYN|ACK offer, or accept, this version of the extended edition. */
@@ -261,6 +262,21 @@ export function encodeStatelessReset(tag: number, connectionId: number, token: U
   writer.uint16(STATELESS_RESET);
   bytes.set(token, writer.at);
   writer.skip(token.length);
+  writer.end();
+  return bytes;
+}
+
+/** The client's tag in a datagram that begins with a HELLO; null where it is cut short. */
+export function readHelloTag(datagram: Uint8Array): number | null {
+  return datagram.length < EXTENDED_HEADER_BYTES + HELLO_BYTES ? null : uint32(datagram, EXTENDED_HEADER_BYTES);
+}
+
+/** Refuses the client of a HELLO, whose tag that has. It is shorter than the HELLO. */
+export function encodeRefusal(helloTag: number, connectionId: number): Uint8Array {
+  const bytes = new Uint8Array(EXTENDED_HEADER_BYTES + 2);
+  const writer = new PacketWriter();
+  writer.begin(bytes, 0, 0, helloTag, connectionId, RESET);
+  writer.uint16(RESET_REASONS.indexOf("refused"));
   writer.end();
   return bytes;
 }

@@ -56,7 +56,7 @@ describe("a host name", () => {
       [null, "127.0.0.1", 4, "several.test"],
     ]);
     expect(client.remoteAddress).toBe("127.0.0.1");
-    expect(clock.now() - began).toBe(500);
+    expect(clock.now() - began).toBe(0);
     client.destroy();
     await server[Symbol.asyncDispose]();
   });
@@ -163,10 +163,45 @@ describe("a handshake that is not answered", () => {
     close();
   });
 
-  it("names ECONNREFUSED, which shortens nothing", async () => {
+  it("is refused at once by this machine, as with node:net", async () => {
     const clock = new TestClock();
     const port = await deadPort();
-    const client = connect({ host: "127.0.0.1", port, clock });
+    for (const extended of [true, false]) {
+      const client = connect({ host: "127.0.0.1", port, clock, extended });
+      const began = clock.now();
+      const error = await errorOf(client, clock);
+      expect(clock.now()).toBe(began);
+      expect(error).toMatchObject({ code: "ECONNREFUSED", syscall: "connect", address: "127.0.0.1", port });
+      expect(error.errno).toBe(-constants.errno.ECONNREFUSED);
+      expect(error.message).toMatch(new RegExp(`^connect ECONNREFUSED 127\\.0\\.0\\.1:${port}`));
+    }
+  });
+
+  it("is refused when the last of the host's addresses is", async () => {
+    const clock = new TestClock();
+    const port = await deadPort();
+    const failed: string[] = [];
+    const client = connect({ host: "two.test", port, clock, lookup: twoAddresses });
+    client.on("connectionAttemptFailed", (address: string) => failed.push(address));
+    expect(await errorOf(client, clock)).toMatchObject({ code: "ECONNREFUSED" });
+    expect(failed).toEqual(["127.0.0.1", "127.0.0.2"]);
+    const { server: elsewhere } = await listening({ clock });
+    await elsewhere[Symbol.asyncDispose]();
+    const server = elsewhere.listen(0, "127.0.0.2");
+    await once(server, "listening");
+    const began = clock.now();
+    const second = connect({ host: "two.test", port: server.address()?.port ?? 0, clock, lookup: twoAddresses });
+    await clock.run(once(second, "connect"));
+    expect(clock.now()).toBe(began);
+    expect(second.remoteAddress).toBe("127.0.0.2");
+    second.destroy();
+    server.close();
+  });
+
+  it("with retryRefused names ECONNREFUSED, which shortens nothing", async () => {
+    const clock = new TestClock();
+    const port = await deadPort();
+    const client = connect({ host: "127.0.0.1", port, clock, retryRefused: true });
     const began = clock.now();
     const error = await errorOf(client, clock);
     expect(clock.now() - began).toBe(10_000);
@@ -179,7 +214,7 @@ describe("a handshake that is not answered", () => {
     const clock = new TestClock();
     const { server, port } = await listening({ clock });
     await server[Symbol.asyncDispose]();
-    const client = connect({ host: "127.0.0.1", port, clock });
+    const client = connect({ host: "127.0.0.1", port, clock, retryRefused: true });
     await clock.pass(3000);
     server.listen(port, "127.0.0.1");
     await once(server, "listening");
@@ -197,6 +232,13 @@ describe("a handshake that is not answered", () => {
     expect(error.message).toMatch(/The kernel reported E[A-Z]+: check the network and the address\.$/);
   });
 });
+
+const twoAddresses = ((_host: string, _options: object, callback: (error: null, addresses: object[]) => void) => {
+  callback(null, [
+    { address: "127.0.0.1", family: 4 },
+    { address: "127.0.0.2", family: 4 },
+  ]);
+}) as NonNullable<ConnectOptions["lookup"]>;
 
 describe("a peer that stops", () => {
   it("answering gives ETIMEDOUT after 30 s, in the middle of a transfer", async () => {
@@ -227,7 +269,7 @@ describe("a peer that stops", () => {
     client.write("anybody?");
     const began = clock.now();
     const error = await errorOf(client, clock);
-    expect(clock.now() - began).toBe(30_000);
+    expect(clock.now() - began).toBe(0);
     expect(error).toMatchObject({ code: "ECONNRESET", syscall: "read", cause: { code: "ECONNREFUSED" } });
     expect(error.message).toContain("the kernel reported ECONNREFUSED");
     await clock.run(server[Symbol.asyncDispose]());

@@ -103,3 +103,31 @@ describe("a server that was killed and started again", () => {
     expect(() => createServer({ statelessResetKey: "short" }).listen(0, "127.0.0.1")).toThrow(RangeError);
   });
 });
+
+describe("a server that closes between a client's SYN and its accept", () => {
+  it.each([1, 2])("tells that client, after %s datagrams of the handshake", async (passed) => {
+    const clock = new TestClock();
+    const { server, port } = await listening({ extended: "required", clock });
+    let seen = 0;
+    await using proxy = await LossyProxy.start({
+      seed: 1,
+      targetPort: port,
+      clock,
+      filter: () => {
+        if (++seen === passed) server.close();
+        return true;
+      },
+    });
+    const client = connect({ extended: "required", clock, host: "127.0.0.1", port: proxy.port });
+    const began = clock.now();
+    const outcome = await clock.run(errorOf(client));
+    if (passed === 1) {
+      // Its SYN came too late: nobody has promised anything.
+      expect(outcome.code).toBe("ETIMEDOUT");
+      return;
+    }
+    expect(outcome).toMatchObject({ code: "ECONNRESET" });
+    expect(outcome.message).toContain("it is closed, or has as many connections as it takes");
+    expect(clock.now() - began).toBeLessThan(1000);
+  });
+});

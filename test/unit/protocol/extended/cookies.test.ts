@@ -184,7 +184,7 @@ describe("floods", () => {
     server.hello(ticket, "a", PORT, PING);
     server.hello(ticket, "a");
     expect(endpoint.drops).toMatchObject({ malformed: 1, notExtended: 1, invalidTag: 1, unknownConnection: 1 });
-    endpoint.receive(OFFERING_SYN, "c", PORT, server.now);
+    server.hello(server.syn("c") as Ticket, "c");
     expect(endpoint.drops.connectionLimit).toBe(1);
   });
 
@@ -226,14 +226,25 @@ describe("floods", () => {
     expect(connection).toMatchObject({ closed: false, connected: true });
   });
 
-  test("a full server answers no SYN, and takes no client that has an answer", () => {
+  test("a full server, and one that has closed, refuses a client when that is verified, with fewer bytes than came", () => {
     const server = new Server({ maxConnections: 1 });
     const late = server.syn("late") as Ticket;
     const connection = server.open("a");
-    expect(server.syn("b")).toBeNull();
-    expect(server.hello(late, "late")).toBeNull();
+    const refusals = () => {
+      expect(server.hello(late, "late")).toBeNull();
+      const { reply } = server.endpoint;
+      expect(reply).toHaveLength(16);
+      const view = new DataView((reply as Uint8Array).buffer);
+      expect([view.getUint32(4), view.getUint16(10), view.getUint16(14)]).toEqual([CLIENT_TAG, 0x8800, 6]);
+    };
+    refusals();
     connection.abort(server.now);
     server.endpoint.settle(connection);
+    server.endpoint.accept = false;
+    refusals();
+    expect(server.hello({ ...late, tag: late.tag ^ 4 }, "late")).toBeNull();
+    expect(server.endpoint.reply).toBeNull();
+    server.endpoint.accept = true;
     expect(server.hello(late, "late")?.connected).toBe(true);
   });
 });
