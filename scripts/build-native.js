@@ -16,7 +16,7 @@ const BUILT = path.join(ROOT, "dist/native");
 const TRIPLES = { x64: "x86_64-linux-gnu", arm64: "aarch64-linux-gnu" };
 // Symbols are bound when the addon is loaded: one that is missing makes loading fail, and nothing later.
 const FLAGS =
-  "-std=gnu11 -D_GNU_SOURCE -O2 -fPIC -shared -fvisibility=hidden -Wall -Wextra -Werror -s -Wl,-z,now,-z,relro,-z,noexecstack";
+  "-std=gnu11 -D_GNU_SOURCE -O2 -fPIC -shared -fvisibility=hidden -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -Wall -Wextra -Werror -s -Wl,-z,now,-z,relro,-z,noexecstack";
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { strict: { type: "boolean" } } });
 for (const architecture of positionals.length > 0 ? positionals : [process.arch]) build(architecture);

@@ -85,7 +85,7 @@ int socket_bind(struct datagram_socket* opened, const union address* local, int 
   /* An older kernel merges nothing. */
   set_option(fd, SOL_UDP, UDP_GRO, 1);
   if (local->family == AF_INET6 && set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, (flags & IPV6_ONLY) != 0) != 0) return -1;
-  if ((flags & REUSE_ADDRESS) != 0 && socket_reuse(opened, true) != 0) return -1;
+  if ((flags & REUSE_PORT) != 0 && socket_reuse(opened, true) != 0) return -1;
   /* Never fragment, and leave finding the path's MTU to us. An IPv6 socket speaks IPv4 too, to mapped addresses. */
   set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
   if (local->family == AF_INET6) set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
@@ -115,7 +115,7 @@ int socket_mtu(const struct datagram_socket* socket) {
 }
 
 int socket_reuse(const struct datagram_socket* socket, bool reuse) {
-  return set_option(socket->fd, SOL_SOCKET, SO_REUSEADDR, reuse);
+  return set_option(socket->fd, SOL_SOCKET, SO_REUSEPORT, reuse);
 }
 
 static uint8_t* slot_of(uint8_t* room, unsigned slot) {

@@ -81,7 +81,7 @@ struct datagram_socket {
   union address local;
 };
 
-enum { IPV6_ONLY = 1, REUSE_ADDRESS = 2 };
+enum { IPV6_ONLY = 1, REUSE_PORT = 2 };
 
 bool parse_address(const char* text, int port, union address* address);
 socklen_t address_length(const union address* address);
@@ -92,6 +92,7 @@ void format_address(const union address* address, char* text);
 /* These return 0 or more, or -1 with errno. */
 int socket_bind(struct datagram_socket* socket, const union address* local, int flags);
 int socket_connect(struct datagram_socket* socket, const union address* remote);
+/* SO_REUSEPORT: whether other sockets may have the port that ask for it, too, and are the same user's. */
 int socket_reuse(const struct datagram_socket* socket, bool reuse);
 /* Whether the kernel lets this process read datagrams. No datagram is taken. -1 with errno where it does not. */
 int socket_try_read(struct datagram_socket* socket);

@@ -78,9 +78,12 @@ static void close_udp(struct udp* udp) {
     /* Stops polling; only then may the descriptor be closed. */
     uv_close((uv_handle_t*)udp->poll, on_closed);
     udp->poll = NULL;
+    udp->events = 0;
     if (udp->next != NULL) udp->next->previous = udp->previous;
     if (udp->previous != NULL) udp->previous->next = udp->next;
     else state->started = udp->next;
+    /* It may be bound and started again. */
+    udp->next = udp->previous = NULL;
     napi_async_destroy(env, udp->context);
     napi_delete_reference(env, udp->on_event);
     napi_delete_reference(env, udp->self);
@@ -219,7 +222,7 @@ static napi_value udp_bind(napi_env env, napi_callback_info info) {
   int64_t flags = 0;
   struct udp* udp = begin(env, info, &call);
   if (udp == NULL || !to_address(env, call.arguments[0], call.arguments[1], &local, &known) ||
-      !to_integer(env, call.arguments[2], 0, IPV6_ONLY | REUSE_ADDRESS, &flags)) {
+      !to_integer(env, call.arguments[2], 0, IPV6_ONLY | REUSE_PORT, &flags)) {
     return NULL;
   }
   if (!known || udp->socket.fd >= 0) return from_integer(env, -EINVAL);
@@ -288,6 +291,7 @@ static napi_value udp_start(napi_env env, napi_callback_info info) {
     close_descriptor(udp);
     return NULL;
   }
+  udp->previous = NULL;
   udp->next = state->started;
   if (udp->next != NULL) udp->next->previous = udp;
   state->started = udp;

@@ -1,6 +1,7 @@
 import { networkInterfaces } from "node:os";
 import { MOST_LOCAL_ADDRESSES } from "./limits.js";
 import { PortableSocket } from "./portable.js";
+import { SHARES_PORT } from "./reuse-port.js";
 import type { DatagramAddress, DatagramHandlers } from "./types.js";
 import { bindNow, createUdp, type UdpOptions } from "./udp.js";
 
@@ -86,7 +87,7 @@ export class LocalSockets {
 
   /** Where an address cannot be bound, as one that is still being checked (RFC 4862), the wildcard socket serves it. */
   #open(address: string): void {
-    const udp = createUdp({ ...this.#options, reuseAddr: true });
+    const udp = createUdp({ ...this.#options, ...SHARES_PORT });
     try {
       bindNow(udp, address, this.#port);
     } catch {

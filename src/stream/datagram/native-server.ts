@@ -1,6 +1,7 @@
-import { type Addon, IPV6_ONLY, REUSE_ADDRESS } from "../../native/addon.js";
+import { type Addon, IPV6_ONLY, REUSE_PORT } from "../../native/addon.js";
 import { MOST_PEERS } from "./limits.js";
 import { bindNative, connectNative, NativeSocket } from "./native.js";
+import { TELLS_CONNECTED_APART } from "./reuse-port.js";
 import type { DatagramSocket, SharedDatagramSocket, SharedOptions, Tier } from "./types.js";
 
 /** A server's socket of our addon. Peers get sockets of their own beside it. */
@@ -22,11 +23,13 @@ export class NativeServerSocket extends NativeSocket implements SharedDatagramSo
   }
 
   /**
-   * SO_REUSEADDR lets two sockets have one port if both ask for it. The shared socket asks only for the moment, as
-   * otherwise any program could take the port from it unnoticed, and a second server would not be told EADDRINUSE.
+   * SO_REUSEPORT lets two sockets have one port if both ask for it and are the same user's: at no moment can another user's
+   * program take it, as it could with SO_REUSEADDR. The shared socket asks only for the moment, as otherwise a second server of
+   * the same user would not be told EADDRINUSE.
    */
   openPeer(address: string, port: number, localAddress = ""): DatagramSocket | null {
-    if (this.closed || this.#peers.size >= MOST_PEERS || this.udp.allowReuse(true) < 0) return null;
+    if (this.closed || this.#peers.size >= MOST_PEERS || !TELLS_CONNECTED_APART) return null;
+    if (this.udp.allowReuse(true) < 0) return null;
     const peer = this.#connect(address, port, localAddress);
     this.udp.allowReuse(false);
     if (peer === null) return null;
@@ -43,7 +46,7 @@ export class NativeServerSocket extends NativeSocket implements SharedDatagramSo
   #connect(address: string, port: number, localAddress: string): NativeSocket | null {
     const bound = this.address();
     const local = localAddress === "" ? bound : { address: localAddress, port: bound.port };
-    const flags = this.#flags | REUSE_ADDRESS;
+    const flags = this.#flags | REUSE_PORT;
     try {
       return connectNative(this.#native, local, { address, port }, flags, this.handlers, localAddress);
     } catch {

@@ -4,6 +4,7 @@ import { countListeners, findDescriptor } from "./descriptor.js";
 import { MOST_PEERS } from "./limits.js";
 import { LocalSockets, localAddresses } from "./local-sockets.js";
 import { PortableSocket } from "./portable.js";
+import { SHARES_PORT, TELLS_CONNECTED_APART } from "./reuse-port.js";
 import type {
   DatagramAddress,
   DatagramHandlers,
@@ -54,7 +55,7 @@ export class ServerSocket extends PortableSocket implements SharedDatagramSocket
   openPeer(remoteAddress: string, remotePort: number, localAddress = ""): DatagramSocket | null {
     if (this.closed || this.#tierOfPeers === "dgram" || this.#peers.size >= MOST_PEERS) return null;
     const remote = { address: remoteAddress, port: remotePort };
-    const udp = createUdp({ ...this.#udpOptions, reuseAddr: true });
+    const udp = createUdp({ ...this.#udpOptions, ...SHARES_PORT });
     const bound = this.address();
     const local = localAddress === "" ? bound : { ...bound, address: localAddress };
     if (!bindAndConnectNow(udp, local, remoteAddress, remotePort)) return null;
@@ -105,12 +106,14 @@ export function openServerSocket(
   const udp = createUdp(udpOptions);
   bindNow(udp, address, port);
   const bound = addressOf(udp);
-  const tierOfPeers = tier === "dgram" || findDescriptor(bound, null) === null ? "dgram" : "descriptor";
+  const finds = tier !== "dgram" && TELLS_CONNECTED_APART && findDescriptor(bound, null) !== null;
+  const tierOfPeers = finds ? "descriptor" : "dgram";
   const isWildcard = address === "0.0.0.0" || address === "::";
   if (tierOfPeers === "dgram" && !isWildcard) return new ServerSocket(udp, handlers, udpOptions, "dgram", null);
-  // SO_REUSEADDR comes at bind or never. The port was free: that is known from the first socket.
+  // What lets others have the port comes at bind or never. It was free: that is known from the first socket. A program of another
+  // user that takes it in between makes the next one fail; nothing takes it from then on.
   udp.close();
-  const reusing = createUdp({ ...udpOptions, reuseAddr: true });
+  const reusing = createUdp({ ...udpOptions, ...SHARES_PORT });
   bindNow(reusing, address, bound.port);
   if (hasOtherListeners(bound)) {
     // Two servers that start in the same moment may both find the port free. Then neither gets it.

@@ -10,6 +10,7 @@ export interface UdpOptions {
   readonly type: "udp4" | "udp6";
   readonly ipv6Only?: boolean;
   readonly reuseAddr?: boolean;
+  readonly reusePort?: boolean;
 }
 
 export function createUdp(options: UdpOptions): Socket {

@@ -5,7 +5,7 @@ import path from "node:path";
 import { Worker } from "node:worker_threads";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Addon, addon, REUSE_ADDRESS, type Udp } from "../../../src/native/addon.js";
+import { type Addon, addon, REUSE_PORT, type Udp } from "../../../src/native/addon.js";
 import { tempFolder } from "../../support/sync-rig.js";
 
 const BINARY = path.resolve(`dist/native/linux-${process.arch}.node`);
@@ -86,7 +86,7 @@ describe.skipIf(native === null)("the addon", () => {
     expect(other.start(() => {})).toBe(-EINVAL);
     expect(other.waitFor(true, true)).toBe(-EBADF);
     expect(udp.allowReuse(true)).toBe(0);
-    expect(other.bind("127.0.0.1", port, REUSE_ADDRESS)).toBe(0);
+    expect(other.bind("127.0.0.1", port, REUSE_PORT)).toBe(0);
     expect(other.sendTo(new Uint8Array(65_508), 65_508, "127.0.0.1", port)).toBe(-constants.errno.EMSGSIZE);
     expect(other.sendTo(new Uint8Array(1), 1, "127.0.0.1", 0)).toBe(-EINVAL);
     expect(other.send(new Uint8Array(0), 1)).toBe(0);
