@@ -33,6 +33,8 @@ interface SharedRow {
   readonly link: LinkSettings;
   readonly seconds: number;
   readonly fromSeconds: number;
+  /** The sets of flows that are measured, one after the other. */
+  readonly flows: readonly (readonly Way[])[];
 }
 
 /** A queue of one bandwidth-delay product, as links.ts has it. */
@@ -72,14 +74,42 @@ const ROWS: readonly Row[] = [
   },
 ];
 
-const SHARED_ROWS: readonly SharedRow[] = [
-  { name: "shared 20 Mbit/s, 40 ms", link: { rate: 20, delay: 20, queue: bdp(20, 40) }, seconds: 40, fromSeconds: 10 },
-];
-
 const TCP_BBR: Way = { name: "node:net BBR", peer: "node:net", congestion: "bbr" };
 const TCP_CUBIC: Way = { name: "node:net CUBIC", peer: "node:net", congestion: "cubic" };
 const CONFUNDO: Way = { name: "confundo bbr", peer: "confundo", options: { extended: "required" } };
 const WAYS: readonly Way[] = [TCP_BBR, CONFUNDO];
+
+const five = (way: Way): Way[] => [way, way, way, way, way];
+
+const SHARED_ROWS: readonly SharedRow[] = [
+  {
+    name: "two flows, 20 Mbit/s, 40 ms",
+    link: { rate: 20, delay: 20, queue: bdp(20, 40) },
+    seconds: 40,
+    fromSeconds: 10,
+    flows: [
+      [CONFUNDO, TCP_BBR],
+      [TCP_CUBIC, TCP_BBR],
+      [TCP_CUBIC, CONFUNDO],
+      [TCP_BBR, TCP_BBR],
+      [CONFUNDO, CONFUNDO],
+    ],
+  },
+  {
+    name: "five flows, 20 Mbit/s, 40 ms",
+    link: { rate: 20, delay: 20, queue: bdp(20, 40) },
+    seconds: 30,
+    fromSeconds: 10,
+    flows: [five(CONFUNDO), five(TCP_BBR)],
+  },
+  {
+    name: "one flow, 20 Mbit/s, 40 ms, a buffer of 5 s",
+    link: { rate: 20, delay: 20, queue: 12_500_000 },
+    seconds: 20,
+    fromSeconds: 2,
+    flows: [[CONFUNDO], [TCP_BBR], [TCP_CUBIC]],
+  },
+];
 
 const reason = missing() ?? (tcpControllers().includes("bbr") ? null : "this kernel does not offer BBR");
 if (reason !== null) {
@@ -162,43 +192,56 @@ async function transfer(row: Row, way: Way, seed: number): Promise<PathFigures> 
   }
 }
 
-/** Pairs of flows, the second one a second later than the first; each pair is measured in both orders, in turns. */
+/** Flows that share the link, each a second after the one before; the order turns from round to round. */
 async function measureShared(row: SharedRow): Promise<void> {
   console.log(`\n${row.name}: ${JSON.stringify(row.link)}, from second ${row.fromSeconds} to ${row.seconds}`);
-  const pairs: readonly (readonly [Way, Way])[] = [
-    [CONFUNDO, TCP_BBR],
-    [TCP_CUBIC, TCP_BBR],
-    [TCP_CUBIC, CONFUNDO],
-    [TCP_BBR, TCP_BBR],
-    [CONFUNDO, CONFUNDO],
-  ];
-  for (const pair of pairs) {
-    if (wayWords !== undefined && !pair.some(({ name }) => wayWords.split(",").some((word) => name.includes(word))))
+  for (const flows of row.flows) {
+    const names = flows.map(({ name }) => name);
+    if (wayWords !== undefined && !names.some((name) => wayWords.split(",").some((word) => name.includes(word))))
       continue;
-    const shares: [number, number][] = [];
+    const shares: number[][] = [];
     for (let round = 0; round < Number(rounds); round++) {
-      const order = round % 2 === 0 ? pair : ([pair[1], pair[0]] as const);
-      await box.up(row.link, Number(firstSeed) + round, [order[0].congestion, order[1].congestion]);
+      const shift = round % flows.length;
+      const order = [...flows.slice(shift), ...flows.slice(0, shift)];
+      // One address, and so one controller of TCP, for each kind.
+      const kinds = [...new Set(order)];
+      await box.up(
+        row.link,
+        Number(firstSeed) + round,
+        kinds.map(({ congestion }) => congestion),
+      );
       await box.stat();
-      const flows = order.map((way, i) => ({ way, host: RIGHT_ADDRESSES[i] as string, startsAfterMs: i * 1000 }));
-      const figures = await compete(flows, {
-        seconds: row.seconds,
-        fromSeconds: row.fromSeconds,
-        senderCommand: box.leftCommand,
-        receiverCommand: box.rightCommand,
-      });
+      const figures = await compete(
+        order.map((way, i) => ({
+          way,
+          host: RIGHT_ADDRESSES[kinds.indexOf(way)] as string,
+          startsAfterMs: i * 1000,
+        })),
+        {
+          seconds: row.seconds,
+          fromSeconds: row.fromSeconds,
+          senderCommand: box.leftCommand,
+          receiverCommand: box.rightCommand,
+        },
+      );
       const [there] = await box.stat();
-      const [first, second] = figures.map(megabits) as [number, number];
-      shares.push(round % 2 === 0 ? [first, second] : [second, first]);
-      const [one, other] = shares.at(-1) as [number, number];
+      const inOrder = figures.map(megabits);
+      const share = [...inOrder.slice(flows.length - shift), ...inOrder.slice(0, flows.length - shift)];
+      shares.push(share);
       const drops = ((there.qdrop / (there.qdrop + there.fw)) * 100).toFixed(1);
       console.log(
-        `  ${round + 1} ${pair[0].name} ${one.toFixed(1)} : ${other.toFixed(1)} ${pair[1].name} Mbit/s, queue ${there.qmeanMs} ms, ${drops} % dropped`,
+        `  ${round + 1} ${share.map((value) => value.toFixed(1)).join(" : ")} Mbit/s, Jain ${jain(share).toFixed(3)}, queue ${there.qmeanMs} ms, ${drops} % dropped`,
       );
     }
-    const of = (i: 0 | 1): string => median(shares.map((share) => share[i])).toFixed(1);
-    console.log(`${pair[0].name} ${of(0)} : ${of(1)} ${pair[1].name} Mbit/s`);
+    const medians = flows.map((_, i) => median(shares.map((share) => share[i] as number)).toFixed(1));
+    console.log(`${names.join(" : ")}  ${medians.join(" : ")} Mbit/s`);
   }
+}
+
+/** Jain's index: 1 when all are equal, 1/n when one has it all. */
+function jain(values: readonly number[]): number {
+  const sum = values.reduce((a, b) => a + b, 0);
+  return sum ** 2 / (values.length * values.reduce((a, b) => a + b ** 2, 0));
 }
 
 function megabits({ mebibytesPerSecond }: FlowFigures): number {

@@ -9,6 +9,10 @@ const MAX_QUANTUM_MS = 8;
 const BURST_QUANTA = 2;
 const MAX_BURST_BYTES: number = 256 * 1024;
 const MIN_BURST_SEGMENTS = 2;
+/** By how much a quantum is shortened when it is too long for a queue, and how slowly it gets longer again. */
+const SHORTEN = 0.5;
+const LENGTHEN = 1.05;
+const SHORTEST = 1 / 16;
 /** How much of a timer's lateness is made up for. Event loops count in milliseconds and are busy for a few of them. */
 const CATCH_UP_MS = 5;
 
@@ -25,6 +29,8 @@ export function quantumMs(minRttMs: number): number {
 export class Pacer {
   #segmentBytes = 0;
   #quantumMs = MIN_QUANTUM_MS;
+  /** What a queue takes of a quantum, as far as it is known. */
+  #share = 1;
   #rate = Number.POSITIVE_INFINITY;
   #tokens = 0;
   #filledAt = 0;
@@ -53,6 +59,11 @@ export class Pacer {
     this.#quantumMs = quantumMs(minRttMs);
   }
 
+  /** Whether bursts have turned out to be too long for the queue in front of the bottleneck. */
+  onBursts(tooLong: boolean): void {
+    this.#share = tooLong ? Math.max(SHORTEST, this.#share * SHORTEN) : Math.min(1, this.#share * LENGTHEN);
+  }
+
   /** How many bytes may leave now. */
   budget(now: number): number {
     if (this.#rate === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
@@ -74,7 +85,7 @@ export class Pacer {
   nextReleaseAt(now: number, wantedBytes: number): number {
     if (this.#rate === Number.POSITIVE_INFINITY) return now;
     this.#fill(now);
-    const quantum = Math.max(this.#segmentBytes, Math.min(this.#rate * this.#quantumMs, this.#burstBytes()));
+    const quantum = Math.max(this.#segmentBytes, Math.min(this.#rate * this.#boundedMs(), this.#burstBytes()));
     const missing = Math.min(wantedBytes, quantum) - this.#tokens;
     const at = missing < 0.5 ? now : now + missing / this.#rate;
     // Asking again does not excuse the lateness of an earlier promise.
@@ -85,8 +96,12 @@ export class Pacer {
   #burstBytes(): number {
     return Math.max(
       MIN_BURST_SEGMENTS * this.#segmentBytes,
-      Math.min(this.#rate * BURST_QUANTA * this.#quantumMs, MAX_BURST_BYTES),
+      Math.min(this.#rate * BURST_QUANTA * this.#boundedMs(), MAX_BURST_BYTES),
     );
+  }
+
+  #boundedMs(): number {
+    return Math.max(MIN_QUANTUM_MS, this.#quantumMs * this.#share);
   }
 
   #fill(now: number): void {
@@ -96,7 +111,7 @@ export class Pacer {
     if (this.#rate === Number.POSITIVE_INFINITY) return;
     let most = this.#burstBytes();
     // A sender that was told to wait until then and comes later has lost that time; one that had nothing to send has not.
-    if (now > this.#promisedAt) most += this.#rate * Math.min(now - this.#promisedAt, CATCH_UP_MS);
+    if (now > this.#promisedAt) most += this.#rate * Math.min(now - this.#promisedAt, CATCH_UP_MS * this.#share);
     this.#tokens = Math.min(this.#tokens + this.#rate * elapsed, most);
   }
 }

@@ -8,11 +8,14 @@ import { WindowedMax } from "./windowed-max.js";
 export const STARTUP_GAIN = 2.885;
 export const DRAIN_GAIN: number = 1 / STARTUP_GAIN;
 export const UP_GAIN = 1.25;
+/** Where the bandwidth grows with the probe, the path has become faster: then it is looked for as quickly as at the start. */
+const FAST_UP_GAIN = 2;
+const UP_GROWTH = 1.2;
 export const DOWN_GAIN = 0.75;
 /** Room for acknowledgements that come late, thinned and in bunches. Startup needs twice the path to double. */
 const STARTUP_CWND_GAIN = 2;
-/** Two flows that each take this much leave a queue of one path's worth unfilled, and so keep sharing it. */
-const CWND_GAIN = 1.7;
+/** With three bursts beside it, two flows that each take this much leave a queue of one path's worth unfilled, and so share it. */
+const CWND_GAIN = 1.6;
 /** How far a queue is drained: not quite, for what is lost and not yet missed is in flight as well. */
 const DRAINED = 1.05;
 /** A bandwidth is outlived by one whole cycle of probing. */
@@ -31,6 +34,12 @@ const JUMP_ROUNDS = 2;
 const MIN_RTT_WINDOW_MS = 10_000;
 const PROBE_RTT_MS = 200;
 const PROBE_RTT_GAIN = 0.5;
+/** Half the bandwidth and twice the round trip for so long: the link is slower, or the path longer. */
+const SLOW_SLICES = 2;
+const SLICE_ROUNDS = 4;
+const MIN_SLICE_MS = 100;
+/** With half as much in flight a queue's part of the round trip halves, a path's does not. */
+const QUEUE_DRAINS = 0.75;
 /** What counts as seeing the least round trip anew. */
 const SEEN_ANEW = 1.05;
 /** Below this it is the event loops at both ends that are measured, and the window does not get smaller with it. */
@@ -39,7 +48,15 @@ const NO_PROBE_RTT_MS = 2;
 
 /** More loss than this in a round, beyond what is lost anyway, together with a queue: the queue overflows. */
 const EXCESS_LOSS = 0.05;
+const LOSS_SEGMENTS = 30;
+/** And without a queue to be seen. */
+const EXCESS_LOSS_NO_ROOM = 0.25;
 const INFLATED = 1.25;
+/** What a probe for more bandwidth must show at least, as bandwidth or as a round trip. */
+const ROOM = 1.05;
+/** A round trip up to this multiple of the least one had no queue. */
+const CALM = 1.1;
+
 const BETA = 0.85;
 const BANDWIDTH_BETA = 0.7;
 
@@ -81,6 +98,13 @@ export class Bbr implements CongestionController {
   #roundRate = 0;
   #roundAppLimited = false;
   #roundInFlight = 0;
+  /** Since losses were last looked at. */
+  #recentLost = 0;
+  #recentSent = 0;
+  /** Whether a probe for more bandwidth showed, see {@link #noteRoom}. */
+  #hasRoom = true;
+  #probed = false;
+  #probeShowed = false;
   /** Losses are found up to a quarter of a round trip later than deliveries, so they are counted in rounds that end later. */
   #lossRoundEndsAt = NEVER;
   #lossRoundCalm = false;
@@ -103,7 +127,16 @@ export class Bbr implements CongestionController {
   /** What congestion allows at most, until the next probe and for longer. */
   #bandwidthLow = NEVER;
   #inFlightHigh = NEVER;
-  #slowRounds = 0;
+  /** The bandwidth when probing for more began, or when it last grew. */
+  #upBandwidth = 0;
+  /** A slice of time, in which slowness is looked for: its begin, what was delivered in it, its least round trip. */
+  #sliceAt = 0;
+  #sliceDelivered = 0;
+  #sliceRtt = NEVER;
+  #slowSlices = 0;
+  /** The round trip and the bandwidth that led to ProbeRTT; 0: nothing but time did. */
+  #slowRtt = 0;
+  #slowRate = 0;
 
   // Startup.
   readonly #train: FirstTrain;
@@ -171,6 +204,7 @@ export class Bbr implements CongestionController {
     this.#updateRtt(ack);
     this.#updateBandwidth(ack);
     this.#updateExtraAcked(ack);
+    this.#noteSlowness(ack);
     if (this.#roundStart) this.#endRound(ack);
     const drains = this.#state === "drain" || (this.#state === "down" && this.#round > this.#stateRound);
     if (drains && ack.inFlight <= this.#bdp(DRAINED)) this.#enterCruise();
@@ -247,11 +281,11 @@ export class Bbr implements CongestionController {
   }
 
   #endRound(ack: AckSample): void {
+    this.#noteRoom();
     const congested = this.#isCongested();
     this.#lossRoundEndsAt = ack.now + ack.smoothedRttMs / 4;
     this.#lossRoundCalm = this.#gainOfLastButOne < 1;
     if (congested) this.#bound();
-    this.#followDrop();
     if (!this.#fullReached) this.#checkStartup(congested);
     else if (this.#state !== "probe-rtt" && this.#state !== "drain") this.#cycle(ack, congested);
     this.#gainOfLastButOne = this.#gainOfLast;
@@ -264,10 +298,14 @@ export class Bbr implements CongestionController {
     this.#roundInFlight = ack.inFlight;
   }
 
-  #lossOfRound(): number {
-    const sent = this.#roundLost + this.#roundDelivered;
-    // A few packets more or less are no rate.
-    return this.#roundLost < 3 * this.#segmentBytes ? 0 : this.#roundLost / sent;
+  /** Over as many rounds as it takes to tell a rate: a few packets more or less are none. */
+  #lossOfRounds(): number {
+    this.#recentLost += this.#roundLost;
+    this.#recentSent += this.#roundLost + this.#roundDelivered;
+    if (this.#recentSent < LOSS_SEGMENTS * this.#segmentBytes) return 0;
+    const rate = this.#recentLost / this.#recentSent;
+    this.#recentLost = this.#recentSent = 0;
+    return rate;
   }
 
   /** A queue stood for the whole round. */
@@ -276,12 +314,30 @@ export class Bbr implements CongestionController {
   }
 
   #isCongested(): boolean {
-    return this.#lossOfRound() > EXCESS_LOSS + this.#lossFloor.rate && this.#inflated(INFLATED);
+    const loss = this.#lossOfRounds() - this.#lossFloor.rate;
+    if (this.#inflated(INFLATED)) return loss > EXCESS_LOSS;
+    return !this.#hasRoom && loss > EXCESS_LOSS_NO_ROOM;
+  }
+
+  /**
+   * Sending more than the bandwidth must show: as bandwidth, or as a round trip that grows with the queue. Where it does not, the
+   * queue is always full, which is what the least round trip was measured with, and nothing that is lost is lost at random.
+   */
+  #noteRoom(): void {
+    if (this.#gainOfLastButOne > 1) {
+      this.#probed = true;
+      if (this.#roundRtt > this.#minRtt * ROOM + Math.min(1, this.#minRtt / 10)) this.#probeShowed = true;
+      if (this.#maxBandwidth.value > this.#upBandwidth * ROOM) this.#probeShowed = true;
+    } else if (this.#probed) {
+      this.#hasRoom = this.#probeShowed;
+      this.#probed = this.#probeShowed = false;
+    }
   }
 
   #endLossRound(): void {
-    const calm = this.#lossRoundCalm && this.#lossRoundRtt <= this.#minRtt * 1.1 + 1;
-    this.#lossFloor.onRound(this.#lossRoundLost, this.#lossRoundDelivered, calm);
+    const queued = this.#lossRoundRtt > this.#minRtt * CALM + 1;
+    const calm = this.#hasRoom && this.#lossRoundCalm && !queued;
+    this.#lossFloor.onRound(this.#lossRoundLost, this.#lossRoundDelivered, calm, queued);
     this.#lossRoundEndsAt = NEVER;
     this.#lossRoundDelivered = 0;
     this.#lossRoundLost = 0;
@@ -296,13 +352,28 @@ export class Bbr implements CongestionController {
     this.#inFlightHigh = Math.max(BETA * most, this.#bdp(1), this.#minCwnd());
   }
 
-  /** The link became much slower: half the bandwidth and twice the round trip, two rounds long. */
-  #followDrop(): void {
-    const slow = this.#roundRate > 0 && this.#roundRate < this.#maxBandwidth.value / 2 && this.#inflated(2);
-    this.#slowRounds = slow && !this.#roundAppLimited && this.#fullReached ? this.#slowRounds + 1 : 0;
-    if (this.#slowRounds < 2) return;
-    this.#maxBandwidth.reset(this.#roundRate, this.#round);
-    this.#slowRounds = 0;
+  /**
+   * Half the bandwidth at twice the round trip, for some time: the link has become slower and a queue stands, or the path is longer
+   * and the window too small. Only sending less tells them apart: the queue shrinks then, so ProbeRTT decides.
+   */
+  #noteSlowness(ack: AckSample): void {
+    this.#sliceDelivered += ack.ackedBytes;
+    if (ack.rttMs > 0 && ack.rttMs < this.#sliceRtt) this.#sliceRtt = ack.rttMs;
+    if (ack.appLimited || !this.#fullReached || this.#state === "probe-rtt") this.#slowSlices = -1;
+    const elapsed = ack.now - this.#sliceAt;
+    if (elapsed < Math.max(SLICE_ROUNDS * this.#minRtt, MIN_SLICE_MS)) return;
+    const rate = this.#sliceDelivered / elapsed;
+    const slow = rate < this.#maxBandwidth.value / 2 && this.#sliceRtt > 2 * this.#minRtt && this.#sliceRtt !== NEVER;
+    this.#slowSlices = slow && this.#minRtt >= NO_PROBE_RTT_MS ? this.#slowSlices + 1 : 0;
+    const rtt = this.#sliceRtt;
+    this.#sliceAt = ack.now;
+    this.#sliceDelivered = 0;
+    this.#sliceRtt = NEVER;
+    if (this.#slowSlices < SLOW_SLICES) return;
+    this.#slowSlices = 0;
+    this.#slowRtt = rtt;
+    this.#slowRate = rate;
+    this.#enterProbeRtt(ack);
   }
 
   /** Section 5.3.1.2 of the draft: a plateau of the bandwidth. One that comes with a queue needs one round less. */
@@ -316,13 +387,17 @@ export class Bbr implements CongestionController {
     this.#fullRounds += this.#inflated(1.5) ? 2 : 1;
     if (this.#fullRounds < FULL_ROUNDS && !congested) return;
     this.#fullReached = true;
+    this.#upBandwidth = this.#maxBandwidth.value;
     this.#enter("drain", DRAIN_GAIN);
   }
 
   /** One cycle of ProbeBW: a round up, a round down, some rounds at the bandwidth. Phases change where rounds do. */
   #cycle(ack: AckSample, congested: boolean): void {
     const rounds = this.#round - this.#stateRound;
-    if (this.#state === "up") {
+    if (this.#maxBandwidth.value >= this.#upBandwidth * UP_GROWTH && !congested && !this.#inflated(INFLATED)) {
+      this.#upBandwidth = this.#maxBandwidth.value;
+      this.#enter("up", FAST_UP_GAIN);
+    } else if (this.#state === "up") {
       // On, while the bandwidth grows with it: then no queue fills.
       if (congested || ack.priorInFlight >= this.#bdp(UP_GAIN) || this.#inflated(INFLATED) || rounds >= 4) {
         if (!congested) this.#inFlightHigh *= UP_GAIN;
@@ -332,6 +407,7 @@ export class Bbr implements CongestionController {
       if (rounds >= 3) this.#enterCruise();
     } else if (rounds >= this.#cruiseRounds) {
       this.#bandwidthLow = NEVER;
+      this.#upBandwidth = this.#maxBandwidth.value;
       this.#enter("up", UP_GAIN);
     }
   }
@@ -357,10 +433,19 @@ export class Bbr implements CongestionController {
         this.#minRttAt = ack.now;
         return;
       }
-      if (!this.#conserving) this.#cwndBefore = this.cwnd;
-      this.#enter("probe-rtt", 1);
-      this.#probeRttEndsAt = NEVER;
-      this.#probeRttMin = ack.rttMs;
+      this.#slowRtt = 0;
+      this.#enterProbeRtt(ack);
+      return;
+    }
+    if (this.#slowRtt > 0 && ack.rttMs > this.#slowRtt) this.#slowRtt = ack.rttMs;
+    if (ack.rttMs > 0 && ack.rttMs < this.#slowRtt * QUEUE_DRAINS) {
+      // A queue that drains: the link is slower, and the path's round trip what it was.
+      this.#slowRtt = 0;
+      this.#maxBandwidth.reset(this.#slowRate, this.#round);
+      this.#upBandwidth = this.#slowRate;
+      this.#minRttAt = ack.now;
+      if (!this.#conserving) this.#restoreCwnd();
+      this.#enter("drain", DRAIN_GAIN);
       return;
     }
     if (this.#probeRttEndsAt === NEVER) {
@@ -375,6 +460,13 @@ export class Bbr implements CongestionController {
     if (!this.#conserving) this.#restoreCwnd();
     if (this.#fullReached) this.#enterCruise();
     else this.#enter("startup", STARTUP_GAIN);
+  }
+
+  #enterProbeRtt(ack: AckSample): void {
+    if (!this.#conserving) this.#cwndBefore = this.cwnd;
+    this.#enter("probe-rtt", 1);
+    this.#probeRttEndsAt = NEVER;
+    this.#probeRttMin = ack.rttMs > 0 ? ack.rttMs : NEVER;
   }
 
   #setPacingRate(): void {
@@ -402,7 +494,7 @@ export class Bbr implements CongestionController {
       if (this.#conserving) return;
     }
     const target = this.#fullReached
-      ? this.#bdp(CWND_GAIN) + this.#extraAcked.value + this.#quantum()
+      ? this.#bdp(Math.max(CWND_GAIN, this.#pacingGain)) + this.#extraAcked.value + this.#quantum()
       : this.#bdp(STARTUP_CWND_GAIN) + this.#quantum();
     let cwnd = this.cwnd + ack.ackedBytes;
     if (this.#smoothedRtt > 0) cwnd = Math.max(cwnd, this.#jumpRate() * this.#minRtt);

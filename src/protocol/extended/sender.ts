@@ -467,6 +467,8 @@ export class Sender implements DeliveryListener {
     ack.smoothedRttMs = this.rtt.smoothedMs;
     ack.minRttMs = this.rtt.minMs === NEVER ? 0 : this.rtt.minMs;
     ack.inRecovery = this.#recoveryEnd > 0;
+    const burstsTooLong = this.segments.bursts.takeVerdict();
+    if (burstsTooLong !== null) this.#pacer.onBursts(burstsTooLong);
     this.#near.onAck(ack.ackedBytes);
     this.controller.onAck(ack);
     this.#pacer.setRate(this.#pacingRate, this.segmentBytes, now);

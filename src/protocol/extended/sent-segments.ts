@@ -1,4 +1,5 @@
 import { invariant } from "../../invariant/index.js";
+import { BurstLosses } from "./burst-losses.js";
 
 /** A range of positions that was sent and is not cumulatively acknowledged. Records are reused. */
 export class SentSegment {
@@ -13,6 +14,8 @@ export class SentSegment {
   lost = false;
   /** Taken for lost at some time, whatever came of it. */
   wasLost = false;
+  /** It left at the same moment as the one before. */
+  inBurst = false;
   /** Of the stream's end, and to be repeated a second time: see tail-repeats.ts. */
   repeatsOnce = false;
   /** From a sacked segment on everything before this position is sacked too: lets a long run be stepped over. */
@@ -53,6 +56,8 @@ export class SentSegments {
   sackedBytes = 0;
   /** How often a segment has been taken for lost. */
   lossCount = 0;
+  /** What leaves at once, and of it what was lost, since they were looked at last: see burst-losses.ts. */
+  readonly bursts: BurstLosses = new BurstLosses();
   /** The segment that was sent the longest ago, among those in flight. */
   earliest: SentSegment | null = null;
   #latest: SentSegment | null = null;
@@ -97,6 +102,7 @@ export class SentSegments {
     } else if (segment.transmissions === 0) this.inFlight += segment.bytes;
     else this.#unlink(segment);
     segment.sentAt = now;
+    segment.inBurst = this.bursts.onSent(now);
     segment.transmissions++;
     segment.earlier = this.#latest;
     segment.later = null;
@@ -160,6 +166,7 @@ export class SentSegments {
     this.#unlink(segment);
     segment.lost = segment.wasLost = true;
     this.lossCount++;
+    this.bursts.onLost(segment.inBurst);
     this.#lostCount++;
     this.inFlight -= segment.bytes;
     if (segment.start < this.#lostFrom || this.#lostCount === 1) this.#lostFrom = segment.start;

@@ -67,9 +67,13 @@ describe("Bbr", () => {
   test("loss without a queue changes neither bandwidth nor window", () => {
     const { bbr, script } = cruising();
     const before = bbr.cwnd;
+    let probed = false;
     for (let i = 0; i < 30; i++) {
       bbr.onLoss(bbr.cwnd, script.now);
-      script.round({ deliveryRate: RATE, lostBytes: 250, inFlight: BDP });
+      // A probe for more bandwidth shows, as a short queue.
+      const rttMs = probed || bbr.state === "up" ? 110 : 100;
+      probed = bbr.state === "up";
+      script.round({ deliveryRate: RATE, lostBytes: 250, inFlight: BDP, rttMs });
     }
     expect(bbr.bandwidth).toBe(RATE);
     expect(bbr.cwnd).toBeGreaterThanOrEqual(before);
