@@ -2,7 +2,7 @@
  * Our addon, whose source is beside this file. The package holds its binaries: nothing is compiled or downloaded where it is
  * installed. Where there is none for the platform, or it cannot be loaded, everything goes on without it.
  */
-import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
 
 /** What functions that reach the kernel return: 0 or more, or a negative errno. A wrong argument is a TypeError. */
 export type Result = number;
@@ -101,7 +101,8 @@ export const IS_APART = 4;
 /** As in addon.c: a binary that was built before is not used. */
 const REVISION = 6;
 
-const load = createRequire(import.meta.url);
+/** A CommonJS file has its own name so, which a bundle may be. */
+declare const __filename: string | undefined;
 let loaded: Addon | null | undefined;
 
 /** Null where there is none. Looks once. */
@@ -118,11 +119,38 @@ export function useAddon(use: boolean): void {
 function find(): Addon | null {
   // Others than Node have only some of libuv.
   if (process.platform !== "linux" || "bun" in process.versions || "deno" in process.versions) return null;
-  try {
-    const found = load(`#native/linux-${process.arch}.node`) as Addon;
-    return found.revision === REVISION ? found : null;
-  } catch {
-    // No binary for this platform or C library, or addons are not permitted.
-    return null;
+  // The addon would use the network although Node's permission model forbids it.
+  if (process.permission?.has("net") === false) return null;
+  // Imported by its name, bundlers take it for theirs to resolve.
+  const load = process.getBuiltinModule("node:module").createRequire(thisFile());
+  for (const locate of [inPackage, besideBundle, inInstalledPackage]) {
+    try {
+      const found = load(locate(load)) as Addon;
+      if (found.revision === REVISION) return found;
+    } catch {
+      // Not there, for another C library, or addons are not permitted.
+    }
   }
+  return null;
+}
+
+const FILE_NAME = `linux-${process.arch}.node`;
+
+function inPackage(): string {
+  return `#native/${FILE_NAME}`;
+}
+
+/** A bundle has no `import.meta.url` in CommonJS, and there it may be that of where it was built. */
+function thisFile(): string {
+  const url = import.meta.url as string | undefined;
+  return typeof __filename === "string" ? __filename : (url ?? `${process.cwd()}/bundle.js`);
+}
+
+/** docs/bundlers.md: dist/native of the package is copied to beside the bundle. */
+function besideBundle(): string {
+  return `./native/${FILE_NAME}`;
+}
+
+function inInstalledPackage(load: NodeJS.Require): string {
+  return join(dirname(load.resolve("confundo/package.json")), "dist", "native", FILE_NAME);
 }

@@ -15,6 +15,7 @@ export type ConfundoErrorCode =
   | "ENOTFOUND"
   | "EPIPE"
   | "EPROTONOSUPPORT"
+  | "ERR_ACCESS_DENIED"
   | "ERR_INVALID_ADDRESS_FAMILY"
   | "ERR_INVALID_IP_ADDRESS"
   | "ERR_IP_BLOCKED"
@@ -246,6 +247,10 @@ function bindFailure(
     }
     case "EACCES": {
       const text = "no permission to use that port. Choose one above 1023, or run with the right to bind low ports.";
+      return { code, text };
+    }
+    case "ERR_ACCESS_DENIED": {
+      const text = "Node runs with --permission and may not use the network. Run it with --allow-net as well.";
       return { code, text };
     }
     case "EMFILE": {
