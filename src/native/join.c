@@ -21,6 +21,8 @@ enum {
 
 /* The bits of a packet that is data and nothing else, and that which asks for an acknowledgement. */
 enum { DATA_ONLY = 0x8200, PING = 0x0400 };
+/* Marks a packet that others were joined to. It is ours: what comes with it has it taken off. */
+enum { JOINED = 0x0008 };
 
 /* Packets that were joined, and may be joined by the next. */
 struct train {
@@ -97,7 +99,7 @@ static void append(struct train* train, const uint8_t* packet, size_t length) {
   memmove(train->head + train->length, packet + DATA_HEADER_BYTES, data_bytes);
   train->length += data_bytes;
   train->next += (uint32_t)data_bytes;
-  write16(train->head + BITS_AT, bits);
+  write16(train->head + BITS_AT, bits | JOINED);
   write16(train->head + LENGTH_AT, (uint16_t)train->length);
   train->row->segment_bytes = (int32_t)train->segment_bytes;
   if (length < train->segment_bytes || (bits & PING) != 0) train->head = NULL;
@@ -123,8 +125,9 @@ void join_packets(const struct batch* batch, uint8_t* room, int count) {
     bool only_data = true;
     row->segment_bytes = 0;
     if (row->new_addresses != 0) train.head = NULL;
-    for (const uint8_t* at = slot; at < end;) {
+    for (uint8_t* at = slot; at < end;) {
       const size_t length = packet_length(at, (size_t)(end - at));
+      if (length > 0 && (read16(at + BITS_AT) & JOINED) != 0) write16(at + BITS_AT, read16(at + BITS_AT) & ~JOINED);
       const bool data = length > 0 && is_data(at, length);
       if (data && reaches(&train, row, length - DATA_HEADER_BYTES) && continues(&train, at, length)) {
         struct entry* joined = train.row;

@@ -31,7 +31,13 @@ export const DATA = 0x0200;
  */
 export const PARAMETERS = 0x0100;
 /** Bits that later versions may give a part: those we know are taken, and what is left of the packet is passed over. */
-const RESERVED = 0x00f8;
+const RESERVED = 0x00f0;
+
+/**
+ * Set by the receiving host itself, in a packet that others were joined to (see {@link joinedPackets}). It is sent as 0; what joins
+ * packets takes it off those that come with it.
+ */
+export const JOINED = 0x0008;
 
 /**
  * A parameter: its number, how many bytes its value has, then the value. Unknown numbers are passed over. A padding is one
@@ -172,11 +178,11 @@ export function decodePacket(datagram: Uint8Array, at: number, packet: Packet): 
 
 /**
  * How many packets were joined to this one, itself included. `segmentBytes`: the length of each but the last, which may have
- * been shorter; 0 where none were joined in this datagram.
+ * been shorter; 0 where none were joined in this datagram. A longer one beside them that nothing was joined to is one.
  */
 export function joinedPackets({ bits, dataAt, dataEnd }: Packet, segmentBytes: number): number {
   const dataBytes = segmentBytes - DATA_HEADER_BYTES;
-  if (dataBytes <= 0 || (bits & ~PING) !== (EXTENDED | DATA)) return 1;
+  if (dataBytes <= 0 || (bits & ~PING) !== (EXTENDED | DATA | JOINED)) return 1;
   return Math.max(1, Math.ceil((dataEnd - dataAt) / dataBytes));
 }
 

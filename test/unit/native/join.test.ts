@@ -17,6 +17,7 @@ import {
   DATA_HEADER_BYTES,
   decodePacket,
   emptyPacket,
+  JOINED,
   joinedPackets,
   PacketWriter,
   PING,
@@ -117,7 +118,7 @@ function packetsOf(rows: readonly Row[], apart: boolean): { text: string; asks: 
       const { sequence, tag, bits, dataAt, dataEnd, time } = decoded;
       const packets = apart ? joinedPackets(decoded, segmentBytes) : 1;
       const each = packets > 1 ? segmentBytes - DATA_HEADER_BYTES : Math.max(1, dataEnd - dataAt);
-      const head = `${tag} ${bytes[at + 9]} ${bits & ~PING}`;
+      const head = `${tag} ${bytes[at + 9]} ${bits & ~PING & ~JOINED}`;
       for (let from = dataAt; from === dataAt || from < dataEnd; from += each) {
         const data = Buffer.from(bytes.subarray(from, Math.min(from + each, dataEnd))).toString("latin1");
         const asks = (bits & PING) !== 0 && from + each >= dataEnd;
@@ -146,6 +147,29 @@ describe.skipIf(native === null)("consecutive packets of data", () => {
     return joined.map(({ bytes, segmentBytes }) => [bytes.length, segmentBytes]);
   }
   const H = DATA_HEADER_BYTES;
+
+  test("a long packet in a row of short ones that were joined is one, whoever sets the bit that marks those", () => {
+    for (const bits of [DATA, DATA | JOINED]) {
+      const long = packet({ sequence: 9000, dataBytes: 1000, bits });
+      for (const row of [
+        [...train(3, 100), long],
+        [long, ...train(3, 100)],
+      ]) {
+        const twins = new Twins();
+        const { joined } = twins.exchange([[Buffer.concat(row)]]);
+        twins.close();
+        const counts: number[] = [];
+        for (const { bytes, segmentBytes } of joined) {
+          expect(segmentBytes).toBe(100 + H);
+          for (let at = 0; at < bytes.length; ) {
+            at = decodePacket(bytes, at, decoded);
+            counts.push(joinedPackets(decoded, segmentBytes));
+          }
+        }
+        expect(counts.sort()).toEqual([1, 3]);
+      }
+    }
+  });
 
   test.each<[string, Burst[], number[][]]>([
     ["that came merged", [train(44, 1454)], [[44 * 1454 + H, 1472]]],

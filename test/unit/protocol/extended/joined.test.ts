@@ -6,6 +6,7 @@ import {
   DATA,
   EXTENDED,
   emptyPacket,
+  JOINED,
   joinedPackets,
   type Packet,
   PacketWriter,
@@ -33,7 +34,7 @@ function packetOf({ from, count, lastBytes }: Train, first = 0, packets = count)
   const end = first + packets === count ? from + (count - 1) * SEGMENT + lastBytes : start + packets * SEGMENT;
   return {
     ...emptyPacket(),
-    bits: EXTENDED | DATA,
+    bits: EXTENDED | DATA | (packets > 1 ? JOINED : 0),
     sequence: (ISN + 1 + start) % 2 ** 32,
     time: 1234,
     datagram: Uint8Array.from({ length: HEADER + end - start }, (_, i) => ((start + i - HEADER) * 7) % 251),
@@ -67,7 +68,9 @@ describe("packets that were joined", () => {
     const joined = packetOf({ from: 0, count: 4, lastBytes: 30 });
     expect(joinedPackets(joined, HEADER + SEGMENT)).toBe(4);
     expect([0, HEADER, HEADER + 330, HEADER + 400].map((bytes) => joinedPackets(joined, bytes))).toEqual([1, 1, 1, 1]);
-    expect(joinedPackets({ ...joined, bits: EXTENDED | DATA | ACK }, HEADER + SEGMENT), "only data is joined").toBe(1);
+    const count = (bits: number) => joinedPackets({ ...joined, bits }, HEADER + SEGMENT);
+    expect(count(EXTENDED | DATA | JOINED | ACK), "only data is joined").toBe(1);
+    expect(count(EXTENDED | DATA), "a long one beside those that were joined").toBe(1);
   });
 
   test("are acknowledged at once where they make a gap smaller, at either of its ends", () => {
