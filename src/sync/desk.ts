@@ -1,7 +1,9 @@
 /** What is under way in one session at the receiving end: in which order, how much of it, and what became of it. */
+
 import { invariant } from "../invariant/index.js";
 import type { Channel } from "./channel.js";
 import { Commits, type Placed, type Staged } from "./commit.js";
+import { explained } from "./descriptors.js";
 import { clip, SyncError, toSyncError } from "./errors.js";
 import type { Admission, Admitted, StepEvent, StoredEntry, Ticket } from "./hosting.js";
 import { MAX_PENDING_BYTES, MAX_PENDING_OPERATIONS } from "./limits.js";
@@ -79,7 +81,7 @@ export class Desk {
   }
 
   fail(id: number, path: string, error: unknown): void {
-    const { code, message } = toSyncError(error);
+    const { code, message } = explained(toSyncError(error), "server");
     this.channel.send({ type: "fail", id, code, message: clip(message) });
     this.#options.onFailed(path, code);
     this.release(id);

@@ -189,6 +189,11 @@ export const COPY_TRIES_MS = 500;
 /** Times a file that keeps changing is sent anew before a one-time mirror gives it up. */
 export const MAX_CHANGED_ROUNDS = 12;
 
+/** Descriptors that are left to everything that is not counted: connections, the database, scans. */
+export const RESERVED_DESCRIPTORS = 5;
+/** What failed as there were no descriptors left is tried again after this long, then twice as long, … */
+export const EXHAUSTED_RETRY_MS = 100;
+
 // The receiving side.
 
 /** Operations accepted and not yet durable; then the receiver stops reading. */

@@ -4,6 +4,7 @@
  * is named by its folder's descriptor. Elsewhere each part is looked at before.
  */
 import fs from "node:fs";
+import { descriptorBudget } from "./descriptors.js";
 import { SyncError, systemCode } from "./errors.js";
 import type { ExactNames } from "./exact-names.js";
 import { systemPath } from "./names.js";
@@ -21,6 +22,7 @@ export class Places {
   readonly root: string;
   /** Undefined where folders cannot be reached by descriptor. */
   readonly #open: Map<string, number> | undefined;
+  readonly #mostOpen = Math.max(2, descriptorBudget(MAX_OPEN_FOLDERS, 1 / 4));
   /** The folder asked for last: it stays open while the next one is opened, as renaming takes two. */
   #last = "";
   #closing = false;
@@ -69,7 +71,7 @@ export class Places {
 
   #folder(folder: string, open: Map<string, number>): number {
     const known = open.get(folder);
-    if (known === undefined && open.size >= MAX_OPEN_FOLDERS) this.#close(this.#last);
+    if (known === undefined && open.size >= this.#mostOpen) this.#close(this.#last);
     const fd = known ?? this.#reach(folder, open);
     open.set(folder, fd);
     this.#last = folder;

@@ -2,13 +2,14 @@
 import { EMPTY, merge, Observable, type OperatorFunction } from "rxjs";
 import { type Deferred, deferred } from "./deferred.js";
 import { DeleteGuard, type MaxDelete } from "./delete-guard.js";
+import { isExhausted } from "./descriptors.js";
 import { Dirty, type Work } from "./dirty.js";
 import { DIFFERS, type Entry, type FileEntry } from "./entry.js";
 import { type Failure, massDelete, SyncError } from "./errors.js";
 import type { PushEvent } from "./events.js";
 import { type Ignore, IgnoreRules, ignoreNothing } from "./ignore.js";
 import type { IndexFile } from "./index-file.js";
-import { MAX_CHANGED_ROUNDS, SETTLE_MS, SETTLE_OPEN_MS, WALK_EVERY_MS } from "./limits.js";
+import { EXHAUSTED_RETRY_MS, MAX_CHANGED_ROUNDS, SETTLE_MS, SETTLE_OPEN_MS, WALK_EVERY_MS } from "./limits.js";
 import type { LinkedFiles } from "./linked-files.js";
 import type { MountPoints } from "./mount-points.js";
 import { OpenFiles } from "./open-files.js";
@@ -502,7 +503,10 @@ class Pusher {
       return;
     }
     if (this.#timers.size > 0) return;
-    const delayMs = Math.min((this.#options.retryMs ?? 5000) * 2 ** Math.min(this.#failing++, 10), WALK_EVERY_MS);
+    const passes = [...this.#failures.values()].every(isExhausted);
+    if (passes && progress) this.#failing = 0;
+    const firstMs = passes ? EXHAUSTED_RETRY_MS : (this.#options.retryMs ?? 5000);
+    const delayMs = Math.min(firstMs * 2 ** Math.min(this.#failing++, 10), WALK_EVERY_MS);
     this.#later(folder, this.#failures.keys(), delayMs);
   }
 

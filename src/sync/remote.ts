@@ -7,6 +7,7 @@ import { Gone } from "./copies.js";
 import { type Deferred, deferred } from "./deferred.js";
 import type { HeldDeletes } from "./delete-guard.js";
 import { Descent } from "./descent.js";
+import { descriptorBudget, isExhausted } from "./descriptors.js";
 import { type Comparison, type Entry, type FileEntry, withHash } from "./entry.js";
 import { SyncError } from "./errors.js";
 import {
@@ -25,6 +26,7 @@ import {
   LEAST_SOURCE_BYTES,
   LOOKING_SHARE,
   MAX_DELTA_BYTES,
+  MAX_LARGE_SENDS,
   MAX_LISTED_ENTRIES,
   MIN_DELTA_BYTES,
   PROTOCOL_VERSION,
@@ -94,6 +96,8 @@ class WireRemote implements RemoteSession {
   #deltas = false;
   #offers = false;
   #holes = false;
+  /** Fewer where the server has run out of descriptors. */
+  #largeSends = descriptorBudget(MAX_LARGE_SENDS, 1 / 4);
   readonly #gone = new Gone();
   #versions = false;
   /** Whether there are, or were, files to take chunks from. */
@@ -180,11 +184,14 @@ class WireRemote implements RemoteSession {
         gone: this.#gone,
         offers: () => this.#hasSources(),
         settleOpenMs,
+        largeSends: this.#largeSends,
         holes: this.#holes,
         latestNs: this.comparison.latestNs,
         report: (outcome) => {
           if (outcome.type === "done") this.#record(outcome.operation, outcome.sha256);
           else if (outcome.type === "failed" && this.#contradicts(outcome)) this.#diverged();
+          else if (outcome.type === "failed" && isExhausted(outcome.error))
+            this.#largeSends = Math.max(1, Math.floor(this.#largeSends / 2));
           subscriber.next(outcome);
         },
       });

@@ -3,6 +3,7 @@
  * read and compared before it counts. Files are written down in the background, after they came and after each look at
  * the mirror, also when no client is there. One for each mirror, for as long as it is used.
  */
+
 import fs from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
@@ -11,6 +12,7 @@ import { ChunkIndex } from "./chunk-index.js";
 import { ChunkLists } from "./chunk-lists.js";
 import type { ChunkSource } from "./chunk-sources.js";
 import { openToRead } from "./content.js";
+import { descriptorBudget } from "./descriptors.js";
 import type { Entry } from "./entry.js";
 import { BUSY_PAUSE_MS, LEAST_SOURCE_BYTES, MAX_OPEN_SOURCES, MAX_WAITING_SOURCES } from "./limits.js";
 import { Places } from "./places.js";
@@ -53,6 +55,7 @@ export class Reuse {
   readonly #places: Places;
   /** By number; those used last at the end. */
   readonly #open = new Map<number, OpenSource>();
+  readonly #mostOpen = descriptorBudget(MAX_OPEN_SOURCES, 1 / 6);
   /** By path, the sha256 of what waits to be written down, or nothing. */
   readonly #waiting = new Map<string, string>();
   /** Memory for chunks that are compared: as much as was needed at a time. */
@@ -209,10 +212,10 @@ export class Reuse {
   /** Those used longest ago make way. */
   #hasRoom(): boolean {
     for (const number of this.#open.keys()) {
-      if (this.#open.size < MAX_OPEN_SOURCES) break;
+      if (this.#open.size < this.#mostOpen) break;
       this.#close(number);
     }
-    return this.#open.size < MAX_OPEN_SOURCES;
+    return this.#open.size < this.#mostOpen;
   }
 
   async #holds({ source, offset, length, hash }: FoundChunk): Promise<boolean> {

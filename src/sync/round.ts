@@ -4,6 +4,7 @@ import { isAtRest } from "./at-rest.js";
 import { adopt, differences, samePart, sharing } from "./compare.js";
 import { copyFile } from "./copy.js";
 import type { DeleteGuard, Verdict } from "./delete-guard.js";
+import { explained } from "./descriptors.js";
 import type { Work } from "./dirty.js";
 import type { Entry, FileEntry, Kind } from "./entry.js";
 import { DIFFERS } from "./entry.js";
@@ -289,7 +290,9 @@ export class Round {
   }
 
   #takeProblems(problems: readonly Problem[]): void {
-    for (const { path, code, message, unreadable } of problems) {
+    for (const problem of problems) {
+      const { path, unreadable } = problem;
+      const { code, message } = explained(new SyncError(problem.code, problem.message), "client");
       (unreadable ? this.failures : this.skipped).push({ path, code, message });
     }
   }

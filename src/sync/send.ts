@@ -5,6 +5,7 @@ import type { Channel } from "./channel.js";
 import { CHUNK_RECORD_BYTES, ChunkList, LEAST_CHUNK_BYTES, Matcher } from "./chunk.js";
 import { Copies, type Gone } from "./copies.js";
 import { type Deferred, deferred } from "./deferred.js";
+import { descriptorBudget, explained } from "./descriptors.js";
 import type { DirectoryEntry, Entry, FileEntry } from "./entry.js";
 import { SyncError, toSyncError } from "./errors.js";
 import {
@@ -12,7 +13,6 @@ import {
   MAX_DELTA_BYTES,
   MAX_HOLE_BYTES,
   MAX_INLINE_BYTES,
-  MAX_LARGE_SENDS,
   MAX_LARGE_STREAMS,
   MAX_SMALL_READS,
   MAX_SPARE_FRAMES,
@@ -43,6 +43,8 @@ export interface SenderOptions {
   readonly offers: () => boolean;
   /** Files that are open for writing and have changed within this time are not read (`open`). Milliseconds. */
   readonly settleOpenMs: number;
+  /** Large files that may be on their way at a time. */
+  readonly largeSends: number;
   /** Whether the other end takes holes. */
   readonly holes: boolean;
   /** The latest time that the other end knows. */
@@ -88,9 +90,9 @@ export class Sender {
   readonly #options: SenderOptions;
   readonly #asked = new Map<number, Asked>();
   readonly #window = new Slots(MAX_UNANSWERED);
-  readonly #smallReads = new Slots(MAX_SMALL_READS);
+  readonly #smallReads = new Slots(descriptorBudget(MAX_SMALL_READS, 1 / 4));
   readonly #whole = new WholeReader();
-  readonly #largeSends = new Slots(MAX_LARGE_SENDS);
+  readonly #largeSends: Slots;
   readonly #largeStreams = new Slots(MAX_LARGE_STREAMS);
   /** Under which id the content of a path was held. */
   readonly #held = new Map<string, number>();
@@ -108,6 +110,7 @@ export class Sender {
 
   constructor(options: SenderOptions) {
     this.#options = options;
+    this.#largeSends = new Slots(options.largeSends);
     this.#finished.promise.catch(() => {});
   }
 
@@ -463,7 +466,7 @@ export class Sender {
 
   #unreadable(operation: Operation, error: unknown): void {
     if (this.#stopping.signal.aborted) return;
-    const known = toSyncError(error, "ERR_UNREADABLE", operation.entry.path);
+    const known = explained(toSyncError(error, "ERR_UNREADABLE", operation.entry.path), "client");
     if (known.code === "ERR_CHANGED") this.#conclude({ type: "changed", operation });
     else if (known.code === "ERR_OPEN") this.#conclude({ type: "open", operation });
     else this.#conclude({ type: "failed", operation, error: known });

@@ -12,6 +12,7 @@ import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 import { ChunkLists } from "./chunk-lists.js";
 import { hashOf, openToRead, writeAll } from "./content.js";
+import { descriptorBudget } from "./descriptors.js";
 import { canFlushFileSystem, setTime, setTimeAt, setTimeOf } from "./disk.js";
 import type { Kind } from "./entry.js";
 import { SyncError, systemCode } from "./errors.js";
@@ -89,7 +90,8 @@ export class Storage {
   readonly #folderTimes: FolderTimes;
   /** The names of staged files: ours, and none that an earlier session has left. */
   readonly #stamp = randomBytes(8).toString("hex");
-  readonly #flushes = new Slots(FEW_FLUSHES);
+  readonly #fewFlushes = descriptorBudget(FEW_FLUSHES, 1 / 6);
+  readonly #flushes = new Slots(this.#fewFlushes);
   /** Folders that were made, and were not given their attributes yet. */
   readonly #made = new Set<string>();
   #stagedCount = 0;
@@ -172,7 +174,7 @@ export class Storage {
 
   /** Closes a staged file that is one of so many more: those are flushed together, or opened again for it. */
   keepOpen(file: StagedFile, others: number): void {
-    if (others >= FEW_FLUSHES) close(file);
+    if (others >= this.#fewFlushes) close(file);
   }
 
   /** Makes staged files, which are closed, and the names in folders durable, where the platform can. */

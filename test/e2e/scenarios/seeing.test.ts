@@ -5,7 +5,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, vi } from "vitest";
-import { type Mirrored, type Scenario, tell, tellChanges } from "../../support/mirrored.js";
+import { Mirrored, type Scenario, tell, tellChanges } from "../../support/mirrored.js";
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -253,6 +253,49 @@ describe.runIf(process.platform === "linux")("a sparse file", () =>
         }
         fs.closeSync(copy);
         expect(fs.statSync(m.there("zeros"))).toMatchObject({ size: 300_000_000, blocks: 0 });
+      },
+    ],
+  ]),
+);
+
+/** 600 small files in 30 folders, and 12 large ones. */
+function manyFiles(m: Mirrored): void {
+  for (let i = 0; i < 600; i++) m.write({ [`d${i % 30}/f${i}`]: `${i}` });
+  for (let i = 0; i < 12; i++) m.write({ [`large${i}`]: Buffer.alloc(300_000, i) });
+}
+
+const LOW_LIMIT = ["prlimit", "--nofile=40:40"];
+
+describe.runIf(process.platform === "linux")("40 file descriptors", () =>
+  tell([
+    [
+      "at the client: everything arrives, without a failure",
+      async (m) => {
+        const program = m.rig.start(["mirror", m.folder, m.address, "--json"], { via: LOW_LIMIT });
+        await program.printed(/"type":"synced"/);
+        manyFiles(m);
+        await m.equal({ withinMs: 30_000 });
+        expect(program.stdout).not.toContain("EMFILE");
+        await program.interrupt();
+      },
+    ],
+    [
+      "at the server: everything arrives, and what failed meanwhile names the server",
+      async (m) => {
+        const home = m.rig.folder();
+        const server = m.rig.start(["serve", home, "--port", "0", "--no-http"], { via: LOW_LIMIT });
+        const [, port = ""] = await server.printed(/listening on \S+:(\d+)\n/);
+        const limited = new Mirrored(m.rig, { home, port, server });
+        const following = await limited.follow();
+        manyFiles(limited);
+        await limited.equal({ withinMs: 30_000 });
+        for (const { code, message } of following.of("failed")) {
+          expect({ code, message }).toEqual({
+            code: "EMFILE",
+            message: "the server has as many files open as it may have (40); ulimit -n allows more",
+          });
+        }
+        await following.leave();
       },
     ],
   ]),
