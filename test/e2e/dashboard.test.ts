@@ -156,6 +156,24 @@ if (hasBrowser()) {
       expect(complaints.filter((text) => !text.includes("403"))).toEqual([]);
     });
 
+    test("over HTTPS the session is kept in a cookie that only this host can set", async ({ rig }) => {
+      const { server } = await rig.serve(rig.folder(), "0", "--http", "0.0.0.0:0");
+      const [, port = ""] = await server.printed(/dashboard: https:\/\/\S+:(\d+)\/\n/);
+      const [, password = ""] = await server.printed(/password: (\S+)\n/);
+      const context = await browser.newContext({ ignoreHTTPSErrors: true });
+      const page = await context.newPage();
+      await page.goto(`https://127.0.0.1:${port}/`);
+      await logIn(page, password);
+      await page.getByRole("heading", { name: "Folders" }).waitFor();
+      const session = { name: "__Host-confundo_session", path: "/", secure: true, httpOnly: true, sameSite: "Strict" };
+      expect(await context.cookies()).toMatchObject([session]);
+      await page.reload();
+      await page.getByRole("heading", { name: "Folders" }).waitFor();
+      await page.getByRole("button", { name: "Log out" }).click();
+      await page.getByRole("button", { name: "Log in" }).waitFor();
+      expect(await context.cookies()).toEqual([]);
+    });
+
     test("the keyboard reaches everything, and what is reached is named", async ({ rig }) => {
       const { url, password } = await start(rig);
       const { page, complaints } = await openPage(browser, url);
