@@ -30,10 +30,29 @@ export function log(name: string | undefined, path: string | undefined, options:
       (present !== undefined && present.kind !== "directory") || exact.some(({ kind }) => kind !== "directory");
     const below = isFile ? exact : await database.versions.list(name, wanted === "" ? "" : `${wanted}/`, options);
     for (const version of below) say(options.json ? toJson(version) : versionLine(version));
-    if (present === undefined && below.length === 0 && wanted !== "") {
+    const before = isFile ? await earlierNames(database, name, wanted, options.limit - below.length) : [];
+    for (const version of before) say(options.json ? toJson(version) : versionLine(version));
+    if (present === undefined && below.length === 0 && before.length === 0 && wanted !== "") {
       throw new VersionError("ERR_NO_VERSION", `nothing is known of ${shownPath(wanted)} in ${shownPath(name)}`);
     }
   });
+}
+
+/** What a file was under the names that it had before, newest first. */
+async function earlierNames(database: Database, folder: string, path: string, limit: number): Promise<Version[]> {
+  const versions: Version[] = [];
+  const seen = new Set<string>();
+  let until = Number.MAX_SAFE_INTEGER;
+  for (let name = path; versions.length < limit && !seen.has(`${name}/${until}`); ) {
+    seen.add(`${name}/${until}`);
+    const moved = await database.versions.movedTo(folder, name, until);
+    if (moved === undefined) break;
+    const all = await database.versions.list(folder, moved.path, { limit: 1000 });
+    versions.push(...all.filter(({ version }) => version <= moved.version));
+    name = moved.path;
+    until = moved.storedAt;
+  }
+  return versions.slice(0, Math.max(0, limit));
 }
 
 export interface RestoreOptions extends HomeOption {

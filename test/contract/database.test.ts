@@ -274,10 +274,40 @@ describe.each(databases)("%s", (_, place) => {
       expect(await db.folders.byName("f")).toMatchObject({ files: 1, bytes: 5, changedAt: 2 });
     });
 
-    test("of which only time or mode change stay the version they are", async () => {
+    test("of which only time or mode change become a version that takes no room", async () => {
       await db.files.apply([file("a", "one")], 1);
       await db.files.apply([{ ...file("a", "one"), mode: 0o755, mtimeNs: 99n }], 2);
-      expect(await db.files.byPath("f", "a")).toMatchObject({ mode: 0o755, mtimeNs: 99n, version: 1, storedAt: 1 });
+      await db.files.apply([{ ...file("a", "one"), mode: 0o755, mtimeNs: 99n }], 3);
+      expect(await db.files.byPath("f", "a")).toMatchObject({ mode: 0o755, mtimeNs: 99n, version: 2, storedAt: 2 });
+      const versions = await db.versions.list("f", "a", { limit: 10 });
+      expect(versions).toMatchObject([{ version: 1, why: "changed", mode: 0o644, storedAt: 1, endedAt: 2 }]);
+      expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 0, versions: 1 });
+      await db.versions.remove("f", versions);
+      expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 0, versions: 0 });
+    });
+
+    test("that are moved are found by the name that they got", async () => {
+      await db.files.apply([file("a", "one")], 1);
+      await db.files.apply([{ do: "move", folder: "f", from: "a", path: "b" }], 2);
+      await db.files.apply([{ do: "move", folder: "f", from: "b", path: "c" }], 3);
+      expect(await db.versions.movedTo("f", "c", 9)).toMatchObject({
+        path: "b",
+        why: "moved",
+        movedTo: "c",
+        endedAt: 3,
+      });
+      expect(await db.versions.movedTo("f", "b", 9)).toMatchObject({ path: "a", why: "moved", endedAt: 2 });
+      expect(await db.versions.movedTo("f", "b", 1)).toBeUndefined();
+      expect(await db.versions.movedTo("f", "a", 9)).toBeUndefined();
+    });
+
+    test("of folders: their times and permissions then are known, and not listed", async () => {
+      const folder = { ...directory("d"), mtimeNs: 7n, mode: 0o700 } as const;
+      await db.files.apply([folder], 1);
+      await db.files.apply([{ ...folder, mtimeNs: 8n, mode: 0o755 }], 2);
+      expect(await db.versions.list("f", "", { limit: 10 })).toEqual([]);
+      expect(await db.versions.at("f", "d", 1)).toMatchObject({ mtimeNs: 7n, mode: 0o700 });
+      expect(await db.versions.at("f", "d", 2)).toMatchObject({ mtimeNs: 8n, mode: 0o755 });
     });
 
     test("keep nanoseconds, also before 1970", async () => {
@@ -353,8 +383,8 @@ describe.each(databases)("%s", (_, place) => {
 
     test("are numbered and dated", async () => {
       expect(await db.versions.list("f", "a", { limit: 10 })).toEqual([
-        { ...record("a", "two!", { version: 2, storedAt: 20 }), endedAt: 30, why: "deleted" },
-        { ...record("a", "one", { version: 1, storedAt: 10 }), endedAt: 20, why: "replaced" },
+        { ...record("a", "two!", { version: 2, storedAt: 20 }), endedAt: 30, why: "deleted", movedTo: null },
+        { ...record("a", "one", { version: 1, storedAt: 10 }), endedAt: 20, why: "replaced", movedTo: null },
       ]);
       expect(await db.files.byPath("f", "a")).toMatchObject({ version: 3, storedAt: 40 });
       expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 7 });
@@ -440,7 +470,7 @@ describe.each(databases)("%s", (_, place) => {
       const { version: _, ...entry } = record("h", "hi", { version: 1, storedAt: 3 });
       await db.versions.add({ ...entry, endedAt: 5, why: "deleted" });
       expect(await db.versions.list("f", "h", { limit: 1 })).toEqual([
-        { ...entry, version: 1, endedAt: 5, why: "deleted" },
+        { ...entry, version: 1, endedAt: 5, why: "deleted", movedTo: null },
       ]);
     });
   });

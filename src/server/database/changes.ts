@@ -54,7 +54,9 @@ async function applyMove(db: Kysely<Schema>, change: FileChange & { do: "move" }
     const piece = await Piece.of(db, folder, [...rows.map((row) => row.path), ...rows.map(target)]);
     for (const row of rows) {
       const entry = { ...row, mtimeNs: BigInt(row.mtimeNs) };
-      if (row.kind !== "directory") piece.apply({ ...entry, do: "retire", why: "deleted" }, time);
+      if (row.kind !== "directory") {
+        piece.apply({ ...entry, do: "retire", why: "moved", movedTo: target(row) }, time);
+      }
       piece.apply({ do: "remove", folder, path: row.path }, time);
       piece.apply({ ...entry, do: "put", path: target(row) }, time);
     }
@@ -63,7 +65,10 @@ async function applyMove(db: Kysely<Schema>, change: FileChange & { do: "move" }
 }
 
 /** Adds a version without touching what is there now. */
-export async function addVersion(db: Kysely<Schema>, { endedAt, ...version }: Omit<Version, "version">): Promise<void> {
+export async function addVersion(
+  db: Kysely<Schema>,
+  { endedAt, ...version }: Omit<Version, "version" | "movedTo"> & { readonly movedTo?: string | null },
+): Promise<void> {
   const { folder, path } = version;
   await ensureFolder(db, folder, endedAt);
   const piece = await Piece.of(db, folder, [path]);
@@ -133,14 +138,23 @@ class Piece {
     const last = this.#last.get(entry.path)?.version ?? 0;
     const { folder, path, kind, size, mode, sha256, target } = entry;
     const row = { folder, path, kind, size, mode, mtimeNs: String(entry.mtimeNs), sha256, target };
-    const same = before !== undefined && before.version > last && sameContent(before, row);
-    const version = same ? before.version : Math.max(before?.version ?? 0, last) + 1;
+    const held = before !== undefined && before.version > last && sameContent(before, row) ? before : undefined;
+    const changed = held !== undefined && !sameAttributes(held, row);
+    if (changed) this.#retireAttributes(held, at);
+    const same = held !== undefined && !changed;
+    const version = same ? held.version : Math.max(before?.version ?? 0, last) + 1;
     this.#count(before, -1);
-    const after: Row = { ...row, parent: parentOf(path), version, storedAt: same ? before.storedAt : at };
+    const after: Row = { ...row, parent: parentOf(path), version, storedAt: same ? held.storedAt : at };
     this.#count(after, 1);
     this.#rows.set(path, after);
     this.#touched.add(path);
     this.#changedAt = at;
+  }
+
+  /** What a path was before it got another time or other permissions: a version whose content is where it was. */
+  #retireAttributes({ parent: _, ...before }: Row, at: number): void {
+    this.#retired.push({ ...before, endedAt: at, why: "changed", movedTo: null });
+    this.#last.set(before.path, { version: before.version, endedAt: at });
   }
 
   #retire(change: FileChange & { do: "retire" }, at: number, storedAt?: number): void {
@@ -148,12 +162,12 @@ class Piece {
     const last = this.#last.get(change.path);
     const known = before !== undefined && before.version > (last?.version ?? 0) ? before : undefined;
     const version = known?.version ?? (last?.version ?? 0) + 1;
-    const { folder, path, kind, size, mode, mtimeNs, sha256, target, why } = change;
+    const { folder, path, kind, size, mode, mtimeNs, sha256, target, why, movedTo = null } = change;
     // Of what we were not told about it is only known that it came after the one before, and when it was written.
     const unknown = Math.max(last?.endedAt ?? 0, Math.min(Number(mtimeNs / 1_000_000n), at));
     const since = storedAt ?? known?.storedAt ?? unknown;
     const entry = { folder, path, kind, size, mode, mtimeNs: String(mtimeNs), sha256, target };
-    this.#retired.push({ ...entry, version, storedAt: since, endedAt: at, why });
+    this.#retired.push({ ...entry, version, storedAt: since, endedAt: at, why, movedTo });
     this.#last.set(path, { version, endedAt: at });
   }
 
@@ -200,9 +214,15 @@ class Piece {
   async #writeVersions(db: Kysely<Schema>): Promise<number> {
     if (this.#retired.length === 0) return 0;
     const sizes = new Map<string, number>();
-    for (const { sha256, size } of this.#retired) if (sha256 !== null) sizes.set(sha256, size);
+    for (const { sha256, size, why } of this.#retired)
+      if (sha256 !== null && why !== "changed") sizes.set(sha256, size);
     if (sizes.size > 0) {
-      const kept = db.selectFrom("versions").select("sha256").distinct().where("folder", "=", this.#folder);
+      const kept = db
+        .selectFrom("versions")
+        .select("sha256")
+        .distinct()
+        .where("folder", "=", this.#folder)
+        .where("why", "<>", "changed");
       for (const { sha256 } of await kept.where("sha256", "in", [...sizes.keys()]).execute()) {
         if (sha256 !== null) sizes.delete(sha256);
       }
@@ -210,6 +230,12 @@ class Piece {
     await db.insertInto("versions").values(this.#retired).execute();
     return [...sizes.values()].reduce((sum, size) => sum + size, 0);
   }
+}
+
+/** A folder that was just made has no time of its own yet. */
+function sameAttributes(a: Row, b: Omit<FileRow, "version" | "storedAt">): boolean {
+  if (a.kind === "directory" && a.mtimeNs === String(BigInt(a.storedAt) * 1_000_000n)) return true;
+  return a.mtimeNs === b.mtimeNs && (a.kind === "link" || a.mode === b.mode);
 }
 
 function sameContent(a: FileRow, b: Omit<FileRow, "version" | "storedAt">): boolean {

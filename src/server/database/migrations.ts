@@ -132,6 +132,13 @@ function MIGRATIONS(dialect: Store["dialect"]): Record<string, Migration> {
         await db.schema.alterTable("folders").addColumn("purge_at", number).execute();
       },
     },
+    "004-moved-versions": {
+      up: async (db: Kysely<unknown>) => {
+        const { text } = builders(db, dialect);
+        await db.schema.alterTable("versions").addColumn("moved_to", text).execute();
+        await index(db, "versions", ["folder", "moved_to"]);
+      },
+    },
   };
 }
 

@@ -71,7 +71,7 @@ export interface Schema {
     unclean: number;
   };
   files: FileRow & { parent: string };
-  versions: FileRow & { endedAt: number; why: Version["why"] };
+  versions: FileRow & { endedAt: number; why: Version["why"]; movedTo: string | null };
   transfers: {
     id: Generated<number>;
     folder: string;

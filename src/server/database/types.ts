@@ -128,10 +128,13 @@ export interface FileRecord {
   readonly storedAt: number;
 }
 
-/** What a path was before it was replaced or deleted. Its content is kept by its sha256. */
+/** What a path was before it was replaced or deleted, moved, or given other attributes. Its content is kept by its sha256. */
 export interface Version extends FileRecord {
   readonly endedAt: number;
-  readonly why: "replaced" | "deleted";
+  /** `changed`: only its modification time or permissions are others since. */
+  readonly why: "replaced" | "deleted" | "moved" | "changed";
+  /** The path that it got, where it was moved. */
+  readonly movedTo: string | null;
 }
 
 export interface Transfer {
@@ -192,7 +195,10 @@ export interface Page {
 export type FileChange = { readonly at?: number } & (
   | ({ readonly do: "put" } & Omit<FileRecord, "version" | "storedAt">)
   /** What stood at the path was kept as a version, because it is about to be replaced or removed by a change that follows. */
-  | ({ readonly do: "retire" } & Omit<Version, "version" | "storedAt" | "endedAt">)
+  | ({ readonly do: "retire"; readonly movedTo?: string | null } & Omit<
+      Version,
+      "version" | "storedAt" | "endedAt" | "movedTo"
+    >)
   /** A folder becomes a version by itself; a file does if it is retired first. */
   | { readonly do: "remove"; readonly folder: string; readonly path: string }
   /** A file or a whole tree; versions stay with the old path, and so does one of what moved away. */
@@ -289,9 +295,14 @@ export interface Files {
 }
 
 export interface Versions {
-  add(version: Omit<Version, "version">): Promise<void>;
-  /** Newest first; of one path, of everything below a folder (`path` ending in "/"), or of all ("" or undefined). */
+  add(version: Omit<Version, "version" | "movedTo"> & { readonly movedTo?: string | null }): Promise<void>;
+  /**
+   * Newest first; of one path, of everything below a folder (`path` ending in "/"), or of all ("" or undefined). Without
+   * folders that have got other attributes, which nearly every change in them does.
+   */
   list(folder: string, path: string | undefined, page: Page): Promise<Version[]>;
+  /** The last version of a file that was moved to the path, not after that time, as it was where it came from. */
+  movedTo(folder: string, path: string, until: number): Promise<Version | undefined>;
   /** What the path was at that time, also where that is the present entry. Undefined: it was not there. */
   at(folder: string, path: string, time: number): Promise<Version | FileRecord | undefined>;
   /** The whole folder as it was at that time, by path. */

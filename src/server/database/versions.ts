@@ -11,6 +11,12 @@ const PAGE = 1000;
 export function versions(store: Store): Versions {
   return {
     add: (version) => store.write((db) => addVersion(db, version)),
+    movedTo: (folder, path, until) =>
+      store.read(async (db) => {
+        const moved = db.selectFrom("versions").selectAll().where("folder", "=", folder).where("movedTo", "=", path);
+        const row = await moved.where("endedAt", "<=", until).orderBy("endedAt", "desc").limit(1).executeTakeFirst();
+        return row === undefined ? undefined : toVersion(row);
+      }),
     list: (folder, path, page) => store.read((db) => list(db, folder, path ?? "", page)),
     at: (folder, path, time) => store.read((db) => at(db, folder, path, time)),
     treeAt: (folder, time) => treeAt(store, folder, time),
@@ -47,6 +53,7 @@ async function list(
   page: { limit: number; after?: string },
 ): Promise<Version[]> {
   let found = db.selectFrom("versions").selectAll().where("folder", "=", folder);
+  found = found.where(sql<boolean>`not (kind = 'directory' and why = 'changed')`);
   if (path.endsWith("/")) found = found.where("path", ">=", path).where("path", "<", `${path.slice(0, -1)}0`);
   else if (path !== "") found = found.where("path", "=", path);
   const cursor = /^(\d+)\/(\d+)\/(.*)$/s.exec(page.after ?? "");
@@ -88,7 +95,7 @@ async function* treeAt(store: Store, folder: string, time: number): AsyncGenerat
     for (const [place, row] of rows.entries()) {
       if (rows[place - 1]?.path === row.path) continue;
       const { endedAt, why, ...file } = row;
-      yield endedAt === null || why === null ? toFile(file) : toVersion({ ...file, endedAt, why });
+      yield endedAt === null || why === null ? toFile(file) : toVersion({ ...file, endedAt, why, movedTo: null });
     }
     const last = rows.at(-1);
     if (rows.length < PAGE || last === undefined) return;
@@ -144,13 +151,14 @@ async function remove(
   let removed = 0;
   for (const { path, version } of gone) {
     const one = db.deleteFrom("versions").where("folder", "=", folder).where("path", "=", path);
-    const row = await one.where("version", "=", version).returning(["sha256", "size"]).executeTakeFirst();
+    const row = await one.where("version", "=", version).returning(["sha256", "size", "why"]).executeTakeFirst();
     if (row !== undefined) removed++;
-    if (row !== undefined && row.sha256 !== null) candidates.set(row.sha256, row.size);
+    if (row !== undefined && row.sha256 !== null && row.why !== "changed") candidates.set(row.sha256, row.size);
   }
   let freed = 0;
   for (const [sha256, size] of candidates) {
-    const other = db.selectFrom("versions").select("folder").where("sha256", "=", sha256).where("folder", "=", folder);
+    const same = db.selectFrom("versions").select("folder").where("sha256", "=", sha256).where("folder", "=", folder);
+    const other = same.where("why", "<>", "changed");
     if ((await other.limit(1).executeTakeFirst()) === undefined) freed += size;
   }
   await db

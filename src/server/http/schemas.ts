@@ -345,7 +345,10 @@ export const VersionSchema = z
   .object({
     ...entryShape,
     endedAt: time("When it was replaced or deleted."),
-    why: z.enum(["replaced", "deleted"]),
+    why: z.enum(["replaced", "deleted", "moved", "changed"]).openapi({
+      description: "`changed`: only its modification time or permissions are others since.",
+    }),
+    movedTo: z.string().nullable().openapi({ description: "The path that it got, where it was moved." }),
   })
   .openapi("Version");
 

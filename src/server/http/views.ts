@@ -41,8 +41,8 @@ export function entryView({ path, kind, size, mode, mtimeNs, sha256, target, ver
 }
 
 export function versionView(version: Version) {
-  const { endedAt, why } = version;
-  return { ...entryView(version), endedAt, why };
+  const { endedAt, why, movedTo } = version;
+  return { ...entryView(version), endedAt, why, movedTo };
 }
 
 /** With microseconds behind the point. */

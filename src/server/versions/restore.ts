@@ -41,6 +41,8 @@ export type Wanted = Version | FileRecord;
 /** What is to be done. */
 export interface Plan {
   readonly wanted: readonly Wanted[];
+  /** Present entries that hold the same and had another modification time or other permissions. */
+  readonly attributes: readonly Wanted[];
   /** Present entries that were not there, deepest first. */
   readonly superfluous: readonly FileRecord[];
   readonly unchanged: number;
@@ -60,16 +62,18 @@ export async function planRestore(database: Database, request: RestoreRequest): 
     throw new VersionError("ERR_NO_VERSION", `nothing is known of ${path} at that time`);
   const superfluous: FileRecord[] = [];
   let unchanged = 0;
+  const attributes: Wanted[] = [];
   if (to === undefined) {
     for await (const present of database.files.all(folder)) {
       const then = wanted.get(present.path);
       if (then !== undefined && isSame(present, then)) {
         wanted.delete(present.path);
-        if (present.kind !== "directory") unchanged++;
+        if (!hasAttributes(present, then)) attributes.push(then);
+        else if (present.kind !== "directory") unchanged++;
       } else if (then === undefined ? within(present) : present.kind !== then.kind) superfluous.push(present);
     }
   }
-  return { wanted: [...wanted.values()], superfluous: superfluous.reverse(), unchanged };
+  return { wanted: [...wanted.values()], attributes, superfluous: superfluous.reverse(), unchanged };
 }
 
 /** Opens content that a version or a present file has. Rejects with `ERR_NO_VERSION` where it is not kept any more. */
@@ -129,14 +133,38 @@ export async function carryOut(
       bytes += event.bytes;
       onEvent(event);
     }
+    for (const wanted of plan.attributes) {
+      if (wanted.kind === "file") onEvent(await changeAttributes(wanted, storage));
+      else if (wanted.kind === "link") onEvent(place(wanted, storage, undefined));
+    }
     await storage.flush([], folders);
-    const files = plan.wanted.filter(({ kind }) => kind !== "directory").length;
+    // When nothing in them changes any more, the innermost first.
+    const made = [...plan.wanted, ...plan.attributes].filter(({ kind }) => kind === "directory");
+    for (const wanted of made.sort((a, b) => (a.path < b.path ? 1 : -1)))
+      onEvent(await changeAttributes(wanted, storage));
+    await storage.flush([], new Set(made.map(({ path }) => path)));
+    const files = [...plan.wanted, ...plan.attributes].filter(({ kind }) => kind !== "directory").length;
     const removed = plan.superfluous.filter(({ kind }) => kind !== "directory").length;
     return { files, bytes, removed, unchanged: plan.unchanged };
   } finally {
     for (const file of staged.values()) storage.discard(file);
     fs.rmSync(storage.staging, { recursive: true, force: true });
   }
+}
+
+/** Gives an entry that holds what it should the modification time and permissions that it had. */
+async function changeAttributes(
+  { path, kind, size, mode, mtimeNs, sha256 }: Wanted,
+  storage: Storage,
+): Promise<StepEvent & { type: "changed" }> {
+  const executable = kind === "file" && (mode & 0o100) !== 0;
+  const attributes = { path, size, mtimeNs, executable, mode };
+  if (kind === "directory") {
+    storage.touchFolder({ ...attributes, size: 0 });
+    return { type: "changed", path, entry: { ...attributes, kind, size: 0 } };
+  }
+  await storage.touch(attributes);
+  return { type: "changed", path, entry: { ...attributes, kind: "file", ...(sha256 === null ? {} : { sha256 }) } };
 }
 
 function place(wanted: Wanted, storage: Storage, staged: string | undefined): StepEvent & { type: "stored" } {
@@ -149,7 +177,7 @@ function place(wanted: Wanted, storage: Storage, staged: string | undefined): St
     kind === "file"
       ? { ...common, kind, mtimeNs, mode, ...(sha256 === null ? {} : { sha256 }) }
       : kind === "link"
-        ? { ...common, kind: "symlink", ...(target === null ? {} : { target }) }
+        ? { ...common, kind: "symlink", mtimeNs, ...(target === null ? {} : { target }) }
         : { ...common, kind, mode };
   return { type: "stored", path, bytes: kind === "directory" ? 0 : size, entry };
 }
@@ -207,7 +235,7 @@ export function relocated(plan: Plan, path: string): Plan {
 }
 
 function one(wanted: Wanted): Plan {
-  return { wanted: [wanted], superfluous: [], unchanged: 0 };
+  return { wanted: [wanted], attributes: [], superfluous: [], unchanged: 0 };
 }
 
 async function numbered(database: Database, folder: string, path: string, version: number): Promise<Wanted> {
@@ -231,6 +259,12 @@ async function before(database: Database, folder: string, path: string): Promise
   }
   if (last === undefined) throw new VersionError("ERR_NO_VERSION", `no version of ${path} is kept`);
   return last;
+}
+
+/** To the microsecond: where times are set by Node they are no more exact. */
+function hasAttributes(present: FileRecord, then: Wanted): boolean {
+  if (present.mtimeNs / 1000n !== then.mtimeNs / 1000n) return false;
+  return present.kind === "link" || present.mode === then.mode;
 }
 
 function isSame(present: FileRecord, then: Wanted): boolean {

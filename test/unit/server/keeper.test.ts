@@ -150,7 +150,7 @@ describe("the books", () => {
     await mirrored();
     expect(objects()).toEqual([]);
     expect(Object.keys(await rows(database))).toEqual(["b", "b/f"]);
-    expect(await log(database)).toContain("a/f 1 deleted 3000");
+    expect(await log(database)).toContain("a/f 1 moved 3000");
   });
 });
 
