@@ -9,7 +9,7 @@ export type Result = number;
 
 /** A UDP socket with a handle of its own on the event loop. It never fragments what it sends when it is connected. */
 export interface Udp {
-  /** `flags` are {@link IPV6_ONLY} and {@link REUSE_PORT}. */
+  /** `flags` are {@link IPV6_ONLY}, {@link REUSE_PORT} and {@link REUSE_ADDRESS}, or-ed. */
   bind(address: string, port: number, flags: number): Result;
   connect(address: string, port: number): Result;
   /** Whether another socket that wants to may bind to the port. */
@@ -75,6 +75,8 @@ export interface Addon {
 
 export const IPV6_ONLY = 1;
 export const REUSE_PORT = 2;
+/** SO_REUSEADDR, for the clients' sockets beside a port that processes share: they must not join its group. */
+export const REUSE_ADDRESS = 4;
 
 /** As in datagrams.h: where the slots begin in the room, and how far they are apart. */
 export const SLOTS_AT = 4096;

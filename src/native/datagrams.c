@@ -86,6 +86,7 @@ int socket_bind(struct datagram_socket* opened, const union address* local, int 
   set_option(fd, SOL_UDP, UDP_GRO, 1);
   if (local->family == AF_INET6 && set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, (flags & IPV6_ONLY) != 0) != 0) return -1;
   if ((flags & REUSE_PORT) != 0 && socket_reuse(opened, true) != 0) return -1;
+  if ((flags & REUSE_ADDRESS) != 0 && set_option(fd, SOL_SOCKET, SO_REUSEADDR, true) != 0) return -1;
   /* Never fragment, and leave finding the path's MTU to us. An IPv6 socket speaks IPv4 too, to mapped addresses. */
   set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
   if (local->family == AF_INET6) set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);

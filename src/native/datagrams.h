@@ -81,7 +81,7 @@ struct datagram_socket {
   union address local;
 };
 
-enum { IPV6_ONLY = 1, REUSE_PORT = 2 };
+enum { IPV6_ONLY = 1, REUSE_PORT = 2, REUSE_ADDRESS = 4 };
 
 bool parse_address(const char* text, int port, union address* address);
 socklen_t address_length(const union address* address);

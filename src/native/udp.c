@@ -222,7 +222,7 @@ static napi_value udp_bind(napi_env env, napi_callback_info info) {
   int64_t flags = 0;
   struct udp* udp = begin(env, info, &call);
   if (udp == NULL || !to_address(env, call.arguments[0], call.arguments[1], &local, &known) ||
-      !to_integer(env, call.arguments[2], 0, IPV6_ONLY | REUSE_PORT, &flags)) {
+      !to_integer(env, call.arguments[2], 0, IPV6_ONLY | REUSE_PORT | REUSE_ADDRESS, &flags)) {
     return NULL;
   }
   if (!known || udp->socket.fd >= 0) return from_integer(env, -EINVAL);

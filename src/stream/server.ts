@@ -83,6 +83,11 @@ export interface ListenOptions {
   readonly backlog?: number | undefined;
   /** Taken as in `node:net`: a worker of `node:cluster` always has its port to itself. See `reusePort`. */
   readonly exclusive?: boolean | undefined;
+  /**
+   * Share the port (SO_REUSEPORT) with other processes of the same user that ask for it too, such as workers of
+   * `node:cluster`: the kernel gives each client to one of them. Default false. See docs/cluster.md.
+   */
+  readonly reusePort?: boolean | undefined;
   /** Only IPv6 on an IPv6 address. Default false. */
   readonly ipv6Only?: boolean | undefined;
   /** Closes the server when aborted. */
@@ -209,7 +214,7 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
       this.#port = null;
       this.emit("error", error);
     };
-    serverPort.bind(port, options.host, options.ipv6Only ?? false, (error) => {
+    serverPort.bind({ ...options, port }, (error) => {
       process.nextTick(() => (error === null ? bound() : failed(error)));
     });
     if (options.signal != null) this.#followSignal(options.signal);
@@ -405,6 +410,7 @@ class ServerPort implements DatagramPort {
   readonly #peers = new WeakMap<Connection, Peer>();
   #udp: SharedDatagramSocket | null = null;
   #ownTier: Tier = "dgram";
+  #sharesPort = false;
   #listening = true;
 
   /** Whether new connections are taken. */
@@ -437,18 +443,20 @@ class ServerPort implements DatagramPort {
   }
 
   /** Binds to an IP address, or to all, before it returns; a name is looked up first. */
-  bind(port: number, host: string | undefined, ipv6Only: boolean, done: (error: Error | null) => void): void {
+  bind(options: ListenOptions & { readonly port: number }, done: (error: Error | null) => void): void {
+    const { host, port } = options;
+    this.#sharesPort = options.reusePort === true;
     if (host == null || host === "") {
-      const error = this.#bindTo(port, "::", ipv6Only);
+      const error = this.#bindTo("::", options);
       // No IPv6 on this machine.
-      done(error?.code === "EADDRNOTAVAIL" ? this.#bindTo(port, "0.0.0.0", false) : error);
+      done(error?.code === "EADDRNOTAVAIL" ? this.#bindTo("0.0.0.0", options) : error);
     } else if (isIP(host) !== 0) {
-      done(this.#bindTo(port, host, ipv6Only));
+      done(this.#bindTo(host, options));
     } else {
       // The courses' clients know IPv4 only, so a name means that first.
       dns.lookup(host, { order: "ipv4first" }, (cause, address) => {
         if (cause !== null) done(bindError(cause, host, port));
-        else done(this.#listening ? this.#bindTo(port, address, ipv6Only) : null);
+        else done(this.#listening ? this.#bindTo(address, options) : null);
       });
     }
   }
@@ -510,12 +518,15 @@ class ServerPort implements DatagramPort {
     }
     // The peer has moved: the kernel would go on sending to where it was.
     if (known !== undefined) this.forget(connection);
-    if (connection.edition !== "extended" || !connection.connected || this.#udp === null) return null;
+    if (!connection.connected || this.#udp === null) return null;
+    const isExtended = connection.edition === "extended";
     const { bytesReceived, bytesAcknowledged } = connection.stats;
-    if (bytesReceived + bytesAcknowledged < BULK_BYTES) return null;
+    const isBulk = isExtended && bytesReceived + bytesAcknowledged >= BULK_BYTES;
+    // Where processes share the port, a client's datagrams must come here whichever of them begin or end.
+    if (!isBulk && !this.#sharesPort) return null;
     const udp = this.#udp.openPeer(address, port, localAddress);
     // A trace tells of each packet.
-    udp?.enableCoalescing(this.#options.trace === undefined);
+    if (isExtended) udp?.enableCoalescing(this.#options.trace === undefined);
     // The shared socket, which outlives it, keeps the process alive or not.
     udp?.unref();
     this.#peers.set(connection, { address, port, localAddress, udp });
@@ -533,7 +544,9 @@ class ServerPort implements DatagramPort {
     this.#udp = null;
   }
 
-  #bindTo(port: number, address: string, ipv6Only: boolean): ConfundoError | null {
+  #bindTo(address: string, options: ListenOptions & { readonly port: number }): ConfundoError | null {
+    const { port, reusePort = false } = options;
+    const ipv6Only = (options.ipv6Only ?? false) && address.includes(":");
     for (const late of ServerPort.#late) {
       if (late.address()?.port === port) late.#driver.closeIfOnlyFinWait();
     }
@@ -548,14 +561,21 @@ class ServerPort implements DatagramPort {
       onHint: () => {},
     };
     try {
-      this.#udp = openShared({ address, port, ipv6Only, tier, handlers });
+      this.#udp = openShared({ address, port, ipv6Only, reusePort, tier, handlers });
     } catch (error) {
-      return bindError(error as NodeJS.ErrnoException, address, port);
+      return bindError(error as NodeJS.ErrnoException, address, port, adviceFor(reusePort));
     }
     this.#ownTier = this.#udp.tier;
     this.#driver.updateRef();
     return null;
   }
+}
+
+/** A port that is taken may be so by another worker of `node:cluster`. */
+function adviceFor(reusePort: boolean): string {
+  const { isWorker } = process.getBuiltinModule("node:cluster");
+  if (!isWorker || reusePort) return "";
+  return "Workers of node:cluster share a port with listen({ port, reusePort: true }).";
 }
 
 function verifying(extended: ExtendedOptions | null, options: ServerOptions): ExtendedOptions | null {

@@ -72,6 +72,8 @@ export interface SocketConstructorOptions extends SocketOptions {
   readonly edition?: EditionName | undefined;
   /** Bytes that wait for a reader in the stream before no more are taken from the connection. Default: Node's, 64 KiB. */
   readonly highWaterMark?: number | undefined;
+  /** The same for the reader's side alone. */
+  readonly readableHighWaterMark?: number | undefined;
   /** Default: what arrives is emitted as `data`. */
   readonly onread?: OnReadOptions | undefined;
   /**

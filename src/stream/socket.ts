@@ -27,6 +27,9 @@ import {
 } from "./socket-options.js";
 import { NO_CONNECTION, type SocketDriver, UNCONNECTED } from "./unconnected.js";
 
+/** Turns of the event loop for which a socket that ends itself, as its peer has ended, takes what is still written below TLS. */
+const LATE_WRITE_TURNS = 3;
+
 /** Written to hear of it when the window has room. */
 const NOTHING = new Uint8Array(0);
 
@@ -82,6 +85,11 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   #wantsData = false;
   #sawEnd = false;
   #finished = false;
+  /** The peer has ended first, so that this side ends by itself; its FIN waits a moment for what is still written. */
+  #endsItself = false;
+  #holdsFin = false;
+  /** `end` is being emitted, or was in this turn of the event loop. */
+  #endsNow = false;
   /** Called when the window has room for more than the chunk in hand. */
   #writeDone: ((error?: Error | null) => void) | null = null;
   /** Length of the chunk in hand: the connection holds it, and the stream counts it too. */
@@ -108,19 +116,20 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
    */
   constructor(options: SocketConstructorOptions = {}) {
     checkSocketOptions(options);
+    const { highWaterMark, readableHighWaterMark = highWaterMark } = options;
     // @types/node leaves out `readable`, which the documentation of Duplex has.
     const streamOptions: DuplexOptions & { readable: boolean } = {
       allowHalfOpen: options.allowHalfOpen ?? false,
       readable: options.readable ?? true,
       emitClose: false,
-      ...(options.highWaterMark === undefined ? {} : { readableHighWaterMark: options.highWaterMark }),
+      ...(readableHighWaterMark === undefined ? {} : { readableHighWaterMark }),
       // The window decides, see write(): the stream's own mark must never say "enough" first.
       writableHighWaterMark: Number.MAX_SAFE_INTEGER,
     };
     super(streamOptions);
     this.#options = options;
     this.#onRead = OnRead.from(options.onread, this);
-    this.#highWaterMark = Math.max(1, options.highWaterMark ?? Number.POSITIVE_INFINITY);
+    this.#highWaterMark = Math.max(1, highWaterMark ?? Number.POSITIVE_INFINITY);
     this.#keepAlive = Boolean(options.keepAlive);
     this.#noDelay = Boolean(options.noDelay);
     this.on("end", onPeerEnd);
@@ -160,6 +169,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     this.#bytesAccepted = 0;
     this.#wantsData = false;
     this.#finished = false;
+    this.#endsItself = false;
     this.#lengthInHand = 0;
     this.#closeEmitted = false;
     this.#needDrain = false;
@@ -371,9 +381,50 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
       callback();
       return;
     }
+    if (this.#endsItself) inTurns(LATE_WRITE_TURNS, () => this.#sendFin(callback));
+    else this.#sendFin(callback);
+  }
+
+  #sendFin(callback: () => void): void {
+    this.#holdsFin = false;
+    if (this.destroyed) {
+      callback();
+      return;
+    }
     this.#finalDone = callback;
     this.#connection.end(this.#driver.now());
     this.#driver.drain(this.#connection);
+  }
+
+  /** @internal The peer has ended: without `allowHalfOpen` this socket does so, too. */
+  noteOwnEnd(): void {
+    this.#endsItself = this.#holdsFin = !this.writableEnded;
+    this.#endsNow = true;
+    setImmediate(() => {
+      this.#endsNow = false;
+    });
+  }
+
+  /** @internal Both sides have ended and all has arrived: with `node:net` the socket would be destroyed by now. */
+  get isOver(): boolean {
+    return !this.#endsNow && !this.#holdsFin && this.writableEnded && this.#connection.bytesHeld === 0;
+  }
+
+  /**
+   * @internal Takes what a protocol on top writes while the socket ends itself: node:tls answers the peer's close_notify a turn
+   * or two behind `end`, which no kernel would mind. It writes corked, which tells it from a program, whose write is an error.
+   * False: not written by such a protocol.
+   */
+  writeLate(chunk: string | Uint8Array, callback: WriteCallback | undefined): boolean {
+    if (!this.#endsItself || this.writableCorked === 0 || typeof chunk === "string") return false;
+    const isTaken = this.#holdsFin && this.#writeDone === null && !this.destroyed && !this.#connection.closed;
+    if (isTaken) {
+      this.#bytesAccepted += chunk.length;
+      this.#connection.write(Buffer.from(chunk), this.#driver.now());
+      this.#driver.drain(this.#connection);
+    }
+    if (callback !== undefined) process.nextTick(callback, isTaken ? null : pipeError());
+    return true;
   }
 
   override _read(): void {
@@ -754,7 +805,9 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
  * Sockets that go on cost nothing: the method is replaced only here.
  */
 function onPeerEnd(this: ConfundoSocket): void {
-  if (!this.allowHalfOpen) this.write = writeAfterEnd;
+  if (this.allowHalfOpen) return;
+  this.noteOwnEnd();
+  this.write = writeAfterEnd;
 }
 
 function writeAfterEnd(
@@ -765,9 +818,15 @@ function writeAfterEnd(
 ): boolean {
   if (!this.writableEnded)
     return ConfundoSocket.prototype.write.call(this, chunk, encoding as BufferEncoding, callback);
-  const error = pipeError();
   const done = typeof encoding === "function" ? encoding : callback;
+  if (this.writeLate(chunk, done)) return true;
+  const error = pipeError();
   if (typeof done === "function") process.nextTick(done, error);
-  this.destroy(error);
+  if (!this.isOver) this.destroy(error);
   return false;
+}
+
+function inTurns(turns: number, callback: () => void): void {
+  if (turns === 0) callback();
+  else setImmediate(() => inTurns(turns - 1, callback));
 }

@@ -10,6 +10,7 @@ const EXAMPLES = fileURLToPath(new URL("../../examples/", import.meta.url));
 
 /** What each example prints; lines of its two ends may come in any order. */
 const OUTPUT: Record<string, (string | RegExp)[]> = {
+  "cluster.ts": ["40 clients were answered by 2 processes"],
   "for-await.ts": [
     "destroyed: true",
     "enough after the first chunk",

@@ -55,7 +55,9 @@ export class ServerSocket extends PortableSocket implements SharedDatagramSocket
   openPeer(remoteAddress: string, remotePort: number, localAddress = ""): DatagramSocket | null {
     if (this.closed || this.#tierOfPeers === "dgram" || this.#peers.size >= MOST_PEERS) return null;
     const remote = { address: remoteAddress, port: remotePort };
-    const udp = createUdp({ ...this.#udpOptions, ...SHARES_PORT });
+    // Where processes share the port, outside their group, whose members decide by their number who gets a datagram.
+    const sharing = this.#udpOptions.reusePort ? { reuseAddr: true, reusePort: false } : SHARES_PORT;
+    const udp = createUdp({ ...this.#udpOptions, ...sharing });
     const bound = this.address();
     const local = localAddress === "" ? bound : { ...bound, address: localAddress };
     if (!bindAndConnectNow(udp, local, remoteAddress, remotePort)) return null;
@@ -101,8 +103,10 @@ export function openServerSocket(
   options: SharedOptions,
   addresses: typeof localAddresses = localAddresses,
 ): ServerSocket {
-  const { address, port, ipv6Only = false, tier, handlers } = options;
-  const udpOptions: UdpOptions = address.includes(":") ? { type: "udp6", ipv6Only } : { type: "udp4" };
+  const { address, port, ipv6Only = false, reusePort = false, tier, handlers } = options;
+  const sharing = reusePort ? { reusePort, reuseAddr: true } : {};
+  const family: UdpOptions = address.includes(":") ? { type: "udp6", ipv6Only } : { type: "udp4" };
+  const udpOptions: UdpOptions = { ...family, ...sharing };
   const udp = createUdp(udpOptions);
   bindNow(udp, address, port);
   const bound = addressOf(udp);
@@ -110,6 +114,11 @@ export function openServerSocket(
   const tierOfPeers = finds ? "descriptor" : "dgram";
   const isWildcard = address === "0.0.0.0" || address === "::";
   if (tierOfPeers === "dgram" && !isWildcard) return new ServerSocket(udp, handlers, udpOptions, "dgram", null);
+  if (reusePort) {
+    const locals = isWildcard ? new LocalSockets(bound, udpOptions, handlers, addresses) : null;
+    locals?.follow();
+    return new ServerSocket(udp, handlers, udpOptions, tierOfPeers, locals);
+  }
   // What lets others have the port comes at bind or never. It was free: that is known from the first socket. A program of another
   // user that takes it in between makes the next one fail; nothing takes it from then on.
   udp.close();

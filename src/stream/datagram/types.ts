@@ -44,6 +44,8 @@ export interface SharedOptions {
   readonly address: string;
   readonly port: number;
   readonly ipv6Only?: boolean | undefined;
+  /** Share the port with other processes that ask for it too. Default false. */
+  readonly reusePort?: boolean | undefined;
   /** The highest tier to use. `auto`, the default, is the highest there is. */
   readonly tier?: Tier | "auto" | undefined;
   readonly handlers: DatagramHandlers;
