@@ -5,7 +5,12 @@ import { TELLS_CONNECTED_APART } from "./reuse-port.js";
 import type { DatagramHandlers, DatagramSocket, SharedDatagramSocket, SharedOptions, Tier } from "./types.js";
 import { ANY_PORT } from "./udp.js";
 
-const NO_HANDLERS: DatagramHandlers = { onDatagram: () => {}, onBatchEnd: () => {}, onHint: () => {}, onRefused: () => {} };
+const NO_HANDLERS: DatagramHandlers = {
+  onDatagram: () => {},
+  onBatchEnd: () => {},
+  onHint: () => {},
+  onRefused: () => {},
+};
 
 /** A server's socket of our addon. Peers get sockets of their own beside it. */
 export class NativeServerSocket extends NativeSocket implements SharedDatagramSocket {
