@@ -15,7 +15,7 @@ import { deletedError, FolderDeletion } from "./deletion.js";
 import { VersionError } from "./errors.js";
 import { Hold, held } from "./hold.js";
 import { type Keep, pruneVersions } from "./prune.js";
-import { type Limits, storageOf } from "./quota.js";
+import { type Limits, plus, storageOf, type Usage } from "./quota.js";
 import type { Actor } from "./record.js";
 import { type Reindexed, reindex } from "./reindex.js";
 import {
@@ -179,14 +179,15 @@ export class Keeper {
     this.#open.set(name, (this.#open.get(name) ?? 0) + 1);
     const quota = this.#quotas.enter(folder);
     /** A path was gone at the moment in which something else came. */
-    const retiredAt = new Map<string, number>();
+    const retiredAt = new Map<string, { readonly at: number; readonly left: Usage }>();
     const archive: Archive = {
       retire: (absolutePath, path, why) => {
         const at = Date.now();
         const retired = this.content.retire(absolutePath, { folder: name, path, why, at });
         const size = retired.kind === "file" ? retired.size : 0;
-        this.#written.add({ retired, count: { quota, usage: quota.retired(path, size) } });
-        retiredAt.set(path, at);
+        const { kept, left } = quota.retired(path, size);
+        this.#written.add({ retired, count: { quota, usage: kept } });
+        retiredAt.set(path, { at, left });
       },
       flush: () => this.content.flush(),
       find: (sha256) => this.content.find(sha256),
@@ -197,9 +198,14 @@ export class Keeper {
       admitBytes: (path, bytes, what) => quota.admit(path, bytes, what),
       onEvent: (event) => {
         const path = "path" in event ? event.path : "";
-        const at = retiredAt.get(path) ?? Date.now();
+        const before = retiredAt.get(path);
+        const at = before?.at ?? Date.now();
         retiredAt.delete(path);
-        const count = { quota, usage: quota.count(event) };
+        const counted = quota.count(event);
+        const usage = before === undefined ? counted : plus(counted, before.left, 1);
+        // Then what was there is still there.
+        if (event.type === "failed") quota.written(usage);
+        const count = { quota, usage };
         this.#written.record(event, name, who, { at, startedAt: quota.since(event) ?? at, count });
       },
       end: () => {

@@ -149,12 +149,16 @@ export class Quota {
     return new Set([...this.#growing.keys()].map(partialId));
   }
 
-  /** A file or link became a version, because it is about to be replaced or removed. Returns what is to be {@link written}. */
-  retired(path: string, bytes: number): Usage {
+  /**
+   * A file or link became a version, because it is about to be replaced or removed. Returns what is
+   * to be {@link written} with the version (`kept`), and with the change that follows (`left`), as the database counts the entry until then.
+   */
+  retired(path: string, bytes: number): { readonly kept: Usage; readonly left: Usage } {
     // The first is the one that takes its place.
     const [first] = [...(this.#growing.get(path) ?? [])].filter(({ stored }) => !stored);
     if (first !== undefined) this.#replacesNothing(first);
-    return this.#change({ bytes: -bytes, entries: -1, versionBytes: bytes, versions: 1 });
+    const kept = this.#change({ ...NOTHING, versionBytes: bytes, versions: 1 });
+    return { kept, left: this.#change({ ...NOTHING, bytes: -bytes, entries: -1 }) };
   }
 
   /** Counts what the event says that was stored. Of what is removed or moved the database says what it means, later. */
@@ -261,7 +265,7 @@ export class Quota {
   }
 }
 
-function plus(a: Usage, b: Usage, sign: 1 | -1): Usage {
+export function plus(a: Usage, b: Usage, sign: 1 | -1): Usage {
   return {
     bytes: a.bytes + sign * b.bytes,
     entries: a.entries + sign * b.entries,
