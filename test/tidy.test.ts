@@ -12,14 +12,14 @@ const LONGEST_FILE = 860;
 
 /** What each folder of src may import: folders below it, and packages. `*` stands for any package and node:*. */
 const MAY_IMPORT: Record<string, { folders: string[]; packages: string[] }> = {
-  // For whoever shows names to people.
+  // For whatever shows names and errors to people.
   text: { folders: [], packages: [] },
   // Checks that are left out of a built package.
   invariant: { folders: [], packages: [] },
   protocol: { folders: ["invariant"], packages: [] },
   native: { folders: [], packages: ["node:"] },
   stream: { folders: ["protocol", "native"], packages: ["node:"] },
-  sync: { folders: ["native", "invariant"], packages: ["node:", "rxjs", "chokidar", "ignore"] },
+  sync: { folders: ["native", "text", "invariant"], packages: ["node:", "rxjs", "chokidar", "ignore"] },
   secure: { folders: ["stream"], packages: ["node:"] },
   server: { folders: ["stream", "sync", "secure", "text", "invariant"], packages: ["*"] },
   // The page in the browser: of the server it imports types only, which leave nothing behind.

@@ -1,4 +1,5 @@
 import { CommanderError } from "commander";
+import { plainMessage, withCode } from "../text/plain-message.js";
 import { escapeInvisible, visibleName } from "../text/visible.js";
 
 /** Errors whose message already says everything to a person; of others the name and code are shown too. */
@@ -59,6 +60,7 @@ export function describe(error: unknown): string {
     case "ENOSPC":
       return `No space is left for ${path}. Free some and try again. (ENOSPC)`;
     default:
+      if (name === "ConfundoError") return withCode(plainMessage(error), code ?? "");
       return CODED.has(name ?? "") ? `${sentence(message ?? "")} (${code})` : (message ?? String(error));
   }
 }
@@ -68,5 +70,7 @@ const CODED: ReadonlySet<string> = new Set(["SyncError", "SecureError", "AuthErr
 
 /** A message that was written as a part of one, as a sentence. */
 export function sentence(message: string): string {
-  return `${message.charAt(0).toUpperCase()}${message.slice(1)}${/[.!?]$/.test(message) ? "" : "."}`;
+  // A host or a path in front keeps its letters.
+  const first = /^\S+: /.test(message) ? message.charAt(0) : message.charAt(0).toUpperCase();
+  return `${first}${message.slice(1)}${/[.!?]$/.test(message) ? "" : "."}`;
 }

@@ -221,7 +221,7 @@ export function localAddressError(
   localAddress: string,
   localPort: number,
 ): ConfundoError {
-  const { code, text } = bindFailure(cause, "Choose another local address or port.", "Cannot send from that address");
+  const { code, text } = bindFailure(cause, "Choose another local address or port.", "cannot send from that address");
   return new ConfundoError(code, text, { cause, host: localAddress, port: localPort, syscall: "bind" });
 }
 
@@ -229,7 +229,7 @@ export function localAddressError(
 export function bindError(cause: NodeJS.ErrnoException, host: string, port: number, advice = ""): ConfundoError {
   if (cause.code === "ENOTFOUND" || cause.code === "EAI_AGAIN") return lookupError(cause, host, port);
   const choose = "Choose an address of this machine.";
-  const { code, text } = bindFailure(cause, choose, "Cannot listen on that address");
+  const { code, text } = bindFailure(cause, choose, "cannot listen on that address");
   const message = code === "EADDRINUSE" && advice !== "" ? `${text} ${advice}` : text;
   return new ConfundoError(code, message, { cause, host, port, syscall: "listen" });
 }

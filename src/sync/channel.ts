@@ -1,6 +1,7 @@
 /** Messages over any Node Duplex: batching, backpressure both ways, signs of life, an end that is known to be one. */
 import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
+import { plainMessage } from "../text/plain-message.js";
 import { Packer } from "./compress.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { clip, SyncError, toSyncError } from "./errors.js";
@@ -61,7 +62,7 @@ export class Channel {
     duplex.on("drain", this.#onDrain);
     duplex.on("end", this.#onEnd);
     duplex.on("close", () => this.#close(this.#lost("the connection was closed")));
-    duplex.on("error", (error) => this.#close(this.#lost(error.message, error)));
+    duplex.on("error", (error) => this.#close(this.#lost(plainMessage(error), error)));
     this.#tickMs = Math.min(this.#pingMs, this.#silenceMs) / 3;
     this.#timer = setInterval(this.#onTick, this.#tickMs);
     if (duplex.destroyed) queueMicrotask(() => this.#close(this.#lost("the connection was closed")));

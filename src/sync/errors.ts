@@ -1,4 +1,5 @@
 import { getSystemErrorMap } from "node:util";
+import { plainMessage } from "../text/plain-message.js";
 import type { HeldDeletes } from "./delete-guard.js";
 
 /**
@@ -158,6 +159,8 @@ export function massDelete(folder: string, name: string | undefined, held: HeldD
 }
 
 function describe(error: unknown): string {
+  // Those of the transport say more than the system does.
+  if ((error as Error | null)?.name === "ConfundoError") return plainMessage(error);
   const errno = (error as { errno?: unknown } | null)?.errno;
   if (typeof errno === "number") {
     const known = getSystemErrorMap().get(errno);
