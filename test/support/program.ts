@@ -203,19 +203,31 @@ export function sha256(file: string): string {
   return createHash("sha256").update(fs.readFileSync(file)).digest("hex");
 }
 
-/** Everything in a folder, by path: kind, content (hashed), executable bit and modification time in milliseconds. */
+/** Everything in a folder, by path: kind, content (hashed), executable bit and modification time in seconds. */
 export function contents(folder: string): Record<string, string> {
+  return describeAll(folder, sha256);
+}
+
+/**
+ * Everything in a folder, by path, without the content of files. Waiting for large files by their hashes would block the
+ * event loop again and again, and with it any proxy of this process that they come through.
+ */
+export function outline(folder: string): Record<string, string> {
+  return describeAll(folder, () => "unread");
+}
+
+function describeAll(folder: string, hash: (full: string) => string): Record<string, string> {
   const found: Record<string, string> = {};
   for (const name of fs.readdirSync(folder, { recursive: true, encoding: "utf8" }).sort()) {
-    found[name] = describeEntry(path.join(folder, name));
+    found[name] = describeEntry(path.join(folder, name), hash);
   }
   return found;
 }
 
-function describeEntry(full: string): string {
+function describeEntry(full: string, hash: (full: string) => string): string {
   const stats = fs.lstatSync(full);
   if (stats.isSymbolicLink()) return `link to ${fs.readlinkSync(full)}`;
   if (stats.isDirectory()) return "folder";
   const kind = stats.mode & 0o100 ? "executable" : "file";
-  return `${kind} of ${stats.size}, ${sha256(full)}, ${Math.floor(stats.mtimeMs / 1000)}`;
+  return `${kind} of ${stats.size}, ${hash(full)}, ${Math.floor(stats.mtimeMs / 1000)}`;
 }
