@@ -164,8 +164,11 @@ describe("with a key that the server does not know", () => {
     expect(await at.auth.devices(LOCAL)).toHaveLength(2);
     // A device that is known is never limited, from the same address either.
     await at.unharmed();
+    const more = await enter(at, PAIR_PROTOCOL);
+    const oneMore = askToPair(more, { code: createCode(), name: "" });
+    await expect(oneMore).rejects.toMatchObject({ code: "ERR_RATE_LIMITED" });
+    // Who shows an unknown key only has a budget of its own.
     const again = await enter(at, PAIR_PROTOCOL);
-    // Nor is a new one asked to wait for others' guesses at codes: keys have a budget of their own.
     await expect(askToPair(again, { code: null, name: "" })).rejects.toMatchObject({ code: "ERR_UNAUTHENTICATED" });
   });
 

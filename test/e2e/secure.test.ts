@@ -102,7 +102,12 @@ describe.concurrent("a first start", () => {
     const { address } = await serve(owner, dir, "0");
     expect(fs.statSync(path.join(dir, ".confundo")).mode & 0o777).toBe(0o700);
     expect(fs.statSync(dir).mode & 0o777).toBe(0o700);
-    expect((await owner.run(["mirror", path.join(dir, "old"), address("old"), "--once", "--dry-run"])).code).toBe(0);
+    // A mirror that was here before is mirrored to as ever, but not from within the folder of mirrors.
+    const source = rig.folder();
+    fs.cpSync(path.join(dir, "old"), source, { recursive: true, preserveTimestamps: true });
+    expect(await owner.run(["mirror", source, address("old"), "--once"])).toMatchObject({ code: 0, stderr: "" });
+    const inside = await owner.run(["mirror", path.join(dir, "old"), address("old"), "--once", "--dry-run"]);
+    expect(inside).toMatchObject({ code: 1, stderr: expect.stringContaining("(ERR_RECURSION)") });
   });
 
   test("keeps the home, the database and all that it knows to itself, and so does the client", async ({ rig }) => {
