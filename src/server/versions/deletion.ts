@@ -11,7 +11,7 @@ import { VersionError } from "./errors.js";
 import type { Hold } from "./hold.js";
 
 /** Under `.confundo/`, each with a folder or file for every mirror. */
-const KEPT_BY_NAME = ["staging", "restoring", "hashes", "chunk-index", "chunks"];
+const KEPT_BY_NAME = ["staging", "restoring", "hashes", "chunk-index", "chunks", "owners"];
 const PURGED = "folder.purged";
 const UNDELETED = "folder.undeleted";
 
