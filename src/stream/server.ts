@@ -23,7 +23,13 @@ import {
   listenArguments,
   typeError,
 } from "./arguments.js";
-import { type DatagramSocket, openShared, patienceMs, type SharedDatagramSocket, type Tier } from "./datagram/index.js";
+import {
+  type DatagramSocket,
+  openSharedSoon,
+  patienceMs,
+  type SharedDatagramSocket,
+  type Tier,
+} from "./datagram/index.js";
 import { type ConnectionOwner, type DatagramPort, Driver } from "./driver.js";
 import { bindError, ConfundoError, throwLater } from "./errors.js";
 import { extendedOptions, newMac, newResetTokens, transmissionBytes } from "./extended.js";
@@ -442,21 +448,24 @@ class ServerPort implements DatagramPort {
     this.#driver.retain(true);
   }
 
-  /** Binds to an IP address, or to all, before it returns; a name is looked up first. */
+  /** Binds to an IP address, or to all, before it returns where the runtime can; a name is looked up first. */
   bind(options: ListenOptions & { readonly port: number }, done: (error: Error | null) => void): void {
     const { host, port } = options;
     this.#sharesPort = options.reusePort === true;
     if (host == null || host === "") {
-      const error = this.#bindTo("::", options);
-      // No IPv6 on this machine.
-      done(error?.code === "EADDRNOTAVAIL" ? this.#bindTo("0.0.0.0", options) : error);
+      this.#bindTo("::", options, (error) => {
+        // No IPv6 on this machine.
+        if (error?.code === "EADDRNOTAVAIL") this.#bindTo("0.0.0.0", options, done);
+        else done(error);
+      });
     } else if (isIP(host) !== 0) {
-      done(this.#bindTo(host, options));
+      this.#bindTo(host, options, done);
     } else {
       // The courses' clients know IPv4 only, so a name means that first.
       dns.lookup(host, { order: "ipv4first" }, (cause, address) => {
         if (cause !== null) done(bindError(cause, host, port));
-        else done(this.#listening ? this.#bindTo(address, options) : null);
+        else if (this.#listening) this.#bindTo(address, options, done);
+        else done(null);
       });
     }
   }
@@ -544,7 +553,11 @@ class ServerPort implements DatagramPort {
     this.#udp = null;
   }
 
-  #bindTo(address: string, options: ListenOptions & { readonly port: number }): ConfundoError | null {
+  #bindTo(
+    address: string,
+    options: ListenOptions & { readonly port: number },
+    done: (error: ConfundoError | null) => void,
+  ): void {
     const { port, reusePort = false } = options;
     const ipv6Only = (options.ipv6Only ?? false) && address.includes(":");
     for (const late of ServerPort.#late) {
@@ -560,14 +573,23 @@ class ServerPort implements DatagramPort {
       // What one datagram met on its way is no matter: what is lost is sent again.
       onHint: () => {},
     };
-    try {
-      this.#udp = openShared({ address, port, ipv6Only, reusePort, tier, handlers });
-    } catch (error) {
-      return bindError(error as NodeJS.ErrnoException, address, port, adviceFor(reusePort));
+    const opened = (udp: SharedDatagramSocket) => {
+      this.#opened(udp);
+      done(null);
+    };
+    const failed = (error: NodeJS.ErrnoException) => done(bindError(error, address, port, adviceFor(reusePort)));
+    openSharedSoon({ address, port, ipv6Only, reusePort, tier, handlers }, opened, failed);
+  }
+
+  #opened(udp: SharedDatagramSocket): void {
+    if (!this.#listening) {
+      // Closed while it was bound.
+      udp.close();
+      return;
     }
-    this.#ownTier = this.#udp.tier;
+    this.#udp = udp;
+    this.#ownTier = udp.tier;
     this.#driver.updateRef();
-    return null;
   }
 }
 

@@ -1,6 +1,7 @@
 import type { RemoteInfo, Socket } from "node:dgram";
 import { writeSync } from "node:fs";
 import { type Descriptor, findDescriptor } from "./descriptor.js";
+import { sharesPortsAtOnce } from "./features.js";
 import { MOST_DESCRIPTORS, QUEUE_BYTES } from "./limits.js";
 import { PortableSocket } from "./portable.js";
 import { nextDatagram } from "./slab.js";
@@ -180,7 +181,8 @@ export function openConnectedSocket(
   tier: Tier | "auto" | undefined,
   localAddress = "",
 ): PortableSocket {
-  const searches = tier !== "dgram" && openCount < MOST_DESCRIPTORS;
+  // Other runtimes than Node may number descriptors otherwise than the kernel does.
+  const searches = tier !== "dgram" && openCount < MOST_DESCRIPTORS && sharesPortsAtOnce();
   const descriptor = searches ? findDescriptor(addressOf(udp), remote) : null;
   if (descriptor === null) return new PortableSocket(udp, handlers, remote, localAddress);
   return new ConnectedSocket(udp, handlers, remote, descriptor, localAddress);

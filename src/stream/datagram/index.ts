@@ -1,8 +1,9 @@
 import { addon } from "../../native/addon.js";
 import { openConnectedSocket } from "./connected.js";
+import { sharesPortsAtOnce } from "./features.js";
 import { askForRoute as askNativeForRoute, connectNative } from "./native.js";
 import { NativeServerSocket } from "./native-server.js";
-import { openServerSocket } from "./shared.js";
+import { openServerSocket, openServerSocketLater } from "./shared.js";
 import type { DatagramHandlers, DatagramSocket, SharedDatagramSocket, SharedOptions, Tier } from "./types.js";
 import { askForRoute, bind, connect, createUdp } from "./udp.js";
 
@@ -52,6 +53,26 @@ export async function openConnected(options: ConnectedOptions): Promise<Datagram
 export function openShared(options: SharedOptions): SharedDatagramSocket {
   const native = nativeFor(options.tier);
   return native === null ? openServerSocket(options) : new NativeServerSocket(native, options);
+}
+
+/** A server's socket, given to `opened` before this returns where the runtime can bind so fast. */
+export function openSharedSoon(
+  options: SharedOptions,
+  opened: (udp: SharedDatagramSocket) => void,
+  failed: (error: Error) => void,
+): void {
+  if (nativeFor(options.tier) === null && !sharesPortsAtOnce()) {
+    openServerSocketLater(options).then(opened, failed);
+    return;
+  }
+  let udp: SharedDatagramSocket;
+  try {
+    udp = openShared(options);
+  } catch (error) {
+    failed(error as Error);
+    return;
+  }
+  opened(udp);
 }
 
 /** The address of this machine that datagrams to `remoteAddress` leave from by the routes of now; null where there is no route. */

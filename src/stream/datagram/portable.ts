@@ -1,5 +1,6 @@
 import type { RemoteInfo, Socket } from "node:dgram";
 import type { Clock } from "../clock.js";
+import { REPORTS_SEND_QUEUE } from "./features.js";
 import { QUEUE_BYTES } from "./limits.js";
 import { maxDatagramBytes } from "./mtu.js";
 import type { DatagramAddress, DatagramHandlers, DatagramSocket, Tier } from "./types.js";
@@ -30,6 +31,8 @@ export class PortableSocket implements DatagramSocket {
   #arrivals = 0;
   #loneWakeups = 0;
   #unchecked = 0;
+  /** What waits to be sent, where `node:dgram` does not report it. */
+  #queuedBytes = 0;
 
   constructor(
     udp: Socket,
@@ -61,6 +64,7 @@ export class PortableSocket implements DatagramSocket {
 
   send(bytes: Uint8Array, segmentBytes: number, remotePort: number, remoteAddress: string): boolean {
     if (this.closed) return true;
+    if (!REPORTS_SEND_QUEUE) return this.#sendCopy(bytes, segmentBytes, remotePort, remoteAddress);
     if (this.udp.getSendQueueSize() + bytes.length > QUEUE_BYTES) {
       this.droppedBytes += bytes.length;
       return true;
@@ -73,6 +77,26 @@ export class PortableSocket implements DatagramSocket {
       else this.udp.send(bytes, at, length, remotePort, remoteAddress, sent);
     }
     return this.udp.getSendQueueCount() === 0;
+  }
+
+  /** For a runtime that does not tell when the memory is free again. */
+  #sendCopy(bytes: Uint8Array, segmentBytes: number, remotePort: number, remoteAddress: string): true {
+    if (this.#queuedBytes + bytes.length > QUEUE_BYTES) {
+      this.droppedBytes += bytes.length;
+      return true;
+    }
+    const copy = bytes.slice();
+    for (let at = 0; at < copy.length; at += segmentBytes) {
+      const length = Math.min(segmentBytes, copy.length - at);
+      this.#queuedBytes += length;
+      const sent = (error: NodeJS.ErrnoException | null) => {
+        this.#queuedBytes -= length;
+        this.#sent(error ?? null);
+      };
+      if (this.remote !== null) this.udp.send(copy, at, length, sent);
+      else this.udp.send(copy, at, length, remotePort, remoteAddress, sent);
+    }
+    return true;
   }
 
   enableCoalescing(_join: boolean): boolean {

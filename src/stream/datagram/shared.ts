@@ -13,7 +13,7 @@ import type {
   SharedOptions,
   Tier,
 } from "./types.js";
-import { addressOf, bindAndConnectNow, bindNow, createUdp, type UdpOptions } from "./udp.js";
+import { addressOf, bind, bindAndConnectNow, bindNow, createUdp, type UdpOptions } from "./udp.js";
 
 /** A server's socket of node:dgram. With the tier `descriptor` peers get sockets of their own beside it. */
 export class ServerSocket extends PortableSocket implements SharedDatagramSocket {
@@ -103,10 +103,8 @@ export function openServerSocket(
   options: SharedOptions,
   addresses: typeof localAddresses = localAddresses,
 ): ServerSocket {
-  const { address, port, ipv6Only = false, reusePort = false, tier, handlers } = options;
-  const sharing = reusePort ? { reusePort, reuseAddr: true } : {};
-  const family: UdpOptions = address.includes(":") ? { type: "udp6", ipv6Only } : { type: "udp4" };
-  const udpOptions: UdpOptions = { ...family, ...sharing };
+  const { address, port, reusePort = false, tier, handlers } = options;
+  const udpOptions = udpOptionsFor(options);
   const udp = createUdp(udpOptions);
   bindNow(udp, address, port);
   const bound = addressOf(udp);
@@ -132,6 +130,23 @@ export function openServerSocket(
   const locals = isWildcard ? new LocalSockets(bound, udpOptions, handlers, addresses) : null;
   locals?.follow();
   return new ServerSocket(reusing, handlers, udpOptions, tierOfPeers, locals);
+}
+
+/**
+ * The server's socket where {@link sharesPortsAtOnce} is false: one for all peers, of the tier `dgram`. Bound to all addresses, it
+ * sends from the one that the system chooses.
+ * @throws the error of bind(2)
+ */
+export async function openServerSocketLater(options: SharedOptions): Promise<ServerSocket> {
+  const udpOptions = udpOptionsFor(options);
+  const udp = createUdp(udpOptions);
+  await bind(udp, options.address, options.port);
+  return new ServerSocket(udp, options.handlers, udpOptions, "dgram", null);
+}
+
+function udpOptionsFor({ address, ipv6Only = false, reusePort = false }: SharedOptions): UdpOptions {
+  const sharing = reusePort ? { reusePort, reuseAddr: true } : {};
+  return address.includes(":") ? { type: "udp6", ipv6Only, ...sharing } : { type: "udp4", ...sharing };
 }
 
 /** False where the system does not say. */

@@ -4,6 +4,7 @@ import { readdirSync } from "node:fs";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { addon, type Udp, useAddon } from "../../../../src/native/addon.js";
 import { SYSTEM_CLOCK } from "../../../../src/stream/clock.js";
+import { REPORTS_SEND_QUEUE, sharesPortsAtOnce } from "../../../../src/stream/datagram/features.js";
 import {
   type DatagramSocket,
   openConnected,
@@ -11,6 +12,7 @@ import {
   type SharedDatagramSocket,
   type Tier,
 } from "../../../../src/stream/datagram/index.js";
+import { openServerSocketLater } from "../../../../src/stream/datagram/shared.js";
 import { burst, packet, Station, TIERS } from "./station.js";
 
 const linux = process.platform === "linux";
@@ -379,6 +381,24 @@ async function closings(): Promise<void> {
   await new Promise(setImmediate);
   await new Promise(setImmediate);
 }
+
+test("where sockets cannot share a port at once, a server has one socket of the tier dgram", async () => {
+  const home = new Station();
+  const shared = await openServerSocketLater({ address: "127.0.0.1", port: 0, handlers: home });
+  open.push(shared);
+  expect([shared.tier, shared.tierOfPeers]).toEqual(["dgram", "dgram"]);
+  const { port } = shared.address();
+  const socket = await client("auto", new Station(), port);
+  socket.send(packet(0, 100), 100, port, "127.0.0.1");
+  await home.arrived(1);
+  expect(shared.openPeer("127.0.0.1", socket.address().port)).toBeNull();
+  const second = openServerSocketLater({ address: "127.0.0.1", port, handlers: new Station() });
+  await expect(second).rejects.toMatchObject({ code: "EADDRINUSE", syscall: "bind" });
+});
+
+test("Node's sockets share a port at once, and report what waits to be sent", () => {
+  expect([sharesPortsAtOnce(), REPORTS_SEND_QUEUE]).toEqual([true, true]);
+});
 
 test.skipIf(!linux)(
   "beyond 512 sockets no more descriptors are searched for, and one that closes makes room",
