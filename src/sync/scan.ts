@@ -151,8 +151,10 @@ function lookAt(folder: string, path: string, into: Snapshot, options: ScanOptio
     if (found.kind === "directory" && !directory && ignore(path, true)) return undefined;
     const unsafe = unsafePath(path);
     if (unsafe !== undefined) throw new SyncError("ERR_UNSAFE_PATH", unsafe);
-    if (found.mtimeNs === EARLIEST_NS || found.mtimeNs === LATEST_NS)
-      addProblem(into, path, beyondRange(found.mtimeNs));
+    const { mtimeNs } = found;
+    // ext4 itself keeps an earlier time as exactly the earliest.
+    if ((mtimeNs === EARLIEST_NS || mtimeNs === LATEST_NS) && statTime(folder, path) !== mtimeNs)
+      addProblem(into, path, beyondRange(mtimeNs));
     const entry = options.keep?.(found) ?? found;
     into.entries.set(entry.path, entry);
     return entry;
@@ -160,6 +162,11 @@ function lookAt(folder: string, path: string, into: Snapshot, options: ScanOptio
     addProblem(into, path, error);
     return undefined;
   }
+}
+
+/** The modification time on disk, in nanoseconds since 1970. */
+function statTime(folder: string, path: string): bigint {
+  return lstatSync(systemPath(`${folder}/${path}`), { bigint: true }).mtimeNs;
 }
 
 function beyondRange(timeNs: bigint): SyncError {

@@ -4,6 +4,7 @@ import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { ignorePatterns } from "../../../src/sync/ignore.js";
 import { scanFolder, scanPaths } from "../../../src/sync/scan.js";
+import { EARLIEST_NS } from "../../../src/sync/times.js";
 import { make, tempFolder } from "../../support/sync-rig.js";
 
 const onUnix = process.platform !== "win32";
@@ -28,6 +29,16 @@ describe("scanFolder", () => {
     expect(entries.get("a/b/file")).toMatchObject({ kind: "file", size: 5, mtimeNs, executable: false });
     expect(entries.get("run.sh")).toMatchObject({ executable: onUnix });
     expect(entries.get("to folder")).toMatchObject({ kind: "symlink", path: "to folder", target: "a" });
+  });
+
+  test.runIf(onUnix)("names a time before 1901 where the file system has it: ext4 keeps none", async () => {
+    const folder = tempFolder();
+    make(folder, { old: "1" });
+    execFileSync("touch", ["-d", "1801-02-03", path.join(folder, "old")]);
+    const { mtimeNs } = fs.statSync(path.join(folder, "old"), { bigint: true });
+    const { entries, problems } = await scanFolder(folder);
+    expect(entries.get("old")).toMatchObject({ mtimeNs: EARLIEST_NS });
+    expect(problems.map(({ code }) => code)).toEqual(mtimeNs < EARLIEST_NS ? ["ERR_TIME"] : []);
   });
 
   test("leaves ignored files and folders out", async () => {
