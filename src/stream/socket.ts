@@ -109,6 +109,10 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   #idleTimer: Timer | null = null;
   /** Bytes either way when the idle timer was last started. */
   #bytesMovedAtIdleStart = 0;
+  /** Bytes written when the connection last brought something. */
+  #bytesWrittenAtInput = 0;
+  /** Bytes written when the last of what the peer sent was read. */
+  #bytesWrittenAtRead = 0;
 
   /**
    * Makes a socket without a connection; `connect()` opens one.
@@ -174,6 +178,8 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     this.#closeEmitted = false;
     this.#needDrain = false;
     this.#signals = 0;
+    this.#bytesWrittenAtInput = 0;
+    this.#bytesWrittenAtRead = 0;
     this.#resetting = false;
     this.autoSelectFamilyAttemptedAddresses.length = 0;
   }
@@ -453,15 +459,16 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   /**
    * Leaves the connection to itself. Without an error it ends as `node:net` and a kernel would do it: what was written
    * arrives, then the FIN. With an error, or where a part of what was written would be missing before the FIN, the peer
-   * must not take it for a regular end: what was written arrives, then the reset. True: this socket waits for the end of
-   * FIN-WAIT itself.
+   * must not take it for a regular end: what was written arrives, then the reset. An answer to what was read counts as
+   * complete, see `#isAnswered`. True: this socket waits for the end of FIN-WAIT itself.
    */
   #letGo(error: Error | null): boolean {
     const connection = this.#connection;
     const driver = this.#driver;
     const now = driver.now();
     const isOpen = connection.connected && !this.#resetting;
-    const regular = isOpen && (error === null || this.#isEndOfLoop(error)) && this.#bytesWaiting() === 0;
+    const isComplete = error === null || this.#isEndOfLoop(error) || this.#isAnswered();
+    const regular = isOpen && isComplete && this.#bytesWaiting() === 0;
     const writeDone = this.#writeDone;
     this.#writeDone = null;
     if (regular) {
@@ -494,6 +501,17 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     return this.readableEnded && error.name === "AbortError" && error.cause === undefined && this.#writeDone === null;
   }
 
+  /**
+   * In a listener of the socket's own, the program has read all that the peer sent, has answered, and gives the connection up with
+   * an error: `node:http` refuses bad requests like that. A kernel sends such an answer, and a FIN; a reset only follows what the
+   * peer sends after it. Nothing written earlier may be under way, as of a file that could not be read to its end.
+   */
+  #isAnswered(): boolean {
+    const { bytesHeld, readableBytes } = this.#connection;
+    if (!this.#acting || this.bytesRead === 0 || bytesHeld === 0 || this.#writeDone !== null) return false;
+    return readableBytes + this.readableLength === 0 && bytesHeld <= this.#bytesAccepted - this.#bytesWrittenAtInput;
+  }
+
   /** Hands bytes to the program's buffer. Where its callback pauses the socket, the end waits with what is left of them. */
   #pushTo(onRead: OnRead, bytes: Uint8Array): boolean {
     if (onRead.push(bytes)) return true;
@@ -523,6 +541,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
       const bytes = this.#connection.read();
       if (bytes === null) break;
       this.bytesRead += bytes.length;
+      this.#bytesWrittenAtRead = this.#bytesAccepted;
       if (this.#onRead !== null) {
         this.#wantsData = this.#pushTo(this.#onRead, bytes);
         continue;
@@ -553,6 +572,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     // Called by what a listener does: that is for afterwards.
     if (this.#acting) return;
     this.#acting = true;
+    this.#bytesWrittenAtInput = this.#bytesAccepted;
     do {
       const { bytesRead } = this;
       try {
@@ -621,9 +641,24 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
       this.#closeDone = null;
     }
     if (failure === null || this.destroyed) return;
+    if (this.#isUnreadFarewell()) {
+      if (this.readableEnded) this.destroy();
+      else this.once("end", () => this.destroy());
+      return;
+    }
     const { host, port, kernelHint } = this.#parts;
     const { silenceTimeoutMs } = this.#connection;
     this.#fail(connectionError(failure, host, port, silenceTimeoutMs, kernelHint(), resetReason, this.remoteAddress));
+  }
+
+  /**
+   * Both sides have ended, and the peer's program has closed without reading the last answer to what it sent, as a close_notify
+   * of TLS. With `node:net` the socket is closed when the reset arrives. It closes without an error, and without `finish`.
+   */
+  #isUnreadFarewell(): boolean {
+    const { ended, resetReason, bytesHeld } = this.#connection;
+    if (resetReason !== "unread" || !ended || !this.writableEnded || this.#writeDone !== null) return false;
+    return this.bytesRead > 0 && bytesHeld <= this.#bytesAccepted - this.#bytesWrittenAtRead;
   }
 
   /**

@@ -78,6 +78,25 @@ describe.each(BOTH_EDITIONS)("a socket of the %s edition composes with", (_name,
     expect(gotDown?.equals(down)).toBe(true);
   });
 
+  it("node:tls over default sockets, whose client ends right after secureConnect", async () => {
+    const { key, cert } = selfSigned("confundo.test");
+    for (let round = 0; round < 4; round++) {
+      await using pair = await connectedPair({ both });
+      const served = new TLSSocket(pair.accepted, { isServer: true, key, cert });
+      const secure = connectTls({ socket: pair.client, ca: cert, servername: "confundo.test" });
+      const errors: Error[] = [];
+      for (const socket of [served, secure, pair.client, pair.accepted])
+        socket.on("error", (error) => errors.push(error));
+      const closing = Promise.all([once(served, "close"), once(secure, "close")]);
+      secure.once("secureConnect", () => secure.end("all there is to say"));
+      secure.resume();
+      expect((await readAll(served.iterator({ destroyOnReturn: false }))).toString()).toBe("all there is to say");
+      served.end();
+      await closing;
+      expect(errors).toEqual([]);
+    }
+  });
+
   it("node:tls, whose refusal of a certificate ends the connection", async () => {
     const { key, cert } = selfSigned("somebody.else");
     await using pair = await connectedPair({ both });

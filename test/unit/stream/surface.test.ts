@@ -10,6 +10,7 @@ import {
   createServer,
 } from "../../../src/index.js";
 import { BOTH_EDITIONS, connectedPair, listening, pattern, readAll } from "../../support/sockets.js";
+import { TestClock } from "../../support/test-clock.js";
 
 /** The surface of node:net beyond what sockets did from the beginning. Node's own suites are run by scripts/node-suites.js. */
 
@@ -145,6 +146,73 @@ describe("destroy(error)", () => {
     const [error] = await failing;
     expect(error.code).toBe("ECONNRESET");
     expect(Buffer.concat(received).equals(pattern(length))).toBe(true);
+  });
+});
+
+describe("an answer, and then destroy(error) in the listener that read the question", () => {
+  it("arrives, and then the end, as from a kernel; a reset follows what is sent after it", async () => {
+    const clock = new TestClock();
+    await using pair = await connectedPair({ both: { clock }, client: { allowHalfOpen: true } });
+    const seen: string[] = [];
+    for (const event of ["end", "error"]) pair.client.on(event, () => seen.push(event));
+    pair.accepted.on("error", () => {});
+    pair.accepted.on("data", () => {
+      pair.accepted.write("400 Bad Request");
+      pair.accepted.destroy(new Error("a parser's"));
+    });
+    const received: Buffer[] = [];
+    pair.client.on("data", (bytes: Buffer) => received.push(bytes));
+    const ending = once(pair.client, "end");
+    pair.client.write("nonsense");
+    await clock.run(ending);
+    expect(Buffer.concat(received).toString()).toBe("400 Bad Request");
+    expect(seen).toEqual(["end"]);
+    const failing = new Promise<ConfundoError>((resolve) => pair.client.once("error", resolve));
+    pair.client.write("more of it");
+    expect((await clock.run(failing)).code).toBe("ECONNRESET");
+  });
+
+  it("is reset behind what arrives where an earlier write is under way", async () => {
+    const clock = new TestClock();
+    await using pair = await connectedPair({ both: { clock } });
+    pair.accepted.on("error", () => {});
+    pair.accepted.write(pattern(3_000_000));
+    pair.accepted.on("data", () => {
+      pair.accepted.write("the end of a file that could not be read");
+      pair.accepted.destroy(new Error("EIO"));
+    });
+    const failing = new Promise<ConfundoError>((resolve) => pair.client.once("error", resolve));
+    pair.client.write("a question");
+    pair.client.resume();
+    expect((await clock.run(failing)).code).toBe("ECONNRESET");
+    expect(pair.client.readableEnded).toBe(false);
+  });
+});
+
+describe("an answer to the peer's end that its program reads no more", () => {
+  it("closes the socket without an error, and without finish", async () => {
+    const clock = new TestClock();
+    await using pair = await connectedPair({ both: { clock }, client: { allowHalfOpen: true } });
+    const seen: string[] = [];
+    for (const event of ["finish", "error", "close"]) pair.client.on(event, () => seen.push(event));
+    const ending = once(pair.client.resume(), "end");
+    pair.accepted.write("the last of it");
+    pair.accepted.destroy();
+    await clock.run(ending);
+    const closing = once(pair.client, "close");
+    pair.client.end("goodbye");
+    expect(await clock.run(closing)).toEqual([false]);
+    expect(seen).toEqual(["close"]);
+  });
+
+  it("is an error where it is more than an answer: bytes written before were not read either", async () => {
+    const clock = new TestClock();
+    await using pair = await connectedPair({ both: { clock }, client: { allowHalfOpen: true } });
+    const failing = new Promise<ConfundoError>((resolve) => pair.client.once("error", resolve));
+    pair.client.resume();
+    pair.client.end("a question that nobody reads");
+    pair.accepted.destroy();
+    expect((await clock.run(failing)).code).toBe("ECONNRESET");
   });
 });
 
