@@ -6,6 +6,7 @@ import {
   DEFAULT_PORT,
   editionOption,
   gather,
+  notEmpty,
   orNone,
   parseBytes,
   parseCount,
@@ -55,9 +56,9 @@ function program(): Command {
   root
     .command("send")
     .description("send a file to a classic course server")
-    .argument("<host>", "host name or address of the server")
+    .argument("<host>", "host name or address of the server", notEmpty("The host"))
     .argument("<port>", "its UDP port", portParser(1))
-    .argument("<file>", "the file to send, or - for standard input")
+    .argument("<file>", "the file to send, or - for standard input", notEmpty("The file's name"))
     .addOption(editionOption())
     .option("--extended", "speak the extended edition with a peer that can, for speed")
     .option("--trace", "write the course's SEND / RECV / DROP lines to stdout")
@@ -67,10 +68,10 @@ function program(): Command {
     .command("receive")
     .description("be a classic course server, which saves each connection to DIR/<id>.file")
     .argument("<port>", "the UDP port to listen on, 0 for any free one", portParser(0))
-    .argument("<dir>", "the folder for the files; made if it is missing")
+    .argument("<dir>", "the folder for the files; made if it is missing", notEmpty("The folder's name"))
     .addOption(editionOption())
     .option("--extended", "speak the extended edition with a peer that can, for speed")
-    .option("--host <host>", "the address to listen on (default: all)")
+    .option("--host <host>", "the address to listen on (default: all)", notEmpty("The address to listen on"))
     .option("--trace", "write the course's SEND / RECV / DROP lines to stdout")
     .action(async (port, dir, options) => (await import("./receive.js")).receive(port, dir, options));
 

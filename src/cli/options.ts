@@ -17,6 +17,14 @@ export function portParser(lowest: 0 | 1): (value: string) => number {
   };
 }
 
+/** Parses an argument that an empty string, as of a variable that is not set, must not pass for. `what` begins the sentence. */
+export function notEmpty(what: string): (value: string) => string {
+  return (value) => {
+    if (value === "") throw new UsageError(`${what} is empty. Give one; a variable of the shell may be unset.`);
+    return value;
+  };
+}
+
 export function editionOption(): Option {
   return new Option("--edition <name>", "course edition to speak")
     .default(DEFAULT_EDITION)
