@@ -398,33 +398,37 @@ describe("sharing", () => {
     ["cubic", 2, 0.8],
     ["tahoe", 2, 0.8],
     ["bbr", 4, 0.8],
-  ] as const)("%s: %i flows share a bottleneck: Jain's index at least %f", (congestion, flows, floor) => {
-    const indices = [1, 2, 3, 4, 5].map((seed) => {
-      const simulation = new Simulation(seed, () => ({ ...PERFECT_LINK, delayMs: 20 }));
-      // One queue: all flows are from one host to another.
-      const line = { ...PERFECT_LINK, delayMs: 20, bytesPerSecond: 1_250_000, queueBytes: 100_000 };
-      simulation.changeLinks((from) => (from === "client" ? line : { ...PERFECT_LINK, delayMs: 20 }));
-      const file = new Uint8Array(30_000_000);
-      const server = simulation.addHost(
-        "server",
-        extendedHost({ accept: () => behaviour(NOTHING, file), congestion, seed }),
-      );
-      const client = simulation.addHost("client", extendedHost({ congestion, seed }));
-      const programs: Program[] = [];
-      for (let i = 0; i < flows; i++) {
-        simulation.at(i * 700, () => programs.push(simulation.connect(client, server, behaviour(file, NOTHING))));
-      }
-      simulation.run(10_000);
-      const before = programs.map(({ connection }) => connection.stats.bytesAcknowledged);
-      simulation.run(30_000);
-      const shares = programs.map(({ connection }, i) => connection.stats.bytesAcknowledged - (before[i] as number));
-      expect(shares.reduce((sum, share) => sum + share, 0)).toBeGreaterThan(0.75 * 25_000_000);
-      return jain(shares);
-    });
-    console.log(`Jain, ${flows} x ${congestion}: ${indices.map((index) => index.toFixed(3)).join(" ")}`);
-    // Where flows are few segments each, one run in several is uneven.
-    expect(indices.toSorted((a, b) => a - b)[2]).toBeGreaterThan(floor);
-  });
+  ] as const)(
+    "%s: %i flows share a bottleneck: Jain's index at least %f",
+    (congestion, flows, floor) => {
+      const indices = [1, 2, 3, 4, 5].map((seed) => {
+        const simulation = new Simulation(seed, () => ({ ...PERFECT_LINK, delayMs: 20 }));
+        // One queue: all flows are from one host to another.
+        const line = { ...PERFECT_LINK, delayMs: 20, bytesPerSecond: 1_250_000, queueBytes: 100_000 };
+        simulation.changeLinks((from) => (from === "client" ? line : { ...PERFECT_LINK, delayMs: 20 }));
+        const file = new Uint8Array(30_000_000);
+        const server = simulation.addHost(
+          "server",
+          extendedHost({ accept: () => behaviour(NOTHING, file), congestion, seed }),
+        );
+        const client = simulation.addHost("client", extendedHost({ congestion, seed }));
+        const programs: Program[] = [];
+        for (let i = 0; i < flows; i++) {
+          simulation.at(i * 700, () => programs.push(simulation.connect(client, server, behaviour(file, NOTHING))));
+        }
+        simulation.run(10_000);
+        const before = programs.map(({ connection }) => connection.stats.bytesAcknowledged);
+        simulation.run(30_000);
+        const shares = programs.map(({ connection }, i) => connection.stats.bytesAcknowledged - (before[i] as number));
+        expect(shares.reduce((sum, share) => sum + share, 0)).toBeGreaterThan(0.75 * 25_000_000);
+        return jain(shares);
+      });
+      console.log(`Jain, ${flows} x ${congestion}: ${indices.map((index) => index.toFixed(3)).join(" ")}`);
+      // Where flows are few segments each, one run in several is uneven.
+      expect(indices.toSorted((a, b) => a - b)[2]).toBeGreaterThan(floor);
+    },
+    240_000,
+  );
 });
 
 describe("idle connections", () => {
