@@ -106,11 +106,11 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   /** What is still to be acted on, as {@link Signal} bits. */
   #signals = 0;
   #acting = false;
+  /** In `read()`, which emits `data` where the stream flows. */
+  #reading = false;
   #idleTimer: Timer | null = null;
   /** Bytes either way when the idle timer was last started. */
   #bytesMovedAtIdleStart = 0;
-  /** Bytes written when the connection last brought something. */
-  #bytesWrittenAtInput = 0;
   /** Bytes written when the last of what the peer sent was read. */
   #bytesWrittenAtRead = 0;
 
@@ -178,7 +178,6 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     this.#closeEmitted = false;
     this.#needDrain = false;
     this.#signals = 0;
-    this.#bytesWrittenAtInput = 0;
     this.#bytesWrittenAtRead = 0;
     this.#resetting = false;
     this.autoSelectFamilyAttemptedAddresses.length = 0;
@@ -433,6 +432,15 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     return true;
   }
 
+  override read(size?: number): ReturnType<Duplex["read"]> {
+    this.#reading = true;
+    try {
+      return super.read(size);
+    } finally {
+      this.#reading = false;
+    }
+  }
+
   override _read(): void {
     this.#wantsData = true;
     this.#pull();
@@ -502,14 +510,15 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   }
 
   /**
-   * In a listener of the socket's own, the program has read all that the peer sent, has answered, and gives the connection up with
-   * an error: `node:http` refuses bad requests like that. A kernel sends such an answer, and a FIN; a reset only follows what the
-   * peer sends after it. Nothing written earlier may be under way, as of a file that could not be read to its end.
+   * In the listener that read all that the peer sent, the program has answered, and gives the connection up with an error:
+   * `node:http` refuses bad requests like that. A kernel sends such an answer, and a FIN; a reset only follows what the peer sends
+   * after it. Nothing written earlier may be under way, as of a file that could not be read to its end.
    */
   #isAnswered(): boolean {
     const { bytesHeld, readableBytes } = this.#connection;
-    if (!this.#acting || this.bytesRead === 0 || bytesHeld === 0 || this.#writeDone !== null) return false;
-    return readableBytes + this.readableLength === 0 && bytesHeld <= this.#bytesAccepted - this.#bytesWrittenAtInput;
+    if (!(this.#acting || this.#reading) || bytesHeld === 0 || this.#writeDone !== null) return false;
+    if (this.bytesRead === 0 || readableBytes + this.readableLength > 0) return false;
+    return bytesHeld <= this.#bytesAccepted - this.#bytesWrittenAtRead;
   }
 
   /** Hands bytes to the program's buffer. Where its callback pauses the socket, the end waits with what is left of them. */
@@ -572,7 +581,6 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     // Called by what a listener does: that is for afterwards.
     if (this.#acting) return;
     this.#acting = true;
-    this.#bytesWrittenAtInput = this.#bytesAccepted;
     do {
       const { bytesRead } = this;
       try {
@@ -683,7 +691,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   /** Readable tells nobody that its buffer has become empty. */
   #destroyWhenRead(error: ConfundoError): void {
     const read = (size?: number): unknown => {
-      const chunk = super.read(size);
+      const chunk = ConfundoSocket.prototype.read.call(this, size);
       if (this.readableLength + this.#connection.readableBytes === 0) process.nextTick(() => this.destroy(error));
       return chunk;
     };

@@ -189,6 +189,22 @@ describe("an answer, and then destroy(error) in the listener that read the quest
   });
 });
 
+describe("half an answer, and later destroy(error)", () => {
+  it("is no regular end for the peer", async () => {
+    const clock = new TestClock();
+    await using pair = await connectedPair({ both: { clock } });
+    pair.accepted.on("error", () => {});
+    pair.accepted.on("data", () => {
+      pair.accepted.write("half an ");
+      setImmediate(() => pair.accepted.destroy(new Error("EIO")));
+    });
+    const failing = new Promise<ConfundoError>((resolve) => pair.client.once("error", resolve));
+    pair.client.resume().write("a question");
+    expect((await clock.run(failing)).code).toBe("ECONNRESET");
+    expect(pair.client.readableEnded).toBe(false);
+  });
+});
+
 describe("an answer to the peer's end that its program reads no more", () => {
   it("closes the socket without an error, and without finish", async () => {
     const clock = new TestClock();
