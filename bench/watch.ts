@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { watch } from "chokidar";
-import { watchFolder } from "../dist/sync/index.js";
+import { watchFolder } from "confundo/sync";
 
 type Name = "chokidar" | "folders" | "chokidar, plain";
 type Watching = { ready: Promise<void>; onHint: (path: string) => void; close: () => void };
