@@ -18,7 +18,7 @@ function edited(content: Buffer, ...at: number[]): Buffer {
   return copy;
 }
 
-/** The server writes down what files consist of when there is time. */
+/** Waits until the server has recorded the chunks of these files. Their names must be too long to stand in a hash by chance. */
 async function writtenDown(mirrored: Mirrored, ...names: string[]): Promise<void> {
   const sources = path.join(mirrored.shared.home, ".confundo/chunk-index", mirrored.name, "sources");
   const known = (): boolean => {
@@ -71,9 +71,9 @@ const told: Told[] = [
   ],
   [
     "two files are joined, and a third has parts of both",
-    () => ({ a: random(3 * MIB), b: random(3 * MIB) }),
+    () => ({ "first.bin": random(3 * MIB), "second.bin": random(3 * MIB) }),
     (m) => {
-      const [a, b] = [read(m, "a"), read(m, "b")];
+      const [a, b] = [read(m, "first.bin"), read(m, "second.bin")];
       m.write({ joined: Buffer.concat([a, b]), parts: Buffer.concat([b.subarray(1e6), a.subarray(1e6)]) });
     },
     1.5 * MIB,
@@ -140,17 +140,17 @@ test("of what a server wrote down before it was killed, and of what it had no ti
   const shared = await serve(rig);
   const mirrored = new Mirrored(rig, shared);
   const [a, b] = [random(4 * MIB), random(48 * MIB)];
-  mirrored.write({ a });
+  mirrored.write({ "first.bin": a });
   await mirrored.mirrored();
-  await writtenDown(mirrored, "a");
-  mirrored.write({ b });
+  await writtenDown(mirrored, "first.bin");
+  mirrored.write({ "second.bin": b });
   await mirrored.mirrored();
   await shared.server.kill("SIGKILL");
   await serve(rig, shared.home, shared.port);
-  mirrored.write({ "copy of a": edited(a, 2e6) });
+  mirrored.write({ "edited first": edited(a, 2e6) });
   expect(await sentOnce(mirrored)).toBeLessThan(MIB);
   // The look after that has found it.
-  await writtenDown(mirrored, "b", "copy of a");
-  mirrored.write({ "copy of b": edited(b, 2e6) });
+  await writtenDown(mirrored, "second.bin", "edited first");
+  mirrored.write({ "edited second": edited(b, 2e6) });
   expect(await sentOnce(mirrored)).toBeLessThan(MIB);
 });
