@@ -11,7 +11,7 @@ export interface ApproveOptions extends HomeOption {
   readonly json?: boolean;
 }
 
-/** How long the client may take to have carried it out before nobody waits for that any more. */
+/** Limits the wait for the client to carry out the answer. */
 const DONE_MS = 5000;
 const LOOK_EVERY_MS = 50;
 

@@ -17,7 +17,7 @@ export interface DisplayOptions {
 /** A round of at most so many steps is told path by path; a larger one by its sum. */
 const TOLD_BY_PATH = 20;
 
-/** So many paths of deletes that are held back are printed. */
+/** Limits the paths that are printed of deletes that are held back. */
 const HELD_BY_PATH = 10;
 
 /** What happens, for people: lines on stdout; on stderr, where that is a terminal, what is under way. */

@@ -159,7 +159,7 @@ async function mirrorOne(
   await closed(socket);
 }
 
-/** Of all mirrors of this program: one terminal, one question at a time. */
+/** Serves all mirrors of this program: one terminal, one question at a time. */
 const questions = new Questions();
 
 /** Asks at the terminal about deletes that are held back, as they are now. */

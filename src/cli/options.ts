@@ -56,7 +56,7 @@ export function parseCount(value: string): number {
   throw new UsageError(`${shownPath(value)} is not a number from 1 on.`);
 }
 
-/** As `parse`, but `none` is null. */
+/** Parses like `parse`, and returns null for `none`. */
 export function orNone<T>(parse: (value: string) => T): (value: string) => T | null {
   return (value) => (value === "none" ? null : parse(value));
 }
