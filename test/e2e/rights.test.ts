@@ -3,7 +3,16 @@ import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { describe, expect, vi } from "vitest";
-import { type Exit, Program, REPOSITORY, type Rig, type StartOptions, test, until } from "../support/program.js";
+import {
+  type Exit,
+  onTerminal,
+  Program,
+  REPOSITORY,
+  type Rig,
+  type StartOptions,
+  test,
+  until,
+} from "../support/program.js";
 
 vi.setConfig({ testTimeout: 120_000 });
 
@@ -74,8 +83,8 @@ describe.concurrent("on the command line", () => {
     );
     // On a terminal it asks.
     const bin = path.join(REPOSITORY, "bin", "confundo.js");
-    const command = `stty cols 120 rows 30; '${process.execPath}' '${bin}' revoke laptop --dir '${dir}'`;
-    const asking = new Program("script", ["-qec", command, "/dev/null"], { env, stdin: "open" });
+    const command = [process.execPath, bin, "revoke", "laptop", "--dir", dir];
+    const asking = new Program("script", onTerminal(command, { columns: 120 }), { env, stdin: "open" });
     await asking.printed(/Which one is meant/);
     asking.child.stdin?.write("\r");
     const [, revoked = ""] = await asking.printed(/revoked laptop \((\w+)\)/);

@@ -195,6 +195,15 @@ export async function until(condition: () => boolean, everyMs = 20): Promise<voi
   }
 }
 
+/**
+ * The arguments of `script` (util-linux) that run a command on a terminal of its own. The shell that `script` starts is
+ * replaced by the command: it would receive Ctrl-C too, and some shells (dash) end by it whatever the command does.
+ */
+export function onTerminal(command: readonly string[], { columns = 80, rows = 24 } = {}): string[] {
+  const words = command.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(" ");
+  return ["-qefc", `stty cols ${columns} rows ${rows}; exec ${words}`, "/dev/null"];
+}
+
 export function random(bytes: number): Buffer {
   return randomBytes(bytes);
 }

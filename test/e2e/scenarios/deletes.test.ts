@@ -5,7 +5,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, vi } from "vitest";
 import { type Following, type Mirrored, tell } from "../../support/mirrored.js";
-import { type Program, REPOSITORY, until } from "../../support/program.js";
+import { onTerminal, type Program, REPOSITORY, until } from "../../support/program.js";
 
 vi.setConfig({ testTimeout: 90_000 });
 
@@ -121,8 +121,7 @@ describe("mass deletes", () => {
             m.address,
             ...more,
           ];
-          const quoted = command.map((word) => `'${word}'`).join(" ");
-          const terminal = m.rig.spawn("script", ["-qefc", quoted, "/dev/null"], { stdin: "open" });
+          const terminal = m.rig.spawn("script", onTerminal(command), { stdin: "open" });
           await terminal.printed(/Delete 150 files at the destination\? \[y\/N\] /);
           terminal.child.stdin?.write(`${answer}\r`);
           return terminal;
