@@ -3,7 +3,7 @@ import { Duplex, type DuplexOptions } from "node:stream";
 import { type Connection, type EditionName, Signal } from "../protocol/index.js";
 import { checkDuration, checkFunction, checkSocketOptions, connectArguments } from "./arguments.js";
 import { ClientPort } from "./client-port.js";
-import type { Timer } from "./clock.js";
+import { isRegularEnd, isUnreadFarewell, type Progress } from "./closing.js";
 import type { ConnectionOwner } from "./driver.js";
 import {
   abortError,
@@ -15,7 +15,9 @@ import {
   socketClosedError,
   throwLater,
 } from "./errors.js";
+import { IdleTimer } from "./idle-timer.js";
 import { OnRead } from "./onread.js";
+import { afterTurns, followPeerEnd, LATE_WRITE_TURNS, type WriteCallback } from "./own-end.js";
 import {
   type AddressInfo,
   type ConnectOptions,
@@ -27,13 +29,8 @@ import {
 } from "./socket-options.js";
 import { NO_CONNECTION, type SocketDriver, UNCONNECTED } from "./unconnected.js";
 
-/** Turns of the event loop for which a socket that ends itself, as its peer has ended, takes what is still written below TLS. */
-const LATE_WRITE_TURNS = 3;
-
 /** Written to hear of it when the window has room. */
 const NOTHING = new Uint8Array(0);
-
-type WriteCallback = (error: Error | null | undefined) => void;
 
 /**
  * A Confundo connection as a Node `Duplex`, with the properties, methods and events of `net.Socket`.
@@ -108,9 +105,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   #acting = false;
   /** In `read()`, which emits `data` where the stream flows. */
   #reading = false;
-  #idleTimer: Timer | null = null;
-  /** Bytes either way when the idle timer was last started. */
-  #bytesMovedAtIdleStart = 0;
+  #idleTimer: IdleTimer | null = null;
   /** Bytes written when the last of what the peer sent was read. */
   #bytesWrittenAtRead = 0;
 
@@ -136,7 +131,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     this.#highWaterMark = Math.max(1, highWaterMark ?? Number.POSITIVE_INFINITY);
     this.#keepAlive = Boolean(options.keepAlive);
     this.#noDelay = Boolean(options.noDelay);
-    this.on("end", onPeerEnd);
+    this.on("end", followPeerEnd);
     if (options.signal != null) this.#followSignal(options.signal);
   }
 
@@ -195,7 +190,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     if (this.#noDelay) this.setNoDelay(true);
     if (this.#onRead !== null) this.#wantsData = !this.isPaused();
     this.#driver.attach(this.#connection, this);
-    this.#stayAwake();
+    this.#idleTimer?.restart();
   }
 
   // ---- what it is ------------------------------------------------------------------------------------------------
@@ -358,7 +353,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
     this.#bytesAccepted += chunk.length;
     this.#lengthInHand = chunk.length;
-    this.#stayAwake();
+    this.#idleTimer?.restart();
     if (this.#connection.closed) {
       if (this.#connection === NO_CONNECTION) {
         callback(socketClosedError());
@@ -386,7 +381,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
       callback();
       return;
     }
-    if (this.#endsItself) inTurns(LATE_WRITE_TURNS, () => this.#sendFin(callback));
+    if (this.#endsItself) afterTurns(LATE_WRITE_TURNS, () => this.#sendFin(callback));
     else this.#sendFin(callback);
   }
 
@@ -465,18 +460,15 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   }
 
   /**
-   * Leaves the connection to itself. Without an error it ends as `node:net` and a kernel would do it: what was written
-   * arrives, then the FIN. With an error, or where a part of what was written would be missing before the FIN, the peer
-   * must not take it for a regular end: what was written arrives, then the reset. An answer to what was read counts as
-   * complete, see `#isAnswered`. True: this socket waits for the end of FIN-WAIT itself.
+   * Leaves the connection to itself: what was written arrives, and then the FIN, or the reset where `isRegularEnd` says no, or a
+   * part of what was written would be missing before the FIN. True: this socket waits for the end of FIN-WAIT itself.
    */
   #letGo(error: Error | null): boolean {
     const connection = this.#connection;
     const driver = this.#driver;
     const now = driver.now();
     const isOpen = connection.connected && !this.#resetting;
-    const isComplete = error === null || this.#isEndOfLoop(error) || this.#isAnswered();
-    const regular = isOpen && isComplete && this.#bytesWaiting() === 0;
+    const regular = isOpen && this.#bytesWaiting() === 0 && (error === null || isRegularEnd(error, this.#progress()));
     const writeDone = this.#writeDone;
     this.#writeDone = null;
     if (regular) {
@@ -499,26 +491,6 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     else if (this.#finished) driver.detach(connection);
     else driver.linger(connection);
     return false;
-  }
-
-  /**
-   * A `for await` that has read everything destroys a socket that may still be written with an AbortError of its own,
-   * without a cause. For the peer that is a regular end, as a kernel would give it.
-   */
-  #isEndOfLoop(error: Error): boolean {
-    return this.readableEnded && error.name === "AbortError" && error.cause === undefined && this.#writeDone === null;
-  }
-
-  /**
-   * In the listener that read all that the peer sent, the program has answered, and gives the connection up with an error:
-   * `node:http` refuses bad requests like that. A kernel sends such an answer, and a FIN; a reset only follows what the peer sends
-   * after it. Nothing written earlier may be under way, as of a file that could not be read to its end.
-   */
-  #isAnswered(): boolean {
-    const { bytesHeld, readableBytes } = this.#connection;
-    if (!(this.#acting || this.#reading) || bytesHeld === 0 || this.#writeDone !== null) return false;
-    if (this.bytesRead === 0 || readableBytes + this.readableLength > 0) return false;
-    return bytesHeld <= this.#bytesAccepted - this.#bytesWrittenAtRead;
   }
 
   /** Hands bytes to the program's buffer. Where its callback pauses the socket, the end waits with what is left of them. */
@@ -576,7 +548,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
 
   /** @internal */
   handleSignals(signals: number): void {
-    this.#stayAwake();
+    this.#idleTimer?.restart();
     this.#signals |= signals;
     // Called by what a listener does: that is for afterwards.
     if (this.#acting) return;
@@ -649,7 +621,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
       this.#closeDone = null;
     }
     if (failure === null || this.destroyed) return;
-    if (this.#isUnreadFarewell()) {
+    if (resetReason === "unread" && isUnreadFarewell(this.#connection.ended, this.#progress())) {
       if (this.readableEnded) this.destroy();
       else this.once("end", () => this.destroy());
       return;
@@ -659,14 +631,18 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     this.#fail(connectionError(failure, host, port, silenceTimeoutMs, kernelHint(), resetReason, this.remoteAddress));
   }
 
-  /**
-   * Both sides have ended, and the peer's program has closed without reading the last answer to what it sent, as a close_notify
-   * of TLS. With `node:net` the socket is closed when the reset arrives. It closes without an error, and without `finish`.
-   */
-  #isUnreadFarewell(): boolean {
-    const { ended, resetReason, bytesHeld } = this.#connection;
-    if (resetReason !== "unread" || !ended || !this.writableEnded || this.#writeDone !== null) return false;
-    return this.bytesRead > 0 && bytesHeld <= this.#bytesAccepted - this.#bytesWrittenAtRead;
+  /** The progress of the program, for the rules of closing.ts. */
+  #progress(): Progress {
+    return {
+      bytesRead: this.bytesRead,
+      bytesUnread: this.#connection.readableBytes + this.readableLength,
+      bytesHeld: this.#connection.bytesHeld,
+      bytesWrittenSinceRead: this.#bytesAccepted - this.#bytesWrittenAtRead,
+      isWriting: this.#writeDone !== null,
+      isInListener: this.#acting || this.#reading,
+      readableEnded: this.readableEnded,
+      writableEnded: this.writableEnded,
+    };
   }
 
   /**
@@ -716,27 +692,12 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
       return this;
     }
     if (callback) this.once("timeout", callback);
-    this.#bytesMovedAtIdleStart = this.#bytesMoved();
-    this.#idleTimer = this.#driver.clock.setTimer(() => this.#idled(), ms);
-    this.#idleTimer.unref();
+    const bytesMoved = () => {
+      const { bytesAcknowledged, bytesReceived } = this.#connection.stats;
+      return bytesAcknowledged + bytesReceived;
+    };
+    this.#idleTimer = new IdleTimer(this.#driver.clock, ms, bytesMoved, () => this.emit("timeout"));
     return this;
-  }
-
-  /** A part of a chunk that was acknowledged is activity too, although the stream only hears when all of it has room. */
-  #idled(): void {
-    if (this.#bytesMoved() === this.#bytesMovedAtIdleStart) this.emit("timeout");
-    else this.#stayAwake();
-  }
-
-  #bytesMoved(): number {
-    const { bytesAcknowledged, bytesReceived } = this.#connection.stats;
-    return bytesAcknowledged + bytesReceived;
-  }
-
-  #stayAwake(): void {
-    if (this.#idleTimer === null) return;
-    this.#bytesMovedAtIdleStart = this.#bytesMoved();
-    this.#idleTimer.refresh();
   }
 
   /**
@@ -841,35 +802,4 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     // net.isIPv6() would compile its expression first, which takes 6 ms.
     this.remoteFamily = address.includes(":") ? "IPv6" : "IPv4";
   }
-}
-
-/**
- * Without `allowHalfOpen` the socket ends itself behind the peer's end; who writes then is given EPIPE, as in `node:net`.
- * Sockets that go on cost nothing: the method is replaced only here.
- */
-function onPeerEnd(this: ConfundoSocket): void {
-  if (this.allowHalfOpen) return;
-  this.noteOwnEnd();
-  this.write = writeAfterEnd;
-}
-
-function writeAfterEnd(
-  this: ConfundoSocket,
-  chunk: string | Uint8Array,
-  encoding?: BufferEncoding | WriteCallback,
-  callback?: WriteCallback,
-): boolean {
-  if (!this.writableEnded)
-    return ConfundoSocket.prototype.write.call(this, chunk, encoding as BufferEncoding, callback);
-  const done = typeof encoding === "function" ? encoding : callback;
-  if (this.writeLate(chunk, done)) return true;
-  const error = pipeError();
-  if (typeof done === "function") process.nextTick(done, error);
-  if (!this.isOver) this.destroy(error);
-  return false;
-}
-
-function inTurns(turns: number, callback: () => void): void {
-  if (turns === 0) callback();
-  else setImmediate(() => inTurns(turns - 1, callback));
 }

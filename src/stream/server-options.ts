@@ -1,0 +1,68 @@
+import type { BlockList } from "node:net";
+import type { DropCounts, EditionName, TraceSink } from "../protocol/index.js";
+import type { SocketOptions } from "./socket-options.js";
+
+export interface ServerOptions extends SocketOptions {
+  /** The course edition to speak. Default `fiu-2023`. */
+  readonly edition?: EditionName | undefined;
+  /** Connections at once, without those that only wait for late FINs; further ones are ended at once (`drop`). Default and most 65,535. */
+  readonly maxConnections?: number | undefined;
+  /** What is buffered for each connection's reader, in bytes; more is not accepted from the peer. Default 256 KiB. */
+  readonly receiveBufferBytes?: number | undefined;
+  /** Addresses whose connections are refused. */
+  readonly blockList?: BlockList | undefined;
+  /** Bytes that wait for a reader in each socket's stream before no more are taken from its connection. Default: Node's. */
+  readonly highWaterMark?: number | undefined;
+  /** Do not read from new sockets until they are resumed. Default false. */
+  readonly pauseOnConnect?: boolean | undefined;
+  /**
+   * Emit `connection` already when a SYN arrives, as the course servers count and create files then. The socket is still
+   * `connecting`. Default false: when the handshake is done.
+   */
+  readonly acceptAtSyn?: boolean | undefined;
+  /**
+   * With clients of the extended edition: spend no memory on an address before it has proved to be a client's, send it
+   * no more bytes than came from it, and answer no more than {@link handshakesPerSecond}. Classic clients that have sent a SYN
+   * only, which cannot be verified, are limited to 4,096 then; `extended: "required"` drops them. Default: true, false with
+   * `acceptAtSyn`, which asks for a socket at the SYN.
+   */
+  readonly verifyAddresses?: boolean | undefined;
+  /**
+   * Handshakes that one address (one /64 of IPv6) may begin in a second without finishing them, and four times as many at once.
+   * Further SYNs are dropped and counted, see {@link ServerStats}. Default 2,048.
+   */
+  readonly handshakesPerSecond?: number | undefined;
+  /**
+   * A secret of at least 16 bytes. A server that was started again tells clients of the old one at once that their connections are
+   * gone (a stateless reset, RFC 9000 section 10.3) if it has the same key; several servers behind one address can share it.
+   * Default: a new random key, which tells them of connections that this server has given up.
+   */
+  readonly statelessResetKey?: string | Uint8Array | undefined;
+  /** Gets each line of the course programs' log. */
+  readonly trace?: TraceSink | undefined;
+}
+
+export interface ListenOptions {
+  /** Default 0: any free port. */
+  readonly port?: number | undefined;
+  /** Default: all interfaces, IPv6 and IPv4 where there is IPv6. */
+  readonly host?: string | undefined;
+  /** Taken as in `node:net` and not used: the limits of handshakes are options of the server. */
+  readonly backlog?: number | undefined;
+  /** Taken as in `node:net`: a worker of `node:cluster` always has its port to itself. See `reusePort`. */
+  readonly exclusive?: boolean | undefined;
+  /**
+   * Share the port (SO_REUSEPORT) with other processes of the same user that ask for it too, such as workers of
+   * `node:cluster`: the kernel gives each client to one of them. Default false. See docs/cluster.md.
+   */
+  readonly reusePort?: boolean | undefined;
+  /** Only IPv6 on an IPv6 address. Default false. */
+  readonly ipv6Only?: boolean | undefined;
+  /** Closes the server when aborted. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ServerStats {
+  /** Datagrams that no connection received, by reason, since the server began to listen. */
+  readonly drops: Readonly<DropCounts>;
+}
