@@ -48,6 +48,7 @@ export type SyncErrorCode =
   | "ERR_PATTERN"
   | "ERR_NO_EVENTS"
   | "ERR_INCOMPLETE"
+  | "ERR_CALLBACK"
   | "ERR_INTERNAL"
   | (string & {});
 

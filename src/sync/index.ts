@@ -63,7 +63,7 @@ export {
 } from "./remote.js";
 export { Reuse, type ReuseOptions } from "./reuse.js";
 export type { Rule } from "./rules.js";
-export { fromSocket, toSocket, writeTo } from "./rx-stream.js";
+export { fromSocket, relay, type ToSocketOptions, toSocket, writeTo } from "./rx-stream.js";
 export {
   type PartialSnapshot,
   type Problem,
