@@ -1,7 +1,7 @@
 export { connect, createConnection } from "./connect.js";
 export { ConfundoError, type ConfundoErrorCode } from "./errors.js";
 export { ConfundoServer, ConfundoServer as Server, createServer } from "./server.js";
-export type { ListenOptions, ServerOptions, ServerStats } from "./server-options.js";
+export type { ListenOptions, ServerDrops, ServerOptions, ServerStats, StatelessResetCounts } from "./server-options.js";
 export { ConfundoSocket, ConfundoSocket as Socket } from "./socket.js";
 export type {
   AddressInfo,

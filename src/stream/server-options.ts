@@ -62,7 +62,25 @@ export interface ListenOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The counters of a server since it began to listen. */
 export interface ServerStats {
-  /** Datagrams that no connection received, by reason, since the server began to listen. */
-  readonly drops: Readonly<DropCounts>;
+  readonly drops: Readonly<ServerDrops>;
+  readonly statelessResets: Readonly<StatelessResetCounts>;
+}
+
+/** Counts datagrams that no connection received, and connections that the server did not take (`drop`), by reason. */
+export interface ServerDrops extends DropCounts {
+  /** Connections of addresses that are in `blockList`. */
+  blockedAddress: number;
+}
+
+/**
+ * Packets for connections that the server does not know, as after a restart: all count as {@link DropCounts.unknownConnection}, and
+ * those of the extended edition are answered with a stateless reset.
+ */
+export interface StatelessResetCounts {
+  /** Stateless resets sent. */
+  readonly sent: number;
+  /** Packets that were not answered because too many had been in the second before. */
+  readonly suppressed: number;
 }

@@ -22,7 +22,7 @@ import { type DatagramPort, Driver } from "./driver.js";
 import { bindError, type ConfundoError } from "./errors.js";
 import { extendedOptions, newMac, newResetTokens, transmissionBytes } from "./extended.js";
 import { NODE_MEMORY } from "./memory.js";
-import type { ListenOptions, ServerOptions } from "./server-options.js";
+import type { ListenOptions, ServerOptions, StatelessResetCounts } from "./server-options.js";
 import type { AddressInfo } from "./socket-options.js";
 
 /** From this many bytes either way on, a connection of the extended edition is worth a UDP socket of its own. */
@@ -61,6 +61,11 @@ export class ServerPort implements DatagramPort {
   /** What the endpoint has dropped; goes on counting. */
   get drops(): Readonly<DropCounts> {
     return this.#endpoint.drops;
+  }
+
+  /** Stateless resets of the endpoint; goes on counting. */
+  get statelessResets(): StatelessResetCounts {
+    return this.#endpoint.statelessResets;
   }
 
   constructor(options: ServerOptions, accept: (connection: Connection, driver: Driver) => void) {

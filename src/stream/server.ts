@@ -1,21 +1,16 @@
 import { EventEmitter } from "node:events";
 import type { DropArgument } from "node:net";
-import {
-  type Connection,
-  DEFAULT_EDITION,
-  type DropCounts,
-  editionNamed,
-  MAX_CONNECTION_ID,
-  noDrops,
-} from "../protocol/index.js";
+import { type Connection, DEFAULT_EDITION, editionNamed, MAX_CONNECTION_ID, noDrops } from "../protocol/index.js";
 import { checkBlockList, checkNumber, checkPort, listenArguments, typeError } from "./arguments.js";
 import type { Driver } from "./driver.js";
 import { ConfundoError, throwLater } from "./errors.js";
 import { PendingConnection, type Verdict } from "./pending-connection.js";
-import type { ListenOptions, ServerOptions, ServerStats } from "./server-options.js";
+import type { ListenOptions, ServerOptions, ServerStats, StatelessResetCounts } from "./server-options.js";
 import { ServerPort } from "./server-port.js";
 import { ConfundoSocket } from "./socket.js";
 import type { AddressInfo } from "./socket-options.js";
+
+const NO_RESETS: StatelessResetCounts = { sent: 0, suppressed: 0 };
 
 type ConnectionListener = (socket: ConfundoSocket) => void;
 
@@ -49,7 +44,10 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
   readonly #options: ServerOptions;
   readonly #sockets = new Set<ConfundoSocket>();
   #port: ServerPort | null = null;
-  #drops: Readonly<DropCounts> = noDrops();
+  /** What the endpoint of the port counts. */
+  #counts: Pick<ServerPort, "drops" | "statelessResets"> = { drops: noDrops(), statelessResets: NO_RESETS };
+  /** Connections that were not taken, see `#verdict`. */
+  #refused = { full: 0, blocked: 0 };
   #maxConnections: number;
   #closing = false;
   #ref = true;
@@ -77,7 +75,12 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
 
   /** A copy of the server's counters. */
   get stats(): ServerStats {
-    return { drops: { ...this.#drops } };
+    const { drops, statelessResets } = this.#counts;
+    const { full, blocked } = this.#refused;
+    return {
+      drops: { ...drops, connectionLimit: drops.connectionLimit + full, blockedAddress: blocked },
+      statelessResets: { ...statelessResets },
+    };
   }
 
   /** Connections at once; further ones are ended at once, and `drop` is emitted, as in `node:net`. */
@@ -121,7 +124,8 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
     });
     serverPort.limit(this.#maxConnections);
     this.#port = serverPort;
-    this.#drops = serverPort.drops;
+    this.#counts = serverPort;
+    this.#refused = { full: 0, blocked: 0 };
     const bound = () => {
       if (this.#port !== serverPort || this.#closing) return;
       serverPort.setListeningRef(this.#ref);
@@ -222,6 +226,7 @@ export class ConfundoServer extends EventEmitter<ServerEvents> {
     const remoteFamily = remoteAddress.includes(":") ? "IPv6" : "IPv4";
     const isBlocked = blockList?.check(remoteAddress, remoteFamily === "IPv6" ? "ipv6" : "ipv4") ?? false;
     if (!isFull && !isBlocked) return "accept";
+    this.#refused[isBlocked ? "blocked" : "full"]++;
     const { address: localAddress, port: localPort, family: localFamily } = port.address() as AddressInfo;
     this.emit("drop", { localAddress, localPort, localFamily, remoteAddress, remotePort, remoteFamily });
     return "end";

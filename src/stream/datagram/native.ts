@@ -168,8 +168,8 @@ export class NativeSocket implements DatagramSocket {
   }
 
   #setRef(ref: boolean): void {
+    if (this.closed || ref === this.#keepsProcessAlive) return;
     this.#keepsProcessAlive = ref;
-    if (this.closed) return;
     this.udp.setRef(ref);
     if (ref) this.#looking?.ref();
     else this.#looking?.unref();

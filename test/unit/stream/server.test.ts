@@ -177,6 +177,7 @@ describe("connections of a server", () => {
     expect(clock.now() - began).toBeLessThan(100);
     expect(await count()).toBe(2);
     expect(accepted.length).toBe(2);
+    expect(server.stats.drops.connectionLimit).toBe(1);
 
     server.maxConnections = 3;
     expect(server.maxConnections).toBe(3);

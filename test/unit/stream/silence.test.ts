@@ -72,6 +72,40 @@ describe.each(BOTH_EDITIONS)("a process that stood still (%s)", (_name, both) =>
   });
 });
 
+describe("a process that stands still for 20 s, with default settings", () => {
+  it.each([
+    ["client", "idle"],
+    ["client", "receiving"],
+    ["client", "sending"],
+    ["server", "idle"],
+    ["server", "receiving"],
+    ["server", "sending"],
+  ])("does not end the connection: the %s, %s", async (side, activity) => {
+    const clocks = { client: new TestClock(), server: new TestClock() };
+    await using pair = await connectedPair({ client: { clock: clocks.client }, server: { clock: clocks.server } });
+    const [stopped, other] = side === "client" ? [pair.client, pair.accepted] : [pair.accepted, pair.client];
+    const [stoppedClock, otherClock] =
+      side === "client" ? [clocks.client, clocks.server] : [clocks.server, clocks.client];
+    const [from, to] = activity === "sending" ? [stopped, other] : [other, stopped];
+    expect(from.edition).toBe("extended");
+    if (activity !== "idle") from.write(Buffer.alloc(300_000));
+    await otherClock.settle();
+    otherClock.advance(20_000);
+    stoppedClock.stall(20_000);
+    await otherClock.pass(100);
+    expect([stopped.destroyed, other.destroyed]).toEqual([false, false]);
+    const both = Promise.all([readAll(to), readAll(from)]);
+    from.end("still there");
+    to.end();
+    const passing = setInterval(() => {
+      stoppedClock.advance(50);
+      otherClock.advance(50);
+    }, 1);
+    const [received] = await both.finally(() => clearInterval(passing));
+    expect(received).toHaveLength(activity === "idle" ? 11 : 300_011);
+  });
+});
+
 describe("a server that was killed and started again", () => {
   it("with the same key tells its clients within a keep-alive", async () => {
     const clock = new TestClock();
@@ -95,6 +129,9 @@ describe("a server that was killed and started again", () => {
     expect(error).toMatchObject({ code: "ECONNRESET", syscall: "read" });
     expect(error.message).toContain("its program was restarted");
     expect(clock.now() - began).toBeLessThanOrEqual(3000);
+    const { statelessResets, drops } = second.server.stats;
+    expect(statelessResets).toEqual({ sent: drops.unknownConnection, suppressed: 0 });
+    expect(statelessResets.sent).toBeGreaterThan(0);
     first.server.close();
     second.server.close();
   });

@@ -286,6 +286,7 @@ describe("options of connect", () => {
     const dropping = once(server, "drop");
     expect(await readAll(refused)).toEqual(Buffer.alloc(0));
     expect((await dropping)[0]).toMatchObject({ remoteAddress: "127.0.0.1", remoteFamily: "IPv4", localPort: port });
+    expect(server.stats.drops).toMatchObject({ blockedAddress: 1, connectionLimit: 0 });
     await server[Symbol.asyncDispose]();
   });
 
