@@ -2,9 +2,19 @@
 //
 // A TypeScript project with `skipLibCheck: false` imports every subpath of the package, with its dependencies beside it and none of
 // our development dependencies but TypeScript and @types/node. A small program is bundled with esbuild and Rollup, as an ES module
-// and as CommonJS, and runs with the addon beside the bundle. See docs/bundlers.md.
+// and as CommonJS, and runs with the addon beside the bundle. See docs/bundlers.md. Nothing of an invariant is in the package.
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -32,6 +42,7 @@ server.listen(0, "127.0.0.1", () => {
 const folder = mkdtempSync(join(tmpdir(), "consumer-"));
 try {
   install();
+  checkInvariants();
   checkTypes();
   await checkBundles();
 } finally {
@@ -55,6 +66,29 @@ function install() {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
     symlinkSync(join(ROOT, path), join(folder, path));
   }
+}
+
+/** Checks for tests cost nothing in the package: neither their conditions nor their texts are in it. */
+function checkInvariants() {
+  const texts = ["InvariantError", "CONFUNDO_ASSERTIONS", "invariant broken"];
+  for (const file of globSync("src/**/*.ts", { cwd: ROOT })) {
+    const source = readFileSync(join(ROOT, file), "utf8");
+    for (const [call] of source.matchAll(/\binvariant\([^;]*;/g)) {
+      // The longest piece of the message between its expressions.
+      const pieces = call.split(/["`]|\$\{[^}]*\}/).map((piece) => piece.trim());
+      texts.push(pieces.slice(1, -1).reduce((longest, piece) => (piece.length > longest.length ? piece : longest), ""));
+    }
+  }
+  const long = texts.filter((text) => text.length > 8);
+  const files = globSync("node_modules/*/dist/**/*.js", { cwd: folder });
+  if (long.length < 15 || files.length < 10)
+    throw new Error(`${long.length} texts and ${files.length} files are too few`);
+  for (const file of files) {
+    const code = readFileSync(join(folder, file), "utf8");
+    const found = long.find((text) => code.includes(text));
+    if (found !== undefined) throw new Error(`${file} has an invariant in it: ${found}`);
+  }
+  console.log(`invariants: none of ${long.length} in ${files.length} files`);
 }
 
 function checkTypes() {

@@ -1,6 +1,7 @@
 /**
  * Checks of what must always hold. They run in tests, in simulations and while fuzzing, and cost nothing in a built package: there
- * `tsup` makes the constant false. Write `if (CONFUNDO_ASSERTIONS) invariant(…)`, with all that is computed only for it inside.
+ * `tsup` makes the constant false. Write `if (CONFUNDO_ASSERTIONS) invariant(…)`, with all that is computed only for it inside. A
+ * method that only checks begins with `if (!CONFUNDO_ASSERTIONS) return;`, which leaves an empty body.
  */
 declare global {
   /** Whether invariants are checked. Replaced when a package is built; defined by vitest and the fuzzer. */
@@ -14,5 +15,5 @@ export class InvariantError extends Error {
 
 /** @throws InvariantError where the condition is false */
 export function invariant(condition: boolean, what: string): asserts condition {
-  if (!condition) throw new InvariantError(`invariant broken: ${what}`);
+  if (CONFUNDO_ASSERTIONS && !condition) throw new InvariantError(`invariant broken: ${what}`);
 }

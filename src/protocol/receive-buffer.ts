@@ -198,6 +198,7 @@ export class ReceiveBuffer {
 
   /** What is ahead is disjoint, not touching and in order, behind what is in order, and within the buffer. */
   #check(): void {
+    if (!CONFUNDO_ASSERTIONS) return;
     const { readOffset, nextOffset, capacityBytes } = this;
     invariant(readOffset <= nextOffset, `${readOffset} was read and ${nextOffset} has come`);
     invariant(nextOffset - readOffset <= capacityBytes, `${nextOffset - readOffset} bytes of ${capacityBytes}`);

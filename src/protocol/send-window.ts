@@ -66,6 +66,7 @@ export class SendWindow {
   }
 
   #check(): void {
+    if (!CONFUNDO_ASSERTIONS) return;
     const { sndUna, sndNxt, sndMax, dataEnd } = this;
     invariant(sndUna <= sndNxt && sndNxt <= sndMax, `SND.UNA ${sndUna}, SND.NXT ${sndNxt}, and at most ${sndMax} sent`);
     // The FIN is one behind the data.

@@ -43,6 +43,7 @@ export interface DeliveryListener {
 const INITIAL_CAPACITY = 2;
 /** So many segments are checked at every acknowledgement. */
 const CHECKED_ALWAYS = 16;
+let checks = 0;
 
 /**
  * The scoreboard (RFC 6675 section 3): every segment between SND.UNA and SND.NXT, by position in a ring of reused records,
@@ -67,8 +68,6 @@ export class SentSegments {
   #lostCount = 0;
   /** No lost segment begins before this position. */
   #lostFrom = 0;
-  /** For invariants. */
-  #checks = 0;
 
   get length(): number {
     return this.#count;
@@ -277,8 +276,9 @@ export class SentSegments {
 
   /** The counters are what the segments say, and these lie one behind the other from SND.UNA to SND.NXT. */
   #check(): void {
+    if (!CONFUNDO_ASSERTIONS) return;
     // Of many, each look costs as much as they are.
-    if (this.#count > CHECKED_ALWAYS && this.#checks++ % this.#count !== 0) return;
+    if (this.#count > CHECKED_ALWAYS && checks++ % this.#count !== 0) return;
     let [inFlight, sackedCount, sackedBytes, lost, listed] = [0, 0, 0, 0, 0];
     for (let index = 0; index < this.#count; index++) {
       const segment = this.#at(index);
