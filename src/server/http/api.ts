@@ -9,6 +9,7 @@ import type { Connections } from "./connections.js";
 import { authenticate, guardHost, guardPath, guardSite, limitBody, nameClient } from "./guard.js";
 import type { EventHub } from "./hub.js";
 import { KnownTokens } from "./known-tokens.js";
+import { logError } from "./log.js";
 import { Metrics } from "./metrics.js";
 import type { Mirrors } from "./mirrors.js";
 import { openApiDocument } from "./openapi.js";
@@ -125,7 +126,7 @@ export function createApi(options: ApiOptions): App {
   });
   app.onError((error, c) => {
     const problem = problemDetails(error);
-    if (problem.status >= 500) options.logger?.error({ err: error, path: c.req.path }, problem.detail);
+    if (problem.status >= 500) logError(options.logger, error, problem.detail, { path: c.req.path });
     return c.body(JSON.stringify(problem), problem.status as 500, problemHeaders(error));
   });
   return { app, metrics };

@@ -9,6 +9,7 @@ import { TrustedProxies } from "./client-address.js";
 import { Connections } from "./connections.js";
 import { isFilePath } from "./guard.js";
 import { EventHub } from "./hub.js";
+import { logError } from "./log.js";
 import { serveUpgrades } from "./upgrade.js";
 
 export interface HttpOptions extends Omit<ApiOptions, "hub" | "secure" | "hosts" | "connections"> {
@@ -80,7 +81,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServing> {
     hub.close();
     throw error;
   }
-  server.on("error", (error) => options.logger?.error({ err: error }, "the HTTP port failed"));
+  server.on("error", (error) => logError(options.logger, error, "the HTTP port failed"));
   const address = server.address() as AddressInfo;
   const shown = isIPv6(address.address) ? `[${address.address}]` : address.address;
   return {
