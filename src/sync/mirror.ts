@@ -12,11 +12,13 @@ import {
   EMPTY,
   filter,
   finalize,
+  ignoreElements,
   interval,
+  type MonoTypeOperatorFunction,
   map,
   merge,
   mergeMap,
-  Observable,
+  type Observable,
   of,
   repeat,
   type SchedulerLike,
@@ -26,9 +28,11 @@ import {
   startWith,
   switchMap,
   take,
+  takeUntil,
   tap,
   timer,
 } from "rxjs";
+import { fromCallback, guardIgnore } from "./callback.js";
 import { DeleteGuard, type MaxDelete } from "./delete-guard.js";
 import { type Clocks, disruptions } from "./disruption.js";
 import { SyncError } from "./errors.js";
@@ -56,7 +60,7 @@ import { type PushOptions, pushTo } from "./push.js";
 import type { Approval } from "./remote.js";
 import { RunFile } from "./run-file.js";
 import type { Snapshot } from "./scan.js";
-import { type Backoff, type Identity, reconnecting, session } from "./session.js";
+import { type Backoff, type Identity, reconnecting, requireDuplex, session } from "./session.js";
 import { type Source, sourceOf } from "./source.js";
 import { throttle } from "./throttle.js";
 import { everything, type Hint, watchFolder } from "./watch.js";
@@ -243,7 +247,7 @@ interface Watching {
 }
 
 function ignoring(folder: string, { ignore = [], gitignore = false }: MirrorOptions): Ignore | IgnoreRules {
-  if (typeof ignore === "function") return ignore;
+  if (typeof ignore === "function") return guardIgnore(ignore);
   const files = gitignore ? [GITIGNORE, CONFUNDOIGNORE] : [CONFUNDOIGNORE];
   return new IgnoreRules(folder, { patterns: ignore, files });
 }
@@ -260,8 +264,12 @@ function watching(folder: string, ignore: Ignore | IgnoreRules, options: MirrorO
 
 /** A watcher does not come back to what it has left out: when the rules change, there is a new one. */
 function watchingAnew(folder: string, ignore: Ignore | IgnoreRules, options: MirrorOptions): Observable<Hint> {
-  const { watch = watchFolder, scheduler } = options;
-  if (typeof ignore === "function") return watch(folder, { ignore });
+  const { scheduler } = options;
+  const watch = (ignores: Ignore): Observable<Hint> =>
+    options.watch === undefined
+      ? watchFolder(folder, { ignore: ignores })
+      : fromCallback("watch", () => options.watch?.(folder, { ignore: ignores }) as Observable<Hint>);
+  if (typeof ignore === "function") return watch(ignore);
   const changed = new Subject<void>();
   ignore.onChange = () => changed.next();
   const again = (hint: Hint): Hint => (hint.ready ? everything(folder, "the ignore rules have changed") : hint);
@@ -269,7 +277,7 @@ function watchingAnew(folder: string, ignore: Ignore | IgnoreRules, options: Mir
     debounceTime(RULES_REST_MS, scheduler),
     startWith(undefined),
     switchMap((_, generation) => {
-      const hints = watch(folder, { ignore: ignore.ignores });
+      const hints = watch(ignore.ignores);
       return generation === 0 ? hints : hints.pipe(map(again));
     }),
   );
@@ -317,7 +325,7 @@ function hints(
     walkEvery(() => options.walkEveryMs ?? pace.everyMs),
     unwatched,
     disrupted,
-    options.hints ?? EMPTY,
+    fromCallback("hints", () => options.hints ?? EMPTY),
   );
 }
 
@@ -339,12 +347,15 @@ function lookAgain(folder: string, seen: readonly string[]): Hint[] {
   return [...new Set(seen)].map((path) => ({ folder, path, reason: path === "" ? "once more, to be sure" : "again" }));
 }
 
-/** Keeps `other` subscribed for as long as the result is. */
-function whileSubscribedTo<T>(other: Observable<unknown>): (source: Observable<T>) => Observable<T> {
+/** Keeps `other` subscribed until the source completes, and errors when `other` does. */
+function whileSubscribedTo<T>(other: Observable<unknown>): MonoTypeOperatorFunction<T> {
   return (source) =>
-    new Observable((subscriber) => {
-      subscriber.add(other.subscribe());
-      subscriber.add(source.subscribe(subscriber));
+    defer(() => {
+      const completed = new Subject<void>();
+      return merge(
+        other.pipe(ignoreElements(), takeUntil(completed)),
+        source.pipe(tap({ complete: () => completed.next() })),
+      );
     });
 }
 
@@ -458,7 +469,7 @@ function throttled(options: MirrorOptions, connecting: () => void): MirrorOption
     return options.connect(signal);
   };
   if (bandwidth === undefined) return { ...options, connect };
-  return { ...options, connect: async (signal) => throttle(await connect(signal), bandwidth) };
+  return { ...options, connect: async (signal) => throttle(requireDuplex(await connect(signal)), bandwidth) };
 }
 
 function realFolder(folder: string): string {

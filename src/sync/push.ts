@@ -1,5 +1,6 @@
 /** The sending end as an operator: hints in, what became of them out. */
 import { EMPTY, merge, Observable, type OperatorFunction } from "rxjs";
+import { callbackError, fromCallback, guardIgnore } from "./callback.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { DeleteGuard, type MaxDelete } from "./delete-guard.js";
 import { isExhausted } from "./descriptors.js";
@@ -96,24 +97,29 @@ export interface PushOptions {
 export function pushTo(remote: Remote, options: PushOptions = {}): OperatorFunction<Hint, PushEvent> {
   return (hints) =>
     new Observable((subscriber) => {
-      const pusher = new Pusher(remote, options, (event) => subscriber.next(event));
-      const answers = merge(remote.approvals$ ?? EMPTY, options.approvals ?? EMPTY);
-      const answering = answers.subscribe((approval) => pusher.answer(approval));
+      const fail = (error: unknown): void => subscriber.error(error);
+      const pusher = new Pusher(remote, options, (event) => subscriber.next(event), fail);
+      void remote.closed?.then((error) => fail(error ?? new SyncError("ERR_CONNECTION_LOST", "the remote was closed")));
+      const answers = merge(
+        remote.approvals$ ?? EMPTY,
+        fromCallback("approvals", () => options.approvals ?? EMPTY),
+      );
+      const answering = answers.subscribe({
+        next: (approval) => pusher.answer(approval),
+        error: fail,
+      });
       const subscription = hints.subscribe({
         next: (hint) => {
           try {
             pusher.add(hint);
           } catch (error) {
-            subscriber.error(error);
+            fail(callbackError("the source of hints", error));
           }
         },
-        error: (error) => subscriber.error(error),
+        error: fail,
         complete: () => pusher.end(),
       });
-      pusher.run().then(
-        () => subscriber.complete(),
-        (error) => subscriber.error(error),
-      );
+      pusher.run().then(() => subscriber.complete(), fail);
       return () => {
         subscription.unsubscribe();
         answering.unsubscribe();
@@ -169,7 +175,12 @@ class Pusher {
   #unsettled = true;
   #news = true;
 
-  constructor(remote: Remote, options: PushOptions, report: (event: PushEvent) => void) {
+  constructor(
+    remote: Remote,
+    options: PushOptions,
+    report: (event: PushEvent) => void,
+    onMistake: (error: SyncError) => void,
+  ) {
     this.#remote = remote;
     this.#options = options;
     this.#report = report;
@@ -180,7 +191,7 @@ class Pusher {
     this.#guard = options.guard ?? new DeleteGuard({ allowMassDelete, maxDelete, windowMs });
     const { ignore = ignoreNothing } = options;
     this.#rules = ignore instanceof IgnoreRules ? ignore : undefined;
-    this.#ignore = ignore instanceof IgnoreRules ? ignore.ignores : ignore;
+    this.#ignore = ignore instanceof IgnoreRules ? ignore.ignores : guardIgnore(ignore, onMistake);
     if (this.#rules !== undefined) {
       this.#rules.onProblem = (path, { code, message }) => this.#once({ type: "notice", code, message, path });
     }

@@ -54,6 +54,8 @@ export interface Remote {
   holds?(held: HeldDeletes | undefined): void;
   /** What people say at the mirror of deletes that are held back. */
   readonly approvals$?: Observable<Approval>;
+  /** Resolves when the remote is lost, also while nothing is applied, with the reason where there is one. Never rejects. */
+  readonly closed?: Promise<SyncError | undefined>;
 }
 
 /** What a person says of deletes that are held back. */
@@ -98,7 +100,7 @@ export interface RemoteOptions {
 export interface RemoteSession extends Remote {
   /** Bytes handed to the connection so far, everything counted. */
   readonly bytesSent: number;
-  /** Resolves when the session is over, with the reason when it was not {@link close}d. Never rejects. */
+  /** Also resolves, without a reason, when it was {@link close}d. */
   readonly closed: Promise<SyncError | undefined>;
   /** Takes leave of the server; resolves when it has done so too, or did not within `graceMs` (default 5000). */
   close(graceMs?: number): Promise<void>;

@@ -1,5 +1,6 @@
 /** Connections that come and go, as observables. */
 import type { Duplex } from "node:stream";
+import { inspect } from "node:util";
 import {
   type MonoTypeOperatorFunction,
   Observable,
@@ -9,6 +10,7 @@ import {
   throwError,
   timer,
 } from "rxjs";
+import { callbackError } from "./callback.js";
 import { SyncError, toSyncError } from "./errors.js";
 import type { MirrorEvent, PushEvent } from "./events.js";
 import { BACKOFF_FIRST_MS, BACKOFF_MOST_MS, UNSUBSCRIBED_GOODBYE_MS } from "./limits.js";
@@ -122,7 +124,7 @@ async function open(
   signal: AbortSignal,
 ): Promise<RemoteSession> {
   try {
-    const duplex = await connect(signal);
+    const duplex = requireDuplex(await connect(signal));
     const times = { ...(pingMs === undefined ? {} : { pingMs }), ...(silenceMs === undefined ? {} : { silenceMs }) };
     return await openRemote(duplex, { ...identity, ...times }, signal);
   } catch (error) {
@@ -131,13 +133,22 @@ async function open(
 }
 
 /** What goes wrong before the server has answered can pass, but for mistakes of the program and refusals. */
-function connectError(error: unknown): unknown {
-  if (error instanceof TypeError || error instanceof RangeError) return error;
+function connectError(error: unknown): SyncError {
+  if (error instanceof TypeError || error instanceof RangeError) return callbackError("connect", error);
   if (error instanceof SyncError && error.code !== "ERR_CONNECTION_LOST") return error;
   // Whoever connects knows what cannot pass, such as a server's key that is another one.
   if ((error as { readonly retryable?: unknown } | null)?.retryable === false) return toSyncError(error);
   const { message } = toSyncError(error);
   return new SyncError("ERR_CONNECT", message, { cause: error });
+}
+
+/** Passes on what `connect` returned. Throws a {@link SyncError} `ERR_CALLBACK` where that is no `Duplex`. */
+export function requireDuplex(value: unknown): Duplex {
+  const { write, on } = (value ?? {}) as { readonly write?: unknown; readonly on?: unknown };
+  if (typeof write === "function" && typeof on === "function") return value as Duplex;
+  const what = value === undefined ? "undefined: does it lack a `return`?" : inspect(value, { depth: 0 });
+  const cause = new TypeError(`connect returns a Duplex, or a promise of one, and returned ${what}`);
+  throw new SyncError("ERR_CALLBACK", cause.message, { cause });
 }
 
 function lost(message: string): SyncError {

@@ -5,7 +5,8 @@
 import { readFileSync, statfsSync } from "node:fs";
 import { relative, sep } from "node:path";
 import { watch } from "chokidar";
-import { Observable } from "rxjs";
+import { Observable, type Subscriber } from "rxjs";
+import { guardIgnore } from "./callback.js";
 import { systemCode } from "./errors.js";
 import { FolderWatch, type Watched } from "./folder-watch.js";
 import { type Ignore, ignoreNothing } from "./ignore.js";
@@ -46,16 +47,17 @@ export function everything(folder: string, reason: string): Hint {
 /**
  * Hints about changes below `folder`, from the moment of subscription until the unsubscription. Says that everything
  * may have changed when the watches are in place, after a burst in which the system may have dropped events, and with a
- * `code` where something cannot be watched. Never errors or completes.
+ * `code` where something cannot be watched. Never completes; errors only where `ignore` throws.
  *
  * ```
  * subscribe   ─(ready)──(a/f)──(a/g)(a/f)──────(everything: a burst)──(b)─→
  * ```
  */
 export function watchFolder(folder: string, options: WatchOptions = {}): Observable<Hint> {
-  const { backend = "chokidar", pollMs, ignore = ignoreNothing } = options;
-  if (pollMs !== undefined) return pollFiles(folder, pollMs, ignore);
+  const { backend = "chokidar", pollMs } = options;
+  if (pollMs !== undefined) return pollFiles(folder, pollMs, options.ignore);
   return new Observable((subscriber) => {
+    const ignore = reporting(options.ignore, subscriber);
     const remote = remoteFileSystem(folder);
     if (remote !== undefined)
       subscriber.next({ ...everything(folder, changesElsewhere(remote)), code: "ERR_NO_EVENTS" });
@@ -79,8 +81,9 @@ export function watchFolder(folder: string, options: WatchOptions = {}): Observa
 }
 
 /** Has chokidar look at each file at an interval. */
-function pollFiles(folder: string, pollMs: number, ignore: Ignore): Observable<Hint> {
+function pollFiles(folder: string, pollMs: number, ignored?: Ignore): Observable<Hint> {
   return new Observable((subscriber) => {
+    const ignore = reporting(ignored, subscriber);
     const watcher = watch(folder, {
       atomic: false,
       followSymlinks: false,
@@ -102,6 +105,18 @@ function pollFiles(folder: string, pollMs: number, ignore: Ignore): Observable<H
     watcher.on("error", (error) => subscriber.next(watcherFailed(folder, error)));
     return () => void watcher.close().catch(() => {});
   });
+}
+
+/** A predicate that watchers can call in their callbacks: where it throws, the subscriber gets the error. */
+function reporting(ignore: Ignore = ignoreNothing, subscriber: Subscriber<Hint>): Ignore {
+  const guarded = guardIgnore(ignore, (error) => subscriber.error(error));
+  return (path, directory) => {
+    try {
+      return guarded(path, directory);
+    } catch {
+      return true;
+    }
+  };
 }
 
 function watcherFailed(folder: string, error: unknown): Hint {

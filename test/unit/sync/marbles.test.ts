@@ -135,7 +135,8 @@ describe("pushTo", () => {
   test("hints of two folders are a mistake of the program, and an error", () => {
     scheduler().run(({ hot, expectObservable }) => {
       const mixed = hot("-a-b-", { a: hint, b: { ...hint, folder: tempFolder() } });
-      const error = new TypeError("hints of two folders in one push");
+      const cause = new TypeError("hints of two folders in one push");
+      const error = new SyncError("ERR_CALLBACK", `the source of hints failed: ${cause.message}`, { cause });
       expectObservable(mixed.pipe(pushTo(remote))).toBe("---#", {}, error);
     });
   });

@@ -152,7 +152,8 @@ describe("pushTo", () => {
     await expect(remote.closed).resolves.toBeUndefined();
     expect(Object.keys(contents(at()))).toEqual(["a", "a/f"]);
     await expect.poll(() => home.sessions).toBe(0);
-    await expect(push(remote, of({ ...everything(folder, "x"), path: "new" }))).resolves.toBeDefined();
+    const late = push(remote, of({ ...everything(folder, "x"), path: "new" }));
+    await expect(late).rejects.toMatchObject({ code: "ERR_CONNECTION_LOST" });
   });
 
   test("a version that is not there any more is not sent", async () => {
