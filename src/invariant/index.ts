@@ -17,3 +17,9 @@ export class InvariantError extends Error {
 export function invariant(condition: boolean, what: string): asserts condition {
   if (CONFUNDO_ASSERTIONS && !condition) throw new InvariantError(`invariant broken: ${what}`);
 }
+
+/**
+ * Counts the turns of the loops that a peer can lengthen, where invariants are checked: tests bound by it what a datagram costs,
+ * without a clock. Write `if (CONFUNDO_ASSERTIONS) steps.taken++`.
+ */
+export const steps: { taken: number } = { taken: 0 };

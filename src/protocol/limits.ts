@@ -57,6 +57,22 @@ export const MAX_SACK_BLOCKS_WITH_DATA = 4;
 export const MAX_WINDOW_BYTES: number = 64 * 1024 * 1024;
 export const MAX_SENT_SEGMENTS = 65_536;
 
+/**
+ * What one datagram may make a sender do, in visits of segments: below a millisecond, however much is in flight. What is left of
+ * an acknowledgement then follows {@link RESUME_AFTER_MS} later; ranges beyond that are passed over, as the peer repeats them.
+ */
+export const MAX_DATAGRAM_STEPS = 8192;
+export const RESUME_AFTER_MS = 1;
+
+/** Segments that are looked at to find one that is lost, or the last that is missing, before another one is taken instead. */
+export const MAX_SEARCH_STEPS = 1024;
+
+/** Packets in one datagram that are read; what follows them is passed over. Our own datagrams have one or two. */
+export const MAX_DATAGRAM_PACKETS = 64;
+
+/** Parameters of a packet that are read, padding not counted; what follows them is passed over. There are two so far. */
+export const MAX_PARAMETERS = 64;
+
 /** A peer's window is taken for no more than this: a quarter of the sequence space. */
 export const MAX_PEER_WINDOW_BYTES: number = 1024 * 1024 * 1024;
 

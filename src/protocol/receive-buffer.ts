@@ -1,4 +1,4 @@
-import { invariant } from "../invariant/index.js";
+import { invariant, steps } from "../invariant/index.js";
 import { BLOCK_BYTES, MAX_RECEIVE_GAPS } from "./limits.js";
 import { type Memory, PORTABLE_MEMORY } from "./memory.js";
 
@@ -176,6 +176,7 @@ export class ReceiveBuffer {
     // Bytes that are there already may have been handed out with their block's memory: only the gaps are written.
     let at = start;
     for (let i = first; i < last; i++) {
+      if (CONFUNDO_ASSERTIONS) steps.taken++;
       const range = ahead[i] as Range;
       if (at < range.start) this.#store(at, bytes, from + at - start, from + range.start - start);
       at = Math.max(at, range.end);
@@ -218,6 +219,7 @@ export class ReceiveBuffer {
     let high = ahead.length;
     if (high > 0 && (ahead[high - 1] as Range).end < offset) return high;
     while (low < high) {
+      if (CONFUNDO_ASSERTIONS) steps.taken++;
       const middle = (low + high) >> 1;
       if ((ahead[middle] as Range).end < offset) low = middle + 1;
       else high = middle;

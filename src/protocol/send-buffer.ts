@@ -1,3 +1,4 @@
+import { steps } from "../invariant/index.js";
 import { BLOCK_BYTES } from "./limits.js";
 import { type Memory, PORTABLE_MEMORY } from "./memory.js";
 
@@ -75,6 +76,7 @@ export class SendBuffer {
     this.start = offset;
     let whole = 0;
     while (whole < this.#chunks.length && this.#skipped >= this.#chunk(whole).length) {
+      if (CONFUNDO_ASSERTIONS) steps.taken++;
       this.#skipped -= this.#chunk(whole).length;
       whole++;
     }
@@ -95,6 +97,7 @@ export class SendBuffer {
     let index = this.#cursorChunk;
     let chunkStart = this.#cursorOffset;
     while (length > 0) {
+      if (CONFUNDO_ASSERTIONS) steps.taken++;
       const chunk = this.#chunk(index);
       const from = offset - chunkStart;
       if (from < chunk.length) {

@@ -1,3 +1,4 @@
+import { steps } from "../../invariant/index.js";
 import type { Arrival } from "../arrival.js";
 import type { Begun } from "../classic-options.js";
 import {
@@ -13,6 +14,7 @@ import {
   BASE_DATAGRAM_BYTES,
   MAX_BURST_BYTES,
   MAX_BURST_DATAGRAMS,
+  MAX_DATAGRAM_PACKETS,
   MAX_SACK_BLOCKS_WITH_DATA,
   MIN_DATAGRAM_BYTES,
 } from "../limits.js";
@@ -272,9 +274,13 @@ export class ExtendedConnection implements Connection {
   receive(arrival: Arrival): boolean {
     if (this.closed) return this.#repeatReset(arrival);
     if ((arrival.flags & SYN) !== 0) return this.#receiveSynAck(arrival);
-    const { datagram } = arrival;
+    const { datagram, segmentBytes } = arrival;
+    const datagrams = segmentBytes > 0 ? Math.ceil(datagram.length / segmentBytes) : 1;
+    this.#sender.beginDatagrams(datagrams);
     let understood = false;
-    for (let at = 0; at < datagram.length; ) {
+    let packetsLeft = MAX_DATAGRAM_PACKETS * datagrams;
+    for (let at = 0; at < datagram.length && packetsLeft > 0; packetsLeft--) {
+      if (CONFUNDO_ASSERTIONS) steps.taken++;
       const next = decodePacket(datagram, at, scratch);
       if (next === 0 || !this.#accepts(scratch)) break;
       understood = true;

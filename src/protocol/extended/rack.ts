@@ -1,9 +1,13 @@
+import { steps } from "../../invariant/index.js";
+import { RESUME_AFTER_MS } from "../limits.js";
 import type { SentSegment, SentSegments } from "./sent-segments.js";
 
 /** How often a reordering window that was found too small stays enlarged (RFC 8985 section 6.2, step 4). */
 const PERSISTENT_RECOVERIES = 16;
 /** As many segments acknowledged out of order that the classic rule would call a loss (RFC 8985 section 6.2, step 4). */
 const DUPLICATE_THRESHOLD = 3;
+/** So many segments that may be lost soon are looked at to find when the last of them will be. Of more it is taken to be the latest time that there is. */
+const MAX_WAITING = 64;
 
 /** RACK (RFC 8985 section 6): a segment is lost when one that was sent sufficiently later has arrived. */
 export class Rack {
@@ -55,17 +59,27 @@ export class Rack {
     if (this.#windowPersists > 0 && --this.#windowPersists === 0) this.#windowMultiple = 1;
   }
 
-  /** Step 5: marks what is lost. Returns in how many ms there will be something more to mark, 0 for nothing. */
+  /**
+   * Step 5: marks what is lost, as much as there are steps left for. Returns in how many ms there will be something more to mark,
+   * 0 for nothing.
+   */
   detect(segments: SentSegments, smoothedRttMs: number, minRttMs: number, inRecovery: boolean, now: number): number {
     const allowance = this.rttMs + this.#reorderingWindow(segments, smoothedRttMs, minRttMs, inRecovery);
     let waitMs = 0;
+    let waiting = 0;
     let segment = segments.earliest;
     while (segment !== null) {
+      if (CONFUNDO_ASSERTIONS) steps.taken++;
       if (segment.sentAt > this.sentAt || (segment.sentAt === this.sentAt && segment.end >= this.end)) break;
       const { later } = segment;
       const remainingMs = segment.sentAt + allowance - now;
-      if (remainingMs <= 0) segments.markLost(segment);
-      else waitMs = Math.max(waitMs, remainingMs);
+      if (remainingMs <= 0) {
+        if (segments.stepsLeft-- <= 0) return RESUME_AFTER_MS;
+        segments.markLost(segment);
+      } else {
+        if (waiting++ === MAX_WAITING) return this.sentAt + allowance - now;
+        waitMs = Math.max(waitMs, remainingMs);
+      }
       segment = later;
     }
     return waitMs;

@@ -1,3 +1,4 @@
+import { steps } from "../../invariant/index.js";
 import { EXTENDED_BLOCK_BYTES, MAX_EXTENDED_GAPS, MAX_SACK_BLOCKS } from "../limits.js";
 import type { Memory } from "../memory.js";
 import { type Range, ReceiveBuffer } from "../receive-buffer.js";
@@ -104,6 +105,7 @@ export class Receiver {
     const step = segmentBytes - DATA_HEADER_BYTES;
     let isNew = false;
     for (let at = dataAt; at < dataEnd; at += step) {
+      if (CONFUNDO_ASSERTIONS) steps.taken++;
       packet.sequence = (sequence + at - dataAt) % SEQUENCE_MODULUS;
       packet.dataAt = at;
       packet.dataEnd = Math.min(at + step, dataEnd);
@@ -208,6 +210,7 @@ export class Receiver {
     const newest = this.buffer.aheadIndex(this.#newest);
     if (newest >= 0) this.#putRange(count++, ahead[newest] as Range);
     for (let tries = 0; tries < ahead.length && count < maxBlocks; tries++) {
+      if (CONFUNDO_ASSERTIONS) steps.taken++;
       this.#turn = this.#turn + 1 < ahead.length ? this.#turn + 1 : 0;
       if (this.#turn !== newest) this.#putRange(count++, ahead[this.#turn] as Range);
     }

@@ -1,7 +1,13 @@
 import { type AckSample, type CongestionController, emptyAckSample } from "../congestion/controller.js";
 import { createController } from "../congestion/index.js";
 import type { ConnectionStats, ShortSegments } from "../connection.js";
-import { EXTENDED_BLOCK_BYTES, MAX_PEER_WINDOW_BYTES, MAX_SENT_SEGMENTS, MAX_WINDOW_BYTES } from "../limits.js";
+import {
+  EXTENDED_BLOCK_BYTES,
+  MAX_PEER_WINDOW_BYTES,
+  MAX_SENT_SEGMENTS,
+  MAX_WINDOW_BYTES,
+  RESUME_AFTER_MS,
+} from "../limits.js";
 import type { Memory } from "../memory.js";
 import { Pacer } from "../pacer.js";
 import { RttEstimator } from "../rtt.js";
@@ -37,7 +43,7 @@ const ASKS_A_WINDOW = 4;
 const LEAST_RTT_MS = 0.001;
 
 /** What the retransmission timer is waiting for. */
-type Waiting = "nothing" | "reordering" | "tail-probe" | "timeout";
+type Waiting = "nothing" | "reordering" | "tail-probe" | "timeout" | "rest-of-ack" | "rest-of-timeout";
 
 /**
  * The sending side of an extended connection: what is in flight, what is lost, what may leave now. Positions as in
@@ -69,6 +75,10 @@ export class Sender implements DeliveryListener {
   readonly #pacer = new Pacer();
   readonly #ack: AckSample = emptyAckSample();
   #waiting: Waiting = "nothing";
+  /** The peer has acknowledged everything before this position; of so much at once only a part is taken note of: see {@link sndUna}. */
+  #acknowledgedEnd = 1;
+  /** After a timeout, what was sent before is lost. */
+  #lostBefore = 0;
   #now = 0;
   #echoedAt = Number.NEGATIVE_INFINITY;
   /** Loss recovery ends when everything before this position is acknowledged; 0 outside of it (RFC 6675 section 5). */
@@ -142,7 +152,6 @@ export class Sender implements DeliveryListener {
   }
 
   setSegmentBytes(bytes: number): void {
-    if (bytes < this.segmentBytes) this.segments.split(bytes);
     this.segmentBytes = bytes;
     this.#pacer.setSegmentBytes(bytes);
     this.controller.setSegmentBytes(bytes);
@@ -188,7 +197,7 @@ export class Sender implements DeliveryListener {
   onMoved(now: number, samePath: boolean): void {
     if (!samePath) this.rtt.reset();
     this.rtt.endBackOff();
-    if (this.timeouts > 0) this.segments.markOlderThan(now + 1);
+    if (this.timeouts > 0) this.segments.markOlderThan(now + 1, true);
     this.timeouts = 0;
     this.#timedOutAt = NEVER;
     this.#arm(now);
@@ -208,6 +217,7 @@ export class Sender implements DeliveryListener {
     // RFC 6298 section 5.4: a timeout repeats one segment. The others wait for the answer.
     if (this.timeouts > 0 && this.#repeatedOne) return null;
     if (lost !== null) {
+      if (lost.bytes > this.segmentBytes) this.#fit(lost);
       if (this.#dataBytes(lost) > room && segments.inFlight > 0) return null;
       if (this.#dataBytes(lost) > maxBytes) return null;
       this.#repeat(lost, now);
@@ -256,6 +266,11 @@ export class Sender implements DeliveryListener {
   /** The peer's window leaves no room for what is waiting. */
   get windowIsClosed(): boolean {
     return this.segments.length === 0 && this.sndNxt < this.dataEnd && this.windowEnd <= this.sndNxt;
+  }
+
+  /** The path takes no segments of this length any more. A FIN is no byte. */
+  #fit(segment: SentSegment): void {
+    if (this.#dataBytes(segment) > this.segmentBytes) this.segments.fit(segment, this.segmentBytes);
   }
 
   #dataBytes(segment: SentSegment): number {
@@ -307,6 +322,7 @@ export class Sender implements DeliveryListener {
   /** What was repeated of the stream's end, once more. */
   #nextOfTail(maxBytes: number, now: number): SentSegment | null {
     const segment = this.#tail.next();
+    if (segment !== null) this.#fit(segment);
     if (segment === null || this.#dataBytes(segment) > maxBytes) return null;
     this.#tail.left(segment);
     this.#stats.retransmissions++;
@@ -325,7 +341,11 @@ export class Sender implements DeliveryListener {
   /** RFC 8985 section 7.3: something new if there is, else the last segment once more. */
   #nextProbe(maxBytes: number, now: number): SentSegment | null {
     const length = this.#newLength(maxBytes);
-    const last = length > 0 ? null : this.segments.lastMissing();
+    let last = length > 0 ? null : this.segments.lastMissing();
+    if (last !== null && last.bytes > this.segmentBytes) {
+      this.#fit(last);
+      last = this.segments.lastMissing();
+    }
     if (last !== null && this.#dataBytes(last) > maxBytes) return null;
     this.#probe.due = false;
     if (length === 0 && last === null) return null;
@@ -339,27 +359,54 @@ export class Sender implements DeliveryListener {
 
   // ---- what has arrived ------------------------------------------------------------------------------------------
 
+  /** Datagrams have arrived, so many joined to one: what they may cost is counted from here. */
+  beginDatagrams(datagrams: number): void {
+    this.segments.beginSteps(datagrams);
+  }
+
   /** Takes an acknowledgement. False: it acknowledges what was never sent. */
   receiveAck(packet: Packet, now: number): boolean {
     const position = toPosition(packet.acknowledgement, this.isn, SEQUENCE_MODULUS, this.sndUna);
     if (position > this.sndNxt) return false;
     this.#now = now;
     this.windowEnd = Math.max(this.windowEnd, position + Math.min(packet.windowBytes, MAX_PEER_WINDOW_BYTES));
+    this.#beginAck();
+    this.#echoedAt = fromWireTime(now, packet.echo);
+    if (position > this.#acknowledgedEnd) this.#acknowledgedEnd = position;
+    const reached = this.#deliver(packet, position);
+    // Eifel (RFC 3522): what was sent before the timeout has arrived, so the path is slow, and nothing is known to be lost.
+    const tooEarly = this.#ack.ackedBytes > 0 && this.#timedOutAt !== NEVER && this.#echoedAt < this.#timedOutAt;
+    if (tooEarly || this.#undo.takeDue()) this.#takeBack(now);
+    if (this.#ack.ackedBytes > 0) this.#onProgress(now - this.#echoedAt - packet.delayMs, tooEarly, now);
+    this.#endAck(reached, packet.firstIsDuplicate, now);
+    return true;
+  }
+
+  #beginAck(): void {
     const ack = this.#ack;
     ack.priorInFlight = this.segments.inFlight;
     ack.ackedBytes = ack.lostBytes = ack.rttMs = 0;
     this.#rate.beginAck();
-    this.#echoedAt = fromWireTime(now, packet.echo);
     this.#rack.beginAck();
-    this.#deliver(packet, position);
-    // Eifel (RFC 3522): what was sent before the timeout has arrived, so the path is slow, and nothing is known to be lost.
-    const tooEarly = ack.ackedBytes > 0 && this.#timedOutAt !== NEVER && this.#echoedAt < this.#timedOutAt;
-    if (tooEarly || this.#undo.takeDue()) this.#takeBack(now);
-    if (ack.ackedBytes > 0) this.#onProgress(now - this.#echoedAt - packet.delayMs, tooEarly, now);
-    if (position > this.sndUna) this.#advance(position, packet.firstIsDuplicate, now);
-    this.#detectLosses(now);
+  }
+
+  /** Everything before `reached` was taken note of as acknowledged. */
+  #endAck(reached: number, tellsDuplicate: boolean, now: number): void {
+    if (reached > this.sndUna) this.#advance(reached, tellsDuplicate, now);
+    if (reached < this.#acknowledgedEnd) {
+      this.#waiting = "rest-of-ack";
+      this.timerAt = now + RESUME_AFTER_MS;
+    } else if (this.segments.stepsLeft > 0 || this.#waiting === "nothing") this.#detectLosses(now);
     this.#report(now);
-    return true;
+  }
+
+  /** The rest of an acknowledgement that took too many steps. */
+  #resumeAck(now: number): void {
+    this.#now = now;
+    this.#beginAck();
+    const reached = this.segments.acknowledge(this.#acknowledgedEnd, this);
+    if (this.#ack.ackedBytes > 0) this.#onProgress(Number.NEGATIVE_INFINITY, false, now);
+    this.#endAck(reached, false, now);
   }
 
   /** @internal Called by the scoreboard for each segment that arrives for the first time. */
@@ -374,9 +421,11 @@ export class Sender implements DeliveryListener {
     this.#rack.onDelivered(segment, this.#echoedAt, this.rtt.minMs, now);
   }
 
-  #deliver(packet: Packet, position: number): void {
+  /** Returns the position before which everything was taken note of as acknowledged. */
+  #deliver(packet: Packet, position: number): number {
     const { segments } = this;
-    if (position > this.sndUna) segments.acknowledge(position, this);
+    const acknowledgedEnd = this.#acknowledgedEnd;
+    const reached = acknowledgedEnd > this.sndUna ? segments.acknowledge(acknowledgedEnd, this) : acknowledgedEnd;
     let first = 0;
     if (packet.firstIsDuplicate) {
       first = 1;
@@ -387,6 +436,7 @@ export class Sender implements DeliveryListener {
       const end = this.#position(packet.blocks[2 * i + 1] as number);
       if (start > position && end > start && end <= this.sndNxt) segments.sack(start, end, this);
     }
+    return reached;
   }
 
   /** What ends at `end` has arrived twice (RFC 2883). */
@@ -484,7 +534,10 @@ export class Sender implements DeliveryListener {
     const waiting = this.#waiting;
     this.#waiting = "nothing";
     if (this.segments.length === 0) return;
-    if (waiting === "reordering") {
+    this.segments.beginSteps(1);
+    if (waiting === "rest-of-ack") this.#resumeAck(now);
+    else if (waiting === "rest-of-timeout") this.#markTimedOut(false, now);
+    else if (waiting === "reordering") {
       this.#ack.priorInFlight = this.segments.inFlight;
       this.#ack.ackedBytes = this.#ack.rttMs = 0;
       this.#rate.beginAck();
@@ -503,19 +556,26 @@ export class Sender implements DeliveryListener {
     const { segments, rtt } = this;
     this.#stats.timeouts++;
     if (this.timeouts++ === 0) this.#timedOutAt = now;
-    this.#repeatedOne = false;
     rtt.backOff();
     const before = segments.inFlight;
-    const lostBefore = segments.lossCount;
-    segments.markOlderThan(now - rtt.smoothedMs);
+    this.#lostBefore = now - rtt.smoothedMs;
     this.#probe.forget();
     this.#recoveryEnd = this.sndNxt;
     this.#undo.begin();
-    this.#undo.onLost(segments.lossCount - lostBefore);
+    this.#markTimedOut(true, now);
     this.controller.onTimeout(before, now);
     this.#pacer.setRate(this.#pacingRate, this.segmentBytes, now);
-    this.#waiting = "timeout";
-    this.timerAt = now + rtt.timeoutMs;
+  }
+
+  /** Where that takes too many steps, the rest follows, and then the one segment that a timeout repeats. */
+  #markTimedOut(first: boolean, now: number): void {
+    const { segments } = this;
+    const lostBefore = segments.lossCount;
+    const done = segments.markOlderThan(this.#lostBefore, first);
+    this.#undo.onLost(segments.lossCount - lostBefore);
+    this.#repeatedOne = !done;
+    this.#waiting = done ? "timeout" : "rest-of-timeout";
+    this.timerAt = now + (done ? this.rtt.timeoutMs : RESUME_AFTER_MS);
   }
 
   /** RFC 8985 section 7.2: a probe after two round trips, where it comes before the timeout; once for each tail. */

@@ -1,4 +1,6 @@
+import { steps } from "../../invariant/index.js";
 import type { ResetReason } from "../connection.js";
+import { MAX_PARAMETERS } from "../limits.js";
 import { ACK, FIN, SYN } from "../packet.js";
 
 /**
@@ -237,16 +239,19 @@ export interface Parameters {
   readonly resetToken: Uint8Array | null;
 }
 
-/** The parameters of a packet; what is cut short or unknown is passed over. */
+/** The parameters of a packet; what is cut short or unknown is passed over, and so is all behind {@link MAX_PARAMETERS}. */
 export function readParameters({ datagram, parametersAt, parametersEnd }: Packet): Parameters {
   let silenceTimeoutMs = 0;
   let resetToken: Uint8Array | null = null;
-  for (let at = parametersAt; at < parametersEnd; ) {
+  let read = 0;
+  for (let at = parametersAt; at < parametersEnd && read < MAX_PARAMETERS; ) {
     const number = datagram[at] as number;
     if (number === PARAMETER.padding) {
       at++;
       continue;
     }
+    if (CONFUNDO_ASSERTIONS) steps.taken++;
+    read++;
     const value = at + PARAMETER_HEADER_BYTES;
     const next = value + (datagram[at + 1] ?? 0);
     if (next > parametersEnd) break;
@@ -308,6 +313,7 @@ function decodeAck(bytes: Uint8Array, at: number, end: number, packet: Packet): 
   at += ACK_BYTES;
   if (end - at < packet.blockCount * SACK_BLOCK_BYTES) return 0;
   for (let i = 0; i < 2 * packet.blockCount; i++, at += 4) packet.blocks[i] = uint32(bytes, at);
+  if (CONFUNDO_ASSERTIONS) steps.taken += packet.blockCount;
   return at;
 }
 

@@ -55,6 +55,7 @@ export class ScriptedSender {
       packet.blocks[2 * i] = sequence(segment);
       packet.blocks[2 * i + 1] = sequence(segment + 1);
     }
+    this.sender.beginDatagrams(1);
     this.sender.receiveAck(packet, now);
   }
 }
