@@ -91,7 +91,8 @@ class World {
     side.endpoint.settle(connection);
     check(connection);
     if (connection.closed) side.connections.delete(connection);
-    else assert.ok(connection.deadline() >= this.now, "a deadline in the past");
+    else
+      assert.ok(connection.deadline() >= this.now, `a deadline in the past: ${connection.deadline()}, at ${this.now}`);
   }
 
   advance(ms: number): void {

@@ -696,9 +696,13 @@ export class ExtendedConnection implements Connection {
     }
   }
 
-  /** The peer may repeat what it has no acknowledgement of so often before one of them arrives. */
+  /**
+   * The peer may repeat what it has no acknowledgement of so often before one of them arrives; after the silence timeout it has given
+   * up, however long its round trips are.
+   */
   get #finWaitMs(): number {
-    return Math.max(FIN_WAIT_MS, FIN_WAIT_TIMEOUTS * this.#sender.rtt.timeoutMs);
+    const ms = Math.max(FIN_WAIT_MS, FIN_WAIT_TIMEOUTS * this.#sender.rtt.timeoutMs);
+    return Math.min(ms, this.#liveness.silenceTimeoutMs);
   }
 
   #close(failure: Failure | null): void {

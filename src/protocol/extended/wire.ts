@@ -168,6 +168,8 @@ export function decodePacket(datagram: Uint8Array, at: number, packet: Packet): 
   const bits = uint16(datagram, at + 10);
   const end = at + uint16(datagram, at + 12);
   if ((bits & EXTENDED) === 0 || (bits & SYN) !== 0 || end > datagram.length) return 0;
+  // A shorter length would lead back into this packet, or to it for ever.
+  if (end - at < EXTENDED_HEADER_BYTES) return 0;
   packet.sequence = uint32(datagram, at);
   packet.tag = uint32(datagram, at + 4);
   packet.bits = bits;

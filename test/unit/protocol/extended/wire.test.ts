@@ -21,6 +21,18 @@ function decode(bytes: Uint8Array): wire.Packet | null {
   return wire.decodePacket(bytes, 0, packet) === 0 ? null : packet;
 }
 
+test.each([0, 1, 7, 13])("a packet that claims %i bytes is none: it would lead back into the datagram", (length) => {
+  const parts = [PING, 0x80, 0x10 | FIN, HELLO, ACK, PROBE, PROBE_ANSWER, RESET, DATA, wire.PARAMETERS];
+  for (const bits of [...parts, ...parts.map((part) => part | 0x80)]) {
+    const first = encode(PING, () => {});
+    const datagram = Buffer.concat([first, encode(bits, (writer) => writer.skip(60))]);
+    datagram.writeUInt16BE(length, first.length + 12);
+    const packet = wire.emptyPacket();
+    expect(wire.decodePacket(datagram, 0, packet)).toBe(first.length);
+    expect(wire.decodePacket(datagram, first.length, packet), bits.toString(16)).toBe(0);
+  }
+});
+
 const HEAD = "01020304 a1a2a3a4 0708";
 
 describe("golden bytes (docs/protocol.md)", () => {
