@@ -50,14 +50,20 @@ export class LiveArea {
   }
 
   #redraw(): void {
-    if (!this.visible || this.#timer !== undefined) return;
-    const waitMs = this.#lines().length === 0 ? 0 : this.#drawnAt + REDRAW_MS - performance.now();
-    if (waitMs <= 0) this.#draw();
-    else
-      this.#timer = setTimeout(() => {
+    if (!this.visible) return;
+    const isEmpty = this.#lines().length === 0;
+    const waitMs = isEmpty ? 0 : this.#drawnAt + REDRAW_MS - performance.now();
+    if (waitMs <= 0) {
+      // Without lines nothing may be pending: what is printed next by others would be taken for the lines and erased.
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+      this.#draw();
+    } else {
+      this.#timer ??= setTimeout(() => {
         this.#timer = undefined;
         this.#draw();
       }, waitMs).unref();
+    }
   }
 
   #lines(): string[] {

@@ -5,8 +5,9 @@
 import fs from "node:fs";
 import { dirname } from "node:path";
 import { MAX_MOUNT_POINTS } from "./limits.js";
+import { devicesBelow } from "./mounts.js";
 import { systemPath } from "./names.js";
-import { isWithin, parentOf } from "./path.js";
+import { parentOf } from "./path.js";
 
 /** By path inside the folder: what is mounted there, as the system numbers it now. */
 export type Mounts = ReadonlyMap<string, string>;
@@ -37,7 +38,7 @@ export class MountPoints {
   /** Mount points of which the disk is not there now, or is another one. */
   away(): string[] {
     if (this.#known.size === 0) return [];
-    const listed = listedMounts(this.#folder);
+    const listed = devicesBelow(this.#folder);
     return [...this.#known].filter(([path, id]) => this.#idOf(path, listed) !== id).map(([path]) => path);
   }
 
@@ -45,7 +46,7 @@ export class MountPoints {
   learn(holds: (path: string) => boolean): void {
     const now = new Map<string, string>();
     for (const [path, id] of this.#known) if (holds(path)) now.set(path, id);
-    for (const [path, id] of listedMounts(this.#folder)) if (!now.has(path)) now.set(path, id);
+    for (const [path, id] of devicesBelow(this.#folder)) if (!now.has(path)) now.set(path, id);
     for (const [path, device] of this.#found) if (!now.has(path)) now.set(path, String(device));
     const same = now.size === this.#known.size && [...now].every(([path, id]) => this.#known.get(path) === id);
     if (same || now.size > MAX_MOUNT_POINTS) return;
@@ -78,24 +79,6 @@ function deviceOf(path: string): bigint | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** On Linux the kernel lists the mounts, those of the same device included (proc_pid_mountinfo(5)). */
-function listedMounts(folder: string): Mounts {
-  const mounts = new Map<string, string>();
-  let text: string;
-  try {
-    text = fs.readFileSync("/proc/self/mountinfo", "utf8");
-  } catch {
-    return mounts;
-  }
-  for (const line of text.split("\n")) {
-    const [, , device = "", , place = ""] = line.split(" ");
-    const path = place.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
-    if (path === folder || !isWithin(path, folder)) continue;
-    mounts.set(path.slice(folder === "/" ? 1 : folder.length + 1), device);
-  }
-  return mounts;
 }
 
 function read(file: string): Map<string, string> {

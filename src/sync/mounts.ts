@@ -34,10 +34,16 @@ export function mounts(): Mount[] {
   }
 }
 
+/** Paths below `folder`, relative to it, where something is mounted, with the number of the device that is visible there. */
+export function devicesBelow(folder: string, all: readonly Mount[] = mounts()): Map<string, string> {
+  const start = folder.endsWith("/") ? folder : `${folder}/`;
+  const below = all.filter(({ at }) => at.startsWith(start));
+  return new Map(below.map(({ at, device }) => [at.slice(start.length), device]));
+}
+
 /** Paths below `folder`, relative to it, where something is mounted. */
 export function mountsBelow(folder: string, all: readonly Mount[] = mounts()): string[] {
-  const start = folder.endsWith("/") ? folder : `${folder}/`;
-  return [...new Set(all.filter(({ at }) => at.startsWith(start)).map(({ at }) => at.slice(start.length)))];
+  return [...devicesBelow(folder, all).keys()];
 }
 
 /**

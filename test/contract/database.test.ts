@@ -10,6 +10,7 @@ import { openDatabase } from "../../src/server/database/open.js";
 import { openSqlite } from "../../src/server/database/sqlite.js";
 import { Store } from "../../src/server/database/store.js";
 import type { Database, FileChange, LoggedEvent } from "../../src/server/index.js";
+import { until } from "../support/patience.js";
 import { hasPostgres, type Postgres, startPostgres } from "../support/postgres.js";
 
 /** What every database has to do. */
@@ -755,9 +756,4 @@ async function pathsAt(db: Database, time: number): Promise<string[]> {
   const paths: string[] = [];
   for await (const { path } of db.versions.treeAt("f", time)) paths.push(path);
   return paths;
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  const end = Date.now() + 10_000;
-  while (!condition() && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 5));
 }

@@ -4,12 +4,10 @@ import { once } from "node:events";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { describe, expect, vi } from "vitest";
+import { describe, expect } from "vitest";
 import { type Rig, random, test, until } from "../support/program.js";
 
 // Many programs at once, on machines that do other things, too.
-vi.setConfig({ testTimeout: 60_000 });
-
 const FIU_SIZES = [0, 1, 411, 412, 413, 4120, 49_999, 50_001, 130_000];
 const OTHER_EDITIONS = ["ucla-2017", "ucla-2019", "uno-2020", "fiu-2019", "fiu-2020", "fiu-2021"];
 const SILENT = { stdout: "", stderr: "" };

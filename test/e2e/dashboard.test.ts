@@ -16,9 +16,7 @@ if (hasBrowser()) {
     });
     afterAll(() => browser.close());
 
-    test("log in, watch a file arrive, restore an old version, revoke a device", { timeout: 120_000 }, async ({
-      rig,
-    }) => {
+    test("log in, watch a file arrive, restore an old version, revoke a device", async ({ rig }) => {
       const { home, source, client, url, password } = await start(rig);
       const { page, complaints } = await openPage(browser, url);
 
@@ -92,9 +90,9 @@ if (hasBrowser()) {
       expect(complaints).toEqual([]);
     });
 
-    test("a folder is deleted and restored, a device renamed, an invitation withdrawn, one's password changed", {
-      timeout: 120_000,
-    }, async ({ rig }) => {
+    test("a folder is deleted and restored, a device renamed, an invitation withdrawn, one's password changed", async ({
+      rig,
+    }) => {
       const { home, source, client, url, password } = await start(rig);
       const deceives = "evil\u202egpj.exe";
       fs.writeFileSync(path.join(source, deceives), "MZ");

@@ -4,16 +4,15 @@ import fs from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
-import { describe, expect, vi } from "vitest";
+import { describe, expect } from "vitest";
 import { connectSecurely, DeviceState } from "../../src/secure/index.js";
 import { mirror } from "../../src/sync/index.js";
 import { EventSchema } from "../support/event-schema.js";
+import { PATIENCE_MS } from "../support/limits.js";
 import { LossyProxy } from "../support/lossy-proxy.js";
 import { contents, outline, type Program, type Rig, random, STATE, sha256, test, until } from "../support/program.js";
 
 // Many programs at once, on machines that do other things, too.
-vi.setConfig({ testTimeout: 240_000 });
-
 const MEBIBYTE = 1024 * 1024;
 
 interface Setup {
@@ -45,8 +44,8 @@ function write(folder: string, tree: Record<string, string | Buffer>): void {
 }
 
 /** Waits until the copy is what the folder is; says what differs where it never becomes so. */
-async function expectEqual({ folder, copy }: Setup, withinMs = 180_000): Promise<void> {
-  const deadline = performance.now() + withinMs;
+async function expectEqual({ folder, copy }: Setup): Promise<void> {
+  const deadline = performance.now() + PATIENCE_MS;
   const equal = (describe: typeof contents): boolean => isDeepStrictEqual(describe(copy), describe(folder));
   await until(() => performance.now() > deadline || (equal(outline) && equal(contents)));
   expect(contents(copy)).toEqual(contents(folder));

@@ -3,12 +3,10 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import fs from "node:fs";
 import path from "node:path";
-import { describe, expect, vi } from "vitest";
+import { describe, expect } from "vitest";
 import { contents, type Program, REPOSITORY, type Rig, random, test, until } from "../support/program.js";
 
 // Many programs at once, on machines that do other things, too.
-vi.setConfig({ testTimeout: 60_000 });
-
 interface Block {
   readonly language: string;
   readonly code: string;

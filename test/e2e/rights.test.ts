@@ -2,7 +2,8 @@
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import { describe, expect, vi } from "vitest";
+import { describe, expect } from "vitest";
+import { eventually } from "../support/patience.js";
 import {
   type Exit,
   onTerminal,
@@ -13,8 +14,6 @@ import {
   test,
   until,
 } from "../support/program.js";
-
-vi.setConfig({ testTimeout: 120_000 });
 
 async function setUp(rig: Rig, ...more: string[]) {
   const env = { XDG_STATE_HOME: rig.folder() };
@@ -159,7 +158,7 @@ describe.concurrent("on the command line", () => {
     expect(await run(["user", "passwd", "admin"], { stdin: "a new password\n" })).toMatchObject(DONE);
     expect(await get(reader, "/api/v1/me")).toBe(200);
     expect(await run(["user", "passwd", "admin", "--end-tokens"], { stdin: "a newer password\n" })).toMatchObject(DONE);
-    await vi.waitFor(async () => expect(await get(reader, "/api/v1/me")).toBe(401), { timeout: 20_000 });
+    await eventually(async () => expect(await get(reader, "/api/v1/me")).toBe(401));
     // The proxy is believed.
     const body = JSON.stringify({ name: "nobody", password: "wrong" });
     const headers = { "content-type": "application/json", "x-forwarded-for": "203.0.113.9" };

@@ -1,11 +1,9 @@
 import fs from "node:fs";
 import path from "node:path";
-import { describe, expect, vi } from "vitest";
+import { describe, expect } from "vitest";
 import { type Exit, type Program, type Rig, type StartOptions, test, until } from "../support/program.js";
 
 // Many programs at once, on machines that do other things, too.
-vi.setConfig({ testTimeout: 120_000 });
-
 /** Somebody with a state folder of their own, as on a machine of their own. */
 class Person {
   readonly env: { XDG_STATE_HOME: string };

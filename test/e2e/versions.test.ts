@@ -128,4 +128,4 @@ test("the server is killed at random moments, and nothing that was acknowledged 
   const soak = rig.spawn(process.execPath, [path.join(REPOSITORY, "scripts", "soak-kill.js"), "3", "2026"]);
   expect(await soak.exited).toMatchObject({ code: 0, stderr: "" });
   expect(soak.stdout).toMatch(/^3 kills, /m);
-}, 120_000);
+});

@@ -3,6 +3,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test as base, expect } from "vitest";
+import { PATIENCE_MS } from "./limits.js";
 import { type Exit, type Program, Rig, type StartOptions } from "./program.js";
 import { type Described, type DifferenceOptions, differences, type SnapshotOptions, snapshot } from "./snapshot.js";
 
@@ -19,8 +20,6 @@ export interface Shared {
   readonly server: Program;
 }
 
-/** How long both sides may take to become equal. */
-const EQUAL_MS = 40_000;
 const LOOK_EVERY_MS = 50;
 
 /** Even root obeys permissions without these capabilities. */
@@ -89,7 +88,7 @@ export class Mirrored {
 
   /** Waits until both sides are equal, byte for byte, with nothing left over; says what differs where they never are. */
   async equal(options: DifferenceOptions & SnapshotOptions & { readonly withinMs?: number } = {}): Promise<void> {
-    const deadline = performance.now() + (options.withinMs ?? EQUAL_MS);
+    const deadline = performance.now() + (options.withinMs ?? PATIENCE_MS);
     const compare = (content: boolean): string[] => this.differences({ ...options, content });
     for (;;) {
       const began = performance.now();

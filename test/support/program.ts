@@ -4,9 +4,11 @@ import { createHash, randomBytes } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { test as base } from "vitest";
+import { PATIENCE_MS } from "./limits.js";
+
+export { until } from "./patience.js";
 
 export const REPOSITORY: string = fileURLToPath(new URL("../..", import.meta.url));
 /** Where keys and indexes are kept, instead of in the state of whoever runs the tests: all programs are one user's. */
@@ -68,19 +70,25 @@ export class Program {
     return this.#ended;
   }
 
-  /** Resolves when what was printed so far, from `from` on, matches. Rejects when the program ends without. */
+  /** Resolves when what was printed so far, from `from` on, matches. Rejects when the program ends without, or never does. */
   async printed(pattern: RegExp, from = 0): Promise<RegExpExecArray> {
+    const deadline = performance.now() + PATIENCE_MS;
     for (;;) {
       const match = pattern.exec(`${this.stdout}\n${this.stderr}`.slice(from)) ?? null;
       if (match !== null) return match;
       if (this.#ended) {
         throw new Error(`${this.#name} ended without printing ${pattern}:\n${this.stdout}\n${this.stderr}`);
       }
+      if (performance.now() > deadline) {
+        throw new Error(`${this.#name} does not print ${pattern}:\n${this.stdout}\n${this.stderr}`);
+      }
       await new Promise<void>((resolve) => {
         const watcher = (): void => {
           this.#watchers.delete(watcher);
+          clearTimeout(timer);
           resolve();
         };
+        const timer = setTimeout(watcher, deadline - performance.now() + 1);
         this.#watchers.add(watcher);
       });
     }
@@ -180,18 +188,6 @@ function remove(folder: string): void {
     if ((error as NodeJS.ErrnoException).code !== "EACCES") throw error;
     execFileSync("chmod", ["-R", "u+rwX", folder]);
     fs.rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
-  }
-}
-
-/** The program's server log or a folder may take a moment: resolves when `condition` holds. Errors count as "not yet". */
-export async function until(condition: () => boolean, everyMs = 20): Promise<void> {
-  for (;;) {
-    try {
-      if (condition()) return;
-    } catch {
-      // What is looked at may vanish meanwhile.
-    }
-    await sleep(everyMs);
   }
 }
 

@@ -12,6 +12,8 @@ import { type HomeEvent, MirrorHome, type MirrorHomeOptions } from "../../src/se
 import { type MirrorEvent, type MirrorOptions, mirror } from "../../src/sync/index.js";
 import { linkedPair, type Pair, type PairOptions } from "./duplex-pair.js";
 
+export { until } from "./patience.js";
+
 /** A folder of its own, gone when the test is. */
 export function tempFolder(): string {
   const folder = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), "confundo-sync-")));
@@ -147,19 +149,4 @@ export function event<T extends MirrorEvent["type"]>(
 
 export function ofType<T extends MirrorEvent["type"]>(events: readonly MirrorEvent[], type: T) {
   return events.filter((event): event is MirrorEvent & { type: T } => event.type === type);
-}
-
-/** Resolves when `condition` holds; looks whenever the event loop has nothing else to do for 5 ms. */
-export async function until(condition: () => boolean): Promise<void> {
-  while (!holds(condition)) await new Promise((resolve) => setTimeout(resolve, 5));
-}
-
-/** What is being looked at may vanish while we look; then it does not hold yet. */
-function holds(condition: () => boolean): boolean {
-  try {
-    return condition();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
-    throw error;
-  }
 }

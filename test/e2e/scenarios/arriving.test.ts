@@ -3,11 +3,9 @@ import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
 import net from "node:net";
-import { describe, expect, vi } from "vitest";
+import { describe, expect } from "vitest";
 import { type Mirrored, type Scenario, tell, test } from "../../support/mirrored.js";
 import { random } from "../../support/program.js";
-
-vi.setConfig({ testTimeout: 60_000 });
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

@@ -2,11 +2,9 @@
 import fs from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { describe, expect, vi } from "vitest";
+import { describe, expect } from "vitest";
 import { type Mirrored, OBEDIENT, tell } from "../../support/mirrored.js";
 import { random, STATE, until } from "../../support/program.js";
-
-vi.setConfig({ testTimeout: 60_000 });
 
 /** Longer than events are waited for, shorter than anything else: to see that nothing happens. */
 const A_WHILE_MS = 1500;

@@ -2,11 +2,9 @@
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { describe, expect, vi } from "vitest";
+import { describe, expect } from "vitest";
 import { type Change, type Mirrored, tell, tellChanges } from "../../support/mirrored.js";
 import { random, until } from "../../support/program.js";
-
-vi.setConfig({ testTimeout: 60_000 });
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

@@ -2,11 +2,9 @@
 import fs from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { describe, expect, vi } from "vitest";
+import { describe, expect } from "vitest";
 import { Mirrored, tell } from "../../support/mirrored.js";
 import { random, until } from "../../support/program.js";
-
-vi.setConfig({ testTimeout: 60_000 });
 
 const KIB = 1024;
 
@@ -103,17 +101,28 @@ describe("--settle", () => {
     [
       "a file that is written piece by piece is sent when it rests, and not before",
       async (m) => {
+        const settleMs = 1000;
         m.write({ a: "", b: "1" });
-        const following = await m.follow("--settle", "400ms");
-        const seen = new Set<string>();
-        for (let i = 0; i < 8; i++) {
-          fs.appendFileSync(m.at("a"), `${i}`);
-          await sleep(30);
-          seen.add(fs.readFileSync(m.there("a"), "utf8"));
+        const following = await m.follow("--settle", `${settleMs}ms`);
+        const pushes = (): number => following.of("pushed").filter((event) => event.path === "a").length;
+        for (;;) {
+          const [before, pushed] = [fs.readFileSync(m.there("a"), "utf8"), pushes()];
+          const seen = new Set<string>();
+          const began = performance.now();
+          for (let i = 0; i < 8; i++) {
+            fs.appendFileSync(m.at("a"), `${i}`);
+            await sleep(30);
+            seen.add(fs.readFileSync(m.there("a"), "utf8"));
+          }
+          const tookMs = performance.now() - began;
+          await m.equal();
+          // On a machine that is too busy to write in time, the file may have rested.
+          if (tookMs > settleMs / 2) continue;
+          expect([...seen]).toEqual([before]);
+          await until(() => pushes() > pushed);
+          expect(pushes()).toBe(pushed + 1);
+          break;
         }
-        await m.equal();
-        expect([...seen]).toEqual([""]);
-        expect(following.of("pushed").filter((event) => event.path === "a")).toHaveLength(2);
         await following.leave();
       },
     ],

@@ -2,11 +2,9 @@
 import fs from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { describe, expect, vi } from "vitest";
+import { describe, expect } from "vitest";
 import { type Mirrored, tell } from "../../support/mirrored.js";
 import { until } from "../../support/program.js";
-
-vi.setConfig({ testTimeout: 60_000 });
 
 /** Permissions and modification time to the microsecond, of everything. */
 function attributes(folder: string): Record<string, string> {

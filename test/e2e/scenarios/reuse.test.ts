@@ -2,11 +2,9 @@
 import fs from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { expect, vi } from "vitest";
+import { expect } from "vitest";
 import { type Following, Mirrored, serve, test } from "../../support/mirrored.js";
 import { random } from "../../support/program.js";
-
-vi.setConfig({ testTimeout: 60_000 });
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

@@ -4,10 +4,10 @@ import { once } from "node:events";
 import fs from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { describe, expect, vi } from "vitest";
+import { describe, expect } from "vitest";
 import { Mirrored, type Scenario, tell, tellChanges } from "../../support/mirrored.js";
-
-vi.setConfig({ testTimeout: 60_000 });
+import { bound, followWithMounts, mayUnshare } from "../../support/mount-namespace.js";
+import { eventually } from "../../support/patience.js";
 
 /** Mounting takes privileges. */
 function mayMount(): boolean {
@@ -95,7 +95,7 @@ describe.runIf(process.platform === "linux")("a folder whose name is not UTF-8",
         fs.writeFileSync(odd(m, "\xe9".repeat(255), "\xff".repeat(255)), "3");
         const following = await m.follow();
         fs.writeFileSync(odd(m, "\xe9".repeat(255), "new"), "4");
-        await vi.waitFor(() => expect(m.names().filter((name) => name.endsWith("/new"))).toHaveLength(1), 20_000);
+        await eventually(() => expect(m.names().filter((name) => name.endsWith("/new"))).toHaveLength(1));
         expect(m.names()).toHaveLength(7 - 1);
         expect(m.names().some((name) => name.endsWith("secret"))).toBe(false);
         expect(following.events.filter(({ type }) => type === "notice" || type === "failed")).toEqual([]);
@@ -138,6 +138,48 @@ describe("a folder and the server's home", () =>
       },
     ],
   ]));
+
+describe.runIf(mayUnshare())("a folder and the server's home that contain one another through a bind mount", () =>
+  tell([
+    [
+      "the home is mounted in the folder: refused, with the --ignore that helps, and doctor says so",
+      async (m) => {
+        m.write({ file: "1", "deep/mirrors/": "" });
+        const via = bound(m.shared.home, m.at("deep/mirrors"));
+        for (const more of [[], ["--once"]]) {
+          const refused = await m.rig.run(["mirror", m.folder, m.address, ...more], { via });
+          expect(refused.code).toBe(1);
+          expect(refused.stderr).toMatch(/--ignore '\/deep\/mirrors'.*ERR_RECURSION/s);
+        }
+        const doctor = await m.rig.run(["doctor", m.folder], { via });
+        expect(doctor.stdout).toMatch(/PROBLEM[^\n]*\n +deep\/mirrors \(--ignore '\/deep\/mirrors'/);
+        const allowed = await m.onceWith({ via }, "--ignore", "/deep/mirrors");
+        expect(allowed).toMatchObject({ code: 0, stderr: "" });
+        expect(m.names()).toEqual(["deep", "file"]);
+      },
+    ],
+    [
+      "the folder is in the home, and mounted elsewhere: refused",
+      async (m) => {
+        const inside = path.join(m.shared.home, `${m.name}-in`, "deeper");
+        m.write({ file: "1" }, inside);
+        const { code, stderr } = await m.onceWith({ via: bound(inside, m.folder) });
+        expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining("ERR_RECURSION") });
+        expect(m.names()).toEqual([]);
+      },
+    ],
+    [
+      "the home is mounted in the folder while it is followed: nothing of it is mirrored",
+      async (m) => {
+        m.write({ file: "1", "inner/": "" });
+        const { program, mount } = await followWithMounts(m);
+        mount("mount", "--bind", m.shared.home, m.at("inner"));
+        await program.printed(/ERR_RECURSION/);
+        expect(m.names()).toEqual(["file", "inner"]);
+      },
+    ],
+  ]),
+);
 
 const SHARED_MEMORY = "/dev/shm";
 
@@ -214,7 +256,7 @@ describe.runIf(fs.existsSync(SHARED_MEMORY))("a store through a memory map, whic
             await program.printed(/"type":"synced"/);
             await store("silent");
             await program.printed(/"code":"ERR_SILENT_CHANGE"[^\n]*"path":"map"/);
-            await vi.waitFor(() => expect(fs.readFileSync(m.there("map"), "utf8")).toBe("silent"), 20_000);
+            await eventually(() => expect(fs.readFileSync(m.there("map"), "utf8")).toBe("silent"));
             expect(program.stdout.match(/ERR_SILENT_CHANGE/g)).toHaveLength(1);
             await program.interrupt();
           });
@@ -274,7 +316,7 @@ describe.runIf(process.platform === "linux")("40 file descriptors", () =>
         const program = m.rig.start(["mirror", m.folder, m.address, "--json"], { via: LOW_LIMIT });
         await program.printed(/"type":"synced"/);
         manyFiles(m);
-        await m.equal({ withinMs: 30_000 });
+        await m.equal();
         expect(program.stdout).not.toContain("EMFILE");
         await program.interrupt();
       },
@@ -288,7 +330,7 @@ describe.runIf(process.platform === "linux")("40 file descriptors", () =>
         const limited = new Mirrored(m.rig, { home, port, server });
         const following = await limited.follow();
         manyFiles(limited);
-        await limited.equal({ withinMs: 30_000 });
+        await limited.equal();
         for (const { code, message } of following.of("failed")) {
           expect({ code, message }).toEqual({
             code: "EMFILE",
@@ -314,9 +356,9 @@ describe("the folder is a link", () =>
         fs.symlinkSync("release-2", m.at("next"));
         fs.renameSync(m.at("next"), m.at("current"));
         await program.printed(/"code":"ERR_FOLDER_MOVED"/);
-        await vi.waitFor(() => expect(m.names()).toEqual(["a", "c"]), 20_000);
+        await eventually(() => expect(m.names()).toEqual(["a", "c"]));
         fs.writeFileSync(m.at("release-2/later"), "4");
-        await vi.waitFor(() => expect(m.names()).toEqual(["a", "c", "later"]), 20_000);
+        await eventually(() => expect(m.names()).toEqual(["a", "c", "later"]));
         expect(fs.readFileSync(m.there("a"), "utf8")).toBe("one");
         await program.interrupt();
       },
@@ -406,6 +448,7 @@ describe.runIf(process.platform === "linux")("a file that is open for writing", 
         const following = await m.follow("--settle-open", "1s");
         const fd = fs.openSync(m.at("log"), "w");
         let lines = 0;
+        const began = performance.now();
         const writing = setInterval(() => fs.writeSync(fd, `${String(++lines).padStart(9, "0")}\n`), 20);
         try {
           for (let versions = 1; versions <= 3; versions++) {
@@ -416,7 +459,7 @@ describe.runIf(process.platform === "linux")("a file that is open for writing", 
             );
           }
           // Each has waited for as long.
-          expect(lines).toBeGreaterThan(2 * 30);
+          expect(performance.now() - began).toBeGreaterThan(2 * 900);
         } finally {
           clearInterval(writing);
           fs.closeSync(fd);

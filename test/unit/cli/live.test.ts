@@ -44,6 +44,18 @@ describe("the live area", () => {
     expect(shown()).toEqual(["printed"]);
   });
 
+  test("without lines it is erased at once, and erases nothing that is printed afterwards", async () => {
+    const { area, output, shown } = terminal();
+    const section = area.section();
+    section.set(["first"]);
+    section.set(["second, which waits for its time"]);
+    section.set([]);
+    output.write("sent\n");
+    expect(shown()).toEqual(["sent"]);
+    await redrawn();
+    expect(shown()).toEqual(["sent"]);
+  });
+
   test("is shared by several", async () => {
     const { area, shown } = terminal();
     const [one, other] = [area.section(), area.section()];

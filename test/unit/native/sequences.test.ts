@@ -6,6 +6,7 @@ import path from "node:path";
 import { include_dir as headers } from "node-api-headers";
 import { describe, expect, test } from "vitest";
 import { addon } from "../../../src/native/addon.js";
+import { PATIENCE_MS } from "../../support/limits.js";
 import { tempFolder } from "../../support/sync-rig.js";
 
 const BINARY = path.resolve(`dist/native/linux-${process.arch}.node`);
@@ -21,7 +22,7 @@ function sanitizer(): string | undefined {
 
 function run(binary: string, seed: number, count: number, env: NodeJS.ProcessEnv = {}) {
   const args = ["--expose-gc", SCRIPT, binary, String(seed), String(count)];
-  return spawnSync(process.execPath, args, { encoding: "utf8", env: { ...process.env, ...env }, timeout: 100_000 });
+  return spawnSync(process.execPath, args, { encoding: "utf8", env: { ...process.env, ...env }, timeout: PATIENCE_MS });
 }
 
 describe.skipIf(addon() === null)("sequences of calls", () => {
@@ -33,7 +34,7 @@ describe.skipIf(addon() === null)("sequences of calls", () => {
       callbacks += Number(stdout.split(" ")[0]);
     }
     expect(callbacks).toBeGreaterThan(100);
-  }, 120_000);
+  });
 
   const library = sanitizer();
   test.skipIf(library === undefined)(

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { afterEach, describe, expect, test } from "vitest";
+import { PATIENCE_MS } from "../../support/limits.js";
 
 /** Two network namespaces joined by a cable, where this may make them: as root on Linux. */
 const names = [`cfd-a-${process.pid}`, `cfd-b-${process.pid}`] as const;
@@ -77,7 +78,7 @@ describe.skipIf(!canJoin)("a client whose address changes in the middle", () => 
     const server = spawn("ip", inside(names[1], SERVER), { stdio: ["ignore", "pipe", "inherit"] });
     try {
       await once(createInterface({ input: server.stdout }), "line");
-      const output = execFileSync("ip", inside(names[0], client(tier)), { encoding: "utf8", timeout: 25_000 });
+      const output = execFileSync("ip", inside(names[0], client(tier)), { encoding: "utf8", timeout: PATIENCE_MS });
       expect(JSON.parse(output)).toEqual({ got: 20_000_000, before: ["10.9.0.1"], after: "10.9.0.3" });
     } finally {
       server.kill();

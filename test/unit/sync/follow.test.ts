@@ -5,6 +5,7 @@ import { Subject } from "rxjs";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { everything, type Hint } from "../../../src/sync/index.js";
 import { contents, event, follow, make, ofType, tempFolder, testHome, until } from "../../support/sync-rig.js";
+import { VirtualTime } from "../../support/virtual-time.js";
 
 /** A watcher in the hands of the test: no event comes but those it sends. */
 function ownWatcher() {
@@ -215,15 +216,19 @@ describe("following", () => {
   });
 
   test("an idle mirror stays connected by its pings", async () => {
+    using time = new VirtualTime();
     const rig = testHome({ pingMs: 20, silenceMs: 100 });
     const folder = tempFolder();
     const watcher = ownWatcher();
-    const { events, seen } = follow(folder, () => rig.connect(), { watch: watcher.watch, pingMs: 20, silenceMs: 100 });
-    await event(events, "synced");
-    await new Promise((resolve) => setTimeout(resolve, 400));
+    const { scheduler, clocks } = time;
+    const options = { watch: watcher.watch, pingMs: 20, silenceMs: 100, scheduler, clocks };
+    const { events, seen, subscription } = follow(folder, () => rig.connect(), options);
+    await time.run(event(events, "synced"));
+    await time.run(new Promise((resolve) => setTimeout(resolve, 4000)));
     make(folder, { f: "still there" });
     watcher.say("f");
-    await event(events, "pushed");
+    await time.run(event(events, "pushed"));
+    subscription.unsubscribe();
     expect(ofType(seen, "retrying")).toEqual([]);
     expect(rig.events.filter(({ type }) => type === "closed")).toEqual([]);
   });

@@ -4,7 +4,7 @@ import path from "node:path";
 import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { FolderWatch, type Watched } from "../../../src/sync/folder-watch.js";
 import { type Hint, type WatchOptions, watchFolder } from "../../../src/sync/index.js";
-import { aliases, mountsBelow, parseMounts } from "../../../src/sync/mounts.js";
+import { aliases, devicesBelow, mountsBelow, parseMounts } from "../../../src/sync/mounts.js";
 import { TreeWatch } from "../../../src/sync/tree-watch.js";
 import { make, tempFolder, until } from "../../support/sync-rig.js";
 
@@ -227,6 +227,11 @@ describe("mounts", () => {
     expect(mountsBelow("/home/ann", all)).toEqual(["data/inner"]);
     expect(mountsBelow("/mnt", all)).toEqual(["with blank"]);
     expect(mountsBelow("/srv/data", all)).toEqual([]);
+    expect(mountsBelow("/", all)).toEqual(["srv/data", "mnt/with blank", "home/ann/data/inner"]);
+    expect(devicesBelow("/mnt", all)).toEqual(new Map([["with blank", "8:2"]]));
+    // The later one hides the earlier one.
+    const again = [...all, ...parseMounts("24 22 8:9 / /mnt/with\\040blank rw - ext4 /dev/sdc1 rw")];
+    expect(devicesBelow("/mnt", again)).toEqual(new Map([["with blank", "8:9"]]));
   });
 
   test("other paths to a place, through bind mounts", () => {

@@ -3,6 +3,7 @@ import { filter, firstValueFrom } from "rxjs";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { REST_OF_PATH } from "../../../../src/server/http/router.js";
 import { ApiRig, hex, MODIFIED_AT, PASSWORD } from "../../../support/api-rig.js";
+import { eventually } from "../../../support/patience.js";
 
 let rig: ApiRig;
 beforeEach(async () => {
@@ -448,7 +449,7 @@ describe("files", () => {
     const reader = (response.body as ReadableStream<Uint8Array>).getReader();
     expect((await reader.read()).done).toBe(false);
     await reader.cancel();
-    await vi.waitFor(() => expect(rig.mirrors.opened.at(-1)?.closed).toBe(true));
+    await eventually(() => expect(rig.mirrors.opened.at(-1)?.closed).toBe(true));
   });
 
   test("an older version, and none", async () => {

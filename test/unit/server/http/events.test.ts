@@ -5,14 +5,18 @@ import { WebSocket } from "ws";
 import type { HttpServing } from "../../../../src/server/http/index.js";
 import { startHttp } from "../../../../src/server/http/listen.js";
 import { ApiRig } from "../../../support/api-rig.js";
+import { eventually } from "../../../support/patience.js";
 
 let rig: ApiRig;
 let serving: HttpServing;
+/** How far the clock of the server is ahead of the real one. */
+let aheadMs = 0;
 const listeners: Listener[] = [];
 
 beforeEach(async () => {
   rig = await ApiRig.start();
-  serving = await startHttp({ ...rig.options, port: 0 });
+  aheadMs = 0;
+  serving = await startHttp({ ...rig.options, port: 0, now: () => Date.now() + aheadMs });
 });
 afterEach(async () => {
   for (const { socket } of listeners.splice(0)) socket.terminate();
@@ -52,10 +56,7 @@ class Listener {
   }
 
   async hears(type: string, count = 1): Promise<Told[]> {
-    await vi.waitFor(() => expect(this.heard.filter((one) => one.type === type).length).toBeGreaterThanOrEqual(count), {
-      timeout: 10_000,
-      interval: 10,
-    });
+    await eventually(() => expect(this.heard.filter((one) => one.type === type).length).toBeGreaterThanOrEqual(count));
     return this.heard.filter((one) => one.type === type);
   }
 }
@@ -129,7 +130,7 @@ describe("who listens", () => {
     await ann.hears("file.stored");
     expect(ann.ids).toEqual([3]);
     await rig.auth.grant({ kind: "local" }, { subject: "user", of: "ann", folder: "secret", access: "read" });
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       await happen(1, "secret", "later");
       expect(ann.heard.some(({ type }) => type === "later")).toBe(true);
     });
@@ -144,19 +145,21 @@ describe("who listens", () => {
       heldDeletes: null,
       connection: null,
     }));
-    await vi.waitFor(() => expect(ann.heard.at(-2)?.data).toMatchObject({ sessions: [{ id: "photos" }] }), 5000);
+    await eventually(() => expect(ann.heard.at(-2)?.data).toMatchObject({ sessions: [{ id: "photos" }] }));
     expect(JSON.stringify(ann.heard)).not.toContain("other");
   });
 
   test("is closed when its token is revoked or expires", async () => {
     const token = await rig.user("ann");
     const ann = new Listener("", token);
-    const brief = new Listener("", await rig.token("ann", [{ folder: null, access: "read" }], 300));
+    const brief = new Listener("", await rig.token("ann", [{ folder: null, access: "read" }], 3_600_000));
     const admin = new Listener();
     await Promise.all([ann.hears("hello"), brief.hears("hello"), admin.hears("hello")]);
     const record = await rig.auth.authenticate(token, { address: "127.0.0.1" });
     await rig.auth.revokeToken({ kind: "local" }, record.token.id);
     expect(await ann.closed).toEqual([4401, "the token was revoked or has expired"]);
+    expect(brief.socket.readyState).toBe(WebSocket.OPEN);
+    aheadMs = 3_600_000;
     expect(await brief.closed).toEqual([4401, "the token was revoked or has expired"]);
     expect(admin.socket.readyState).toBe(WebSocket.OPEN);
   });

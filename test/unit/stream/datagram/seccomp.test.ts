@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { addon } from "../../../../src/native/addon.js";
+import { PATIENCE_MS } from "../../../support/limits.js";
 
 /** The numbers of system calls, by machine (asm/unistd.h). */
 const NUMBERS: Record<string, Record<string, number>> = {
@@ -29,7 +30,7 @@ function run(denied: readonly string[], script: string): unknown {
   const output = execFileSync(
     denier as string,
     [...flags, "--", process.execPath, "--input-type=module", "-e", script],
-    { encoding: "utf8", timeout: 30_000 },
+    { encoding: "utf8", timeout: PATIENCE_MS },
   );
   return JSON.parse(output);
 }
