@@ -144,7 +144,7 @@ function program(): Command {
       "read each file here again within so long, in the background, such as 30d; 0: never (default: 30d)",
       parseScrub,
     )
-    .option("--perms", "keep all permissions, not only whether a file is executable")
+    .option("--perms", "keep all permissions, not only whether a file is executable; owners are not kept")
     .option("--ignore <pattern>", "leave alone what matches, on both sides; more patterns may follow", gather)
     .option("--bandwidth <rate>", "send at most so many bytes a second, such as 500K or 5M", parseRate)
     .option(
@@ -175,7 +175,9 @@ function program(): Command {
 
   root
     .command("restore")
-    .description("bring back what was in a mirror, which is on hold from then on; beside the server")
+    .description(
+      "bring back what was in a mirror with permissions and times (owners are not kept), which is on hold from then on; beside the server",
+    )
     .argument("<name>", "the mirror")
     .argument("[path]", "a file or folder in it; . or nothing for all of it, with --at")
     .option("--at <time>", "as it was then: 2h (ago), 3d, 10:00, 2026-11-25, '2026-11-25 10:00'")

@@ -9,6 +9,7 @@ import fs from "node:fs";
 import path from "node:path";
 import fc from "fast-check";
 import { expect, test, vi } from "vitest";
+import { TEST_LIMIT_MS } from "../support/limits.js";
 import { History, notLink, wait } from "../support/mirror-history.js";
 import { VirtualTime } from "../support/virtual-time.js";
 
@@ -18,7 +19,7 @@ const VIRTUAL = process.env.CONFUNDO_DISK === undefined;
 const AT_ONCE = 10;
 const COMMANDS = 40;
 
-vi.setConfig({ testTimeout: 30_000 + HISTORIES * 2000 });
+vi.setConfig({ testTimeout: TEST_LIMIT_MS + HISTORIES * 2000 });
 
 type Command = fc.AsyncCommand<object, History>;
 
