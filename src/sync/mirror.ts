@@ -59,7 +59,7 @@ import { MountPoints } from "./mount-points.js";
 import { type PushOptions, pushTo } from "./push.js";
 import type { Approval } from "./remote.js";
 import { RunFile } from "./run-file.js";
-import type { Snapshot } from "./scan.js";
+import { type Snapshot, unreadable } from "./scan.js";
 import { type Backoff, type Identity, reconnecting, requireDuplex, session } from "./session.js";
 import { type Source, sourceOf } from "./source.js";
 import { throttle } from "./throttle.js";
@@ -476,7 +476,7 @@ function realFolder(folder: string): string {
   try {
     return realpathSync(folder);
   } catch (error) {
-    throw new SyncError("ERR_FOLDER", `the folder ${folder} cannot be read`, { cause: error });
+    throw unreadable(folder, error);
   }
 }
 

@@ -1,6 +1,7 @@
 /** What is in a folder: walked as a whole, or looked at path by path. Symbolic links are never followed. */
 import { type BigIntStats, lstatSync, readlinkSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
+import { explained } from "./descriptors.js";
 import type { Entry } from "./entry.js";
 import { type Failure, SyncError, toSyncError } from "./errors.js";
 import { type Ignore, ignoreNothing } from "./ignore.js";
@@ -95,11 +96,15 @@ async function requireFolder(folder: string): Promise<string> {
     const stats = await stat(folder, { bigint: true });
     if (stats.isDirectory()) return `${stats.dev.toString(36)}.${stats.ino.toString(36)}`;
   } catch (error) {
-    throw new SyncError("ERR_FOLDER", `the folder ${folder} cannot be read: ${toSyncError(error).message}`, {
-      cause: error,
-    });
+    throw unreadable(folder, error);
   }
   throw new SyncError("ERR_FOLDER", `${folder} is not a folder`);
+}
+
+/** The error for a folder that cannot be read, with the reason. */
+export function unreadable(folder: string, error: unknown): SyncError {
+  const reason = explained(toSyncError(error), "client");
+  return new SyncError("ERR_FOLDER", `the folder ${folder} cannot be read: ${reason.message}`, { cause: error });
 }
 
 async function walk(folder: string, start: string, into: Snapshot, options: ScanOptions): Promise<void> {
@@ -130,7 +135,7 @@ async function list(folder: string, directory: string, into: Snapshot): Promise<
     // Rarely: names that are not UTF-8, of which Node makes others.
     return found.some(({ name }) => name.includes("\uFFFD")) ? await listBytes(full) : found;
   } catch (error) {
-    if (directory === "") throw new SyncError("ERR_FOLDER", `the folder ${folder} cannot be read`, { cause: error });
+    if (directory === "") throw unreadable(folder, error);
     addProblem(into, directory, error);
     return [];
   }
