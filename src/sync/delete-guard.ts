@@ -143,6 +143,11 @@ export class DeleteGuard {
     return this.#held?.state;
   }
 
+  /** What is held back. */
+  get heldPaths(): Iterable<string> {
+    return this.#held?.paths ?? [];
+  }
+
   /** Whether something at or below `path` is held back. */
   holdsWithin(path: string): boolean {
     for (const held of this.#held?.paths ?? []) if (isWithin(held, path)) return true;

@@ -13,7 +13,6 @@
  * it would be looked at in vain, as more of it changes.
  */
 import { BURST_HINTS, GATHER_MS, GATHERING_HINTS, MAX_WAITING_HINTS, MOST_REST_MS, NEVER_RESTS_MS } from "./limits.js";
-import { isWithin } from "./path.js";
 import type { Hint } from "./watch.js";
 
 export interface Work {
@@ -61,8 +60,18 @@ export class Dirty {
     this.#settleMs = settleMs;
   }
 
+  /** Whether everything is to be looked at. */
+  get walks(): boolean {
+    return this.#everything !== undefined || this.#burst;
+  }
+
+  /** The paths that wait. */
+  get paths(): Iterable<string> {
+    return this.#waiting.keys();
+  }
+
   get empty(): boolean {
-    return this.#everything === undefined && this.#waiting.size === 0 && !this.#burst;
+    return !this.walks && this.#waiting.size === 0;
   }
 
   add({ folder, path, reason }: Hint, nowMs: number): void {
@@ -88,13 +97,6 @@ export class Dirty {
     waiting.lastMs = nowMs;
     this.#lastMs = nowMs;
     this.#soonestMs = Math.min(this.#soonestMs, this.#dueMs(path, waiting));
-  }
-
-  /** Whether something at or below `path`, or everything, is to be looked at. */
-  waitsWithin(path: string): boolean {
-    if (this.#everything !== undefined || this.#burst) return true;
-    for (const waiting of this.#waiting.keys()) if (isWithin(waiting, path)) return true;
-    return false;
   }
 
   /** The path was another one while it was looked at: it is to be looked at once more, with more rest. */

@@ -49,6 +49,7 @@ export type SyncErrorCode =
   | "ERR_NO_EVENTS"
   | "ERR_INCOMPLETE"
   | "ERR_CALLBACK"
+  | "ERR_IGNORED"
   | "ERR_INTERNAL"
   | (string & {});
 

@@ -53,8 +53,17 @@ export type PushEvent =
   | ({ readonly type: "held"; readonly message: string } & HeldDeletes)
   /** None of what was held back under that id is any more: it was approved, or it came back. */
   | { readonly type: "released"; readonly id: string; readonly approved: boolean }
-  /** What stood at and below `path` when a {@link Hint} with that `ask` came stands at the destination. */
-  | { readonly type: "confirmed"; readonly path: string; readonly ask: number }
+  /**
+   * What stood at and below `path` when a {@link Hint} with that `ask` came, or something newer, stands at the destination.
+   * `exists`: whether something does; `ignored`: nothing does, as the path is ignored.
+   */
+  | {
+      readonly type: "confirmed";
+      readonly path: string;
+      readonly ask: number;
+      readonly exists: boolean;
+      readonly ignored?: true;
+    }
   /** The destination equals the folder (but for what `failed`, in number). Counts are since the last such event. */
   | ({ readonly type: "synced" } & SyncedSummary);
 

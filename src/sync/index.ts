@@ -36,7 +36,7 @@ export {
 } from "./ignore.js";
 export { defaultIndexPath, IndexFile } from "./index-file.js";
 export { synced, type Transfer, transfers } from "./lifecycle.js";
-export { type LiveMirror, liveMirror } from "./live-mirror.js";
+export { type LiveMirror, liveMirror, type WhenSyncedOptions } from "./live-mirror.js";
 export { type MirrorOptions, mirror } from "./mirror.js";
 export { type MoveOptions, planWithMoves } from "./moves.js";
 export { nameFromBytes, systemPath } from "./names.js";

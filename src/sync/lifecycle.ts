@@ -1,5 +1,5 @@
 /** What becomes of each file, and of the whole, out of a mirror's events. */
-import { filter, map, Observable, type OperatorFunction } from "rxjs";
+import { concatMap, defer, filter, map, type OperatorFunction } from "rxjs";
 import type { MirrorEvent, SyncedSummary } from "./events.js";
 
 /**
@@ -32,41 +32,42 @@ export type Transfer =
  */
 export function transfers(): OperatorFunction<MirrorEvent, Transfer> {
   return (events) =>
-    new Observable((subscriber) => {
+    defer(() => {
       /** Sizes of files under way. */
       const sizes = new Map<string, number>();
-      const end = (path: string, tell: (size: number) => Transfer): void => {
+      const end = (path: string, tell: (size: number) => Transfer): Transfer[] => {
         const size = sizes.get(path);
-        if (size === undefined) return;
-        sizes.delete(path);
-        subscriber.next(tell(size));
+        return size !== undefined && sizes.delete(path) ? [tell(size)] : [];
       };
-      const take = (event: MirrorEvent): void => {
-        if (event.type === "queued") {
-          const { path, size } = event;
-          sizes.set(path, size);
-          subscriber.next({ state: "queued", path, size });
-        } else if (event.type === "sending") {
-          const { path, size, bytes } = event;
-          subscriber.next({ state: "sending", path, size, bytes });
-        } else if (event.type === "pushed") {
-          const { path, bytes } = event;
-          end(path, (size) => ({ state: "done", path, size, bytes }));
-        } else if (event.type === "failed") {
-          const { path, code, message } = event;
-          end(path, (size) => ({ state: "failed", path, size, code, message }));
-        } else if (event.type === "superseded") {
-          const { path } = event;
-          end(path, (size) => ({ state: "superseded", path, size }));
-        } else if (event.type === "retrying") {
-          for (const path of [...sizes.keys()]) end(path, (size) => ({ state: "superseded", path, size }));
+      const superseded = (path: string): Transfer[] => end(path, (size) => ({ state: "superseded", path, size }));
+      const take = (event: MirrorEvent): Transfer[] => {
+        switch (event.type) {
+          case "queued": {
+            const { path, size } = event;
+            sizes.set(path, size);
+            return [{ state: "queued", path, size }];
+          }
+          case "sending": {
+            const { path, size, bytes } = event;
+            // Of a file that was queued before the subscription, too.
+            sizes.set(path, size);
+            return [{ state: "sending", path, size, bytes }];
+          }
+          case "pushed":
+            return end(event.path, (size) => ({ state: "done", path: event.path, size, bytes: event.bytes }));
+          case "failed": {
+            const { path, code, message } = event;
+            return end(path, (size) => ({ state: "failed", path, size, code, message }));
+          }
+          case "superseded":
+            return superseded(event.path);
+          case "retrying":
+            return [...sizes.keys()].flatMap(superseded);
+          default:
+            return [];
         }
       };
-      return events.subscribe({
-        next: take,
-        error: (error) => subscriber.error(error),
-        complete: () => subscriber.complete(),
-      });
+      return events.pipe(concatMap(take));
     });
 }
 

@@ -188,6 +188,10 @@ export const MAX_COPIED_BYTES: number = 1024 * MIB;
 export const COPY_TRIES_MS = 500;
 /** Times a file that keeps changing is sent anew before a one-time mirror gives it up. */
 export const MAX_CHANGED_ROUNDS = 12;
+/** Walks one after the other "until two agree", of a folder that changes all the time. */
+export const MAX_WALKS_IN_A_ROW = 4;
+/** While changes never end, all that was there when a round began is reported as `synced` at most this often. */
+export const SYNCED_EVERY_MS = 1000;
 
 /** Descriptors that are left to everything that is not counted: connections, the database, scans. */
 export const RESERVED_DESCRIPTORS = 5;

@@ -1,9 +1,9 @@
 /** A mirror that is followed, as an object to ask. */
-import { realpathSync } from "node:fs";
 import { defer, filter, from, map, merge, Observable, Subject, share, take } from "rxjs";
+import { SyncError } from "./errors.js";
 import type { MirrorEvent, SyncedSummary } from "./events.js";
 import { synced, type Transfer, transfers } from "./lifecycle.js";
-import { type MirrorOptions, mirror } from "./mirror.js";
+import { type MirrorOptions, mirror, realFolder } from "./mirror.js";
 import type { Hint } from "./watch.js";
 
 export interface LiveMirror {
@@ -19,14 +19,22 @@ export interface LiveMirror {
   /**
    * Emits once, and completes, when what stands at `path` (and below; default: everything) at the moment of subscription, or something
    * newer, is durable at the destination. Waits for as long as it takes: lost connections are retried, and so are paths that fail;
-   * `timeout` ends the waiting. Errors when the mirror does. Rejects paths outside of the folder with a `TypeError`.
+   * `timeout` ends the waiting. What changes all the time is no obstacle. Errors when the mirror does, and with a
+   * {@link SyncError} `ERR_FOLDER` where the folder is missing. Rejects paths outside of the folder with a `TypeError`.
+   *
+   * With `mustExist` it errors when nothing stands at the path: `ENOENT`, or `ERR_IGNORED` where the path is ignored.
    *
    * ```
    * a file changes   ──x───────────────────
    * whenSynced(file)    ^──────(path|)
    * ```
    */
-  whenSynced(path?: string): Observable<string>;
+  whenSynced(path?: string, options?: WhenSyncedOptions): Observable<string>;
+}
+
+export interface WhenSyncedOptions {
+  /** Whether something has to stand at the path. Default false: then nothing at both ends is as good. */
+  readonly mustExist?: boolean | undefined;
 }
 
 /** Follows `folder` as {@link mirror} does (`once` and `dryRun` have no place here), for several who look on. */
@@ -38,7 +46,7 @@ export function liveMirror(folder: string, options: Omit<MirrorOptions, "once" |
   const events$ = mirror(folder, { ...options, hints }).pipe(share());
   let last = 0;
 
-  const whenSynced = (path = ""): Observable<string> =>
+  const whenSynced = (path = "", { mustExist = false }: WhenSyncedOptions = {}): Observable<string> =>
     new Observable((subscriber) => {
       const parts = path.split("/");
       if (path !== "" && parts.some((part) => part === "" || part === "." || part === "..")) {
@@ -48,17 +56,26 @@ export function liveMirror(folder: string, options: Omit<MirrorOptions, "once" |
         return;
       }
       const ask = ++last;
-      const hint = { folder: realpathSync(folder), path, reason: "somebody waits for it", ask };
+      const hint = { folder: realFolder(folder), path, reason: "somebody waits for it", ask };
       asked.set(ask, hint);
       subscriber.add(() => void asked.delete(ask));
       const confirmed = events$.pipe(
-        filter((event) => event.type === "confirmed" && event.ask === ask),
+        filter((event) => event.type === "confirmed"),
+        filter((event) => event.ask === ask),
         take(1),
-        map(() => path),
+        map((event) => {
+          if (mustExist && !event.exists) throw nothingAt(path, event.ignored ?? false);
+          return path;
+        }),
       );
       subscriber.add(confirmed.subscribe(subscriber));
       // Where the mirror runs already; one that was begun just now has it from the list.
       asking.next(hint);
     });
   return { events$, synced$: events$.pipe(synced()), transfers$: events$.pipe(transfers()), whenSynced };
+}
+
+function nothingAt(path: string, ignored: boolean): SyncError {
+  if (ignored) return new SyncError("ERR_IGNORED", `${path} is ignored, and not mirrored`, { path });
+  return new SyncError("ENOENT", `there is nothing at ${path} in the folder`, { path });
 }

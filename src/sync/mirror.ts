@@ -472,7 +472,8 @@ function throttled(options: MirrorOptions, connecting: () => void): MirrorOption
   return { ...options, connect: async (signal) => throttle(requireDuplex(await connect(signal)), bandwidth) };
 }
 
-function realFolder(folder: string): string {
+/** The path of a folder without links. Throws a {@link SyncError} `ERR_FOLDER`. */
+export function realFolder(folder: string): string {
   try {
     return realpathSync(folder);
   } catch (error) {

@@ -1,5 +1,5 @@
 /** The sending end as an operator: hints in, what became of them out. */
-import { EMPTY, merge, Observable, type OperatorFunction } from "rxjs";
+import { EMPTY, merge, Observable, type OperatorFunction, Subject, takeUntil } from "rxjs";
 import { callbackError, fromCallback, guardIgnore } from "./callback.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { DeleteGuard, type MaxDelete } from "./delete-guard.js";
@@ -10,11 +10,20 @@ import { type Failure, massDelete, SyncError } from "./errors.js";
 import type { PushEvent } from "./events.js";
 import { type Ignore, IgnoreRules, ignoreNothing } from "./ignore.js";
 import type { IndexFile } from "./index-file.js";
-import { EXHAUSTED_RETRY_MS, MAX_CHANGED_ROUNDS, SETTLE_MS, SETTLE_OPEN_MS, WALK_EVERY_MS } from "./limits.js";
+import {
+  EXHAUSTED_RETRY_MS,
+  MAX_CHANGED_ROUNDS,
+  MAX_WALKS_IN_A_ROW,
+  SETTLE_MS,
+  SETTLE_OPEN_MS,
+  SYNCED_EVERY_MS,
+  WALK_EVERY_MS,
+} from "./limits.js";
 import type { LinkedFiles } from "./linked-files.js";
 import type { MountPoints } from "./mount-points.js";
 import { OpenFiles } from "./open-files.js";
-import { isWithin } from "./path.js";
+import { Owed } from "./owed.js";
+import { ancestorsOf } from "./path.js";
 import { isFileOpen } from "./read.js";
 import type { Approval, Remote } from "./remote.js";
 import { Round } from "./round.js";
@@ -104,11 +113,12 @@ export function pushTo(remote: Remote, options: PushOptions = {}): OperatorFunct
         remote.approvals$ ?? EMPTY,
         fromCallback("approvals", () => options.approvals ?? EMPTY),
       );
-      const answering = answers.subscribe({
+      const unsubscribed = new Subject<void>();
+      answers.pipe(takeUntil(unsubscribed)).subscribe({
         next: (approval) => pusher.answer(approval),
         error: fail,
       });
-      const subscription = hints.subscribe({
+      hints.pipe(takeUntil(unsubscribed)).subscribe({
         next: (hint) => {
           try {
             pusher.add(hint);
@@ -117,12 +127,11 @@ export function pushTo(remote: Remote, options: PushOptions = {}): OperatorFunct
           }
         },
         error: fail,
-        complete: () => pusher.end(),
+        complete: () => subscriber.closed || pusher.end(),
       });
       pusher.run().then(() => subscriber.complete(), fail);
       return () => {
-        subscription.unsubscribe();
-        answering.unsubscribe();
+        unsubscribed.next();
         pusher.stop();
       };
     });
@@ -168,8 +177,13 @@ class Pusher {
   #ended = false;
   #failing = 0;
   #total = { ...NOTHING };
-  /** Who wants to be told when a path stands at the destination. */
-  readonly #asks = new Map<number, string>();
+  /** Questions when a path stands at the destination, by the number of the question. */
+  readonly #asks = new Map<number, { readonly path: string; readonly owed: Owed }>();
+  /** What was to be looked at when the first round began after the last `synced`. */
+  #owed: Owed | undefined;
+  #owedSinceMs = 0;
+  /** Walks one after the other that each found something new. */
+  #walks = 0;
   #since = performance.now();
   /** Whether the remote may have changed since it was told that all is equal, and whether there is something to tell. */
   #unsettled = true;
@@ -204,7 +218,7 @@ class Pusher {
     if (this.#dirty.empty) this.#since = now;
     this.#folder = hint.folder;
     this.#dirty.add(hint, now);
-    if (hint.ask !== undefined) this.#asks.set(hint.ask, hint.path);
+    if (hint.ask !== undefined) this.#asks.set(hint.ask, { path: hint.path, owed: new Owed([hint.path]) });
     // Of the thousands of a burst few are due before the one that is waited for.
     if (this.#wakesAtMs > now && now + this.#dirty.waitMs(now) < this.#wakesAtMs) this.#wake();
   }
@@ -243,10 +257,29 @@ class Pusher {
     else await this.#options.index?.vouch(this.#remote.entries, this.#remote.comparison);
     while (await this.#somethingDue()) {
       const work = this.#withRules(this.#dirty.take(performance.now()));
+      this.#owe(work);
+      this.#begin();
       const round = await this.#attempt(work);
       if (this.#stopped || this.#options.dryRun) return;
       if (round !== undefined) await this.#evaluate(work, round);
     }
+  }
+
+  #owe(work: Work): void {
+    if (this.#owed !== undefined) return;
+    this.#owed = new Owed(this.#outstanding(work));
+    this.#owedSinceMs = performance.now();
+  }
+
+  /** All that is to be looked at as a round begins. */
+  #outstanding({ everything: walks, paths }: Work): Iterable<string> {
+    if (walks !== undefined || this.#dirty.walks) return [""];
+    return [...paths, ...this.#dirty.paths, ...this.#resting, ...this.#open.paths];
+  }
+
+  #begin(): void {
+    for (const { owed } of this.#asks.values()) owed.begin();
+    this.#owed?.begin();
   }
 
   get #stopped(): boolean {
@@ -356,7 +389,12 @@ class Pusher {
       changing: this.#changing,
       open: this.#open,
       settleOpenMs: this.#settleOpenMs,
-      more: () => this.#dirty.rush(performance.now()),
+      more: () => {
+        const paths = this.#dirty.rush(performance.now());
+        // All that was looked at is looked at again, together with these.
+        if (paths.size > 0) this.#begin();
+        return paths;
+      },
     });
     try {
       await round.run(work);
@@ -366,12 +404,14 @@ class Pusher {
       if (error.code !== "ERR_FOLDER" || !this.#guard.hasSeenFolder) throw error;
       this.#once({ type: "notice", code: error.code, message: error.message });
       this.#later(work.folder, [""], this.#options.retryMs ?? 5000);
+      this.#cancel();
       return undefined;
     }
   }
 
   async #evaluate({ folder, everything: walked }: Work, round: Round): Promise<void> {
     if (round.unsure) {
+      this.#cancel();
       this.#lookEverywhere(folder, "before so much is deleted");
       return;
     }
@@ -379,16 +419,58 @@ class Pusher {
     this.#reportHeld(folder);
     for (const key of TOTALS) this.#total[key] += round[key];
     this.#unsettled ||= round.done > 0;
-    this.#news ||= round.told > 0;
+    this.#news ||= round.planned;
     this.#reportProblems(walked !== undefined, round);
     if (round.resting.size > 0) this.#rest(folder, round);
     this.#waitForRest(folder, walked !== undefined, round);
     this.#waitForClose(folder, walked !== undefined, round);
-    if (walked !== undefined && this.#hasNews(round)) this.#lookEverywhere(folder, "until two walks agree");
+    if (this.#walksAgain(walked !== undefined, round)) this.#lookEverywhere(folder, "until two walks agree");
     else if (this.#failures.size > 0) this.#tryAgain(folder, round.done > 0);
     else this.#failing = 0;
-    this.#confirm(walked !== undefined, round);
-    if (this.#dirty.empty && this.#resting.size === 0 && this.#open.size === 0) await this.#tellSynced();
+    this.#settle(walked !== undefined, round);
+    if (this.#isSynced()) await this.#tellSynced();
+  }
+
+  /** What changes all the time is not walked for ever: the hints and the walks now and then find it. */
+  #walksAgain(walked: boolean, round: Round): boolean {
+    if (!walked) return false;
+    if (this.#hasNews(round) && ++this.#walks < MAX_WALKS_IN_A_ROW) return true;
+    this.#walks = 0;
+    return false;
+  }
+
+  /** Whether all that there was when a round began is at the destination; where changes never end, from time to time. */
+  #isSynced(): boolean {
+    if (this.#dirty.empty) return this.#resting.size === 0 && this.#open.size === 0;
+    if (this.#ended || this.#dirty.walks || this.#owed?.settled !== true) return false;
+    return performance.now() - this.#owedSinceMs >= SYNCED_EVERY_MS;
+  }
+
+  #cancel(): void {
+    for (const { owed } of this.#asks.values()) owed.cancel();
+    this.#owed?.cancel();
+  }
+
+  /** Takes a round into account, and answers the questions whose paths stand at the destination now. */
+  #settle(walked: boolean, round: Round): void {
+    const covers = (path: string): boolean => walked || round.covers(path);
+    const unsent = [...round.changed, ...round.open.keys(), ...this.#resting];
+    this.#owed?.end({ covers, undone: unsent });
+    const undone = [...unsent, ...this.#failures.keys(), ...this.#guard.heldPaths];
+    for (const [ask, { path, owed }] of this.#asks) {
+      owed.end({ covers, undone });
+      if (!owed.settled) continue;
+      this.#asks.delete(ask);
+      this.#report({ type: "confirmed", path, ask, ...this.#stands(path) });
+    }
+  }
+
+  /** Whether something is at the destination at `path`, and if not, whether that is because it is ignored. */
+  #stands(path: string): { readonly exists: boolean; readonly ignored?: true } {
+    if (path === "" || this.#remote.entries.has(path)) return { exists: true };
+    const above = ancestorsOf(path).some((folder) => this.#ignore(folder, true));
+    const ignored = above || this.#ignore(path, false) || this.#ignore(path, true);
+    return ignored ? { exists: false, ignored } : { exists: false };
   }
 
   /** Says what is held back where that has changed, here and at the mirror. */
@@ -419,18 +501,6 @@ class Pusher {
       this.#resting.clear();
       this.#wake();
     });
-  }
-
-  /** Tells those who asked for what this round has looked at, if it stands at the destination now. */
-  #confirm(walked: boolean, round: Round): void {
-    for (const [ask, path] of this.#asks) {
-      if (!(walked || round.covers(path)) || this.#dirty.waitsWithin(path)) continue;
-      if (this.#guard.holdsWithin(path) || [...this.#resting].some((going) => isWithin(going, path))) continue;
-      if ([...this.#failures.keys()].some((failing) => isWithin(failing, path))) continue;
-      if ([...this.#open.paths].some((open) => isWithin(open, path))) continue;
-      this.#asks.delete(ask);
-      this.#report({ type: "confirmed", path, ask });
-    }
   }
 
   /** Whether a walk found more than files which the walk before had found changed too, and which may change for ever. */
@@ -536,6 +606,7 @@ class Pusher {
       if (!this.#unsettled) await this.#remote.settled();
     }
     this.#scrub();
+    this.#owed = undefined;
     if (!this.#news) return;
     this.#news = false;
     const seconds = Math.round(performance.now() - this.#since) / 1000;

@@ -66,8 +66,8 @@ export class Round {
   bytesReused = 0;
   bytesMoved = 0;
   deleted = 0;
-  /** Of what became durable, what was told: not the times of folders. */
-  told = 0;
+  /** Whether there was something to do, which a `planned` event said. */
+  planned = false;
   /** Paths of what became durable. */
   readonly donePaths: Set<string> = new Set<string>();
   /** Files that were sent as copies, as they are never at rest. */
@@ -142,8 +142,9 @@ export class Round {
     this.#stepsTotal = operations.length;
     this.#bytesTotal = summary.bytes;
     const steps = this.#options.dryRun ? { steps: operations.filter(isShown).map(toStep) } : {};
-    if (operations.length > 0 || this.#options.dryRun) this.#report({ type: "planned", ...summary, ...steps });
-    if (operations.length === 0 || this.#options.dryRun) return;
+    this.planned = operations.length > 0;
+    if (this.planned || this.#options.dryRun) this.#report({ type: "planned", ...summary, ...steps });
+    if (!this.planned || this.#options.dryRun) return;
     const prepared = await this.#prepare(work.folder, operations);
     this.#queue = prepared.filter(({ do: what }) => what === "put");
     this.#tellQueued();
@@ -474,7 +475,6 @@ export class Round {
     if (operation.do === "check" && !operation.attributes) return;
     if (operation.do === "rename") this.#recordBelow(path);
     if (operation.do === "touch" && kind === "directory") return;
-    this.told++;
     if (operation.do === "move" || operation.do === "rename") {
       this.moved++;
       this.bytesMoved += operation.do === "move" ? operation.entry.size : this.#bytesBelow(path);

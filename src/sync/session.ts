@@ -2,11 +2,17 @@
 import type { Duplex } from "node:stream";
 import { inspect } from "node:util";
 import {
+  concat,
+  defer,
   type MonoTypeOperatorFunction,
+  merge,
   Observable,
+  of,
   retry,
   type SchedulerLike,
-  type Subscription,
+  Subject,
+  takeUntil,
+  tap,
   throwError,
   timer,
 } from "rxjs";
@@ -49,7 +55,7 @@ export function session(
   return new Observable((subscriber) => {
     const aborted = new AbortController();
     let remote: RemoteSession | undefined;
-    let working: Subscription | undefined;
+    const unsubscribed = new Subject<void>();
     const start = async (): Promise<void> => {
       remote = await open(identity, options, aborted.signal);
       if (aborted.signal.aborted) return remote.destroy();
@@ -63,15 +69,17 @@ export function session(
         void remote?.close().then(tell);
       };
       void remote.closed.then((error) => over || subscriber.error(error ?? lost("the session was closed")));
-      working = work(remote).subscribe({
-        next: (event) => subscriber.next(event),
-        error: (error) => finish(() => subscriber.error(error))(),
-        complete: finish(() => subscriber.complete()),
-      });
+      work(remote)
+        .pipe(takeUntil(unsubscribed))
+        .subscribe({
+          next: (event) => subscriber.next(event),
+          error: (error) => finish(() => subscriber.error(error))(),
+          complete: () => subscriber.closed || finish(() => subscriber.complete())(),
+        });
     };
     start().catch((error) => subscriber.error(error));
     return () => {
-      working?.unsubscribe();
+      unsubscribed.next();
       // A connection that stands is not aborted: the server is to hear that we leave, or it keeps our place for us.
       if (remote === undefined) aborted.abort(lost("unsubscribed"));
       else void remote.close(UNSUBSCRIBED_GOODBYE_MS);
@@ -91,28 +99,27 @@ export function reconnecting(
 ): MonoTypeOperatorFunction<MirrorEvent> {
   const { firstMs = BACKOFF_FIRST_MS, mostMs = BACKOFF_MOST_MS, attempts = Infinity, random = Math.random } = backoff;
   return (source) =>
-    new Observable((subscriber) => {
+    defer(() => {
       let attempt = 1;
-      const counted = new Observable<MirrorEvent>((inner) => {
-        inner.next({ type: "connecting", name, attempt });
-        return source.subscribe({
-          next: (event) => {
-            if (PROGRESS.has(event.type)) attempt = 1;
-            inner.next(event);
-          },
-          error: (error) => inner.error(error),
-          complete: () => inner.complete(),
-        });
-      });
+      const connecting = (): MirrorEvent => ({ type: "connecting", name, attempt });
+      const attempted = concat(
+        defer(() => of(connecting())),
+        source.pipe(
+          tap(({ type }) => {
+            if (PROGRESS.has(type)) attempt = 1;
+          }),
+        ),
+      );
+      const retrying = new Subject<MirrorEvent>();
       const delay = (error: unknown): Observable<unknown> => {
         const { code, message, retryable } = toSyncError(error);
         if (!retryable || attempt >= attempts) return throwError(() => error);
         const delayMs = Math.round(Math.min(firstMs * 2 ** (attempt - 1), mostMs) * (0.75 + random() / 2));
         attempt++;
-        subscriber.next({ type: "retrying", delayMs, attempt, code, reason: message });
+        retrying.next({ type: "retrying", delayMs, attempt, code, reason: message });
         return timer(delayMs, scheduler);
       };
-      return counted.pipe(retry({ delay })).subscribe(subscriber);
+      return merge(retrying, attempted.pipe(retry({ delay }), tap({ complete: () => retrying.complete() })));
     });
 }
 

@@ -112,7 +112,7 @@ describe("everything", () => {
     expect(dirty.waitMs(0)).toBe(SETTLE_MS);
     const { everything, paths } = dirty.take(SETTLE_MS);
     expect([everything, paths.size]).toEqual([undefined, BURST_HINTS + 1]);
-    expect([dirty.empty, dirty.waitsWithin("elsewhere"), dirty.waitMs(SETTLE_MS)]).toEqual([false, true, 0]);
+    expect([dirty.empty, dirty.walks, dirty.waitMs(SETTLE_MS)]).toEqual([false, true, 0]);
     expect(dirty.rush(SETTLE_MS).size).toBe(0);
     dirty.add(change("late"), SETTLE_MS);
     expect(dirty.waitMs(SETTLE_MS)).toBe(SETTLE_MS);

@@ -1,6 +1,6 @@
 import fs from "node:fs";
 import path from "node:path";
-import { firstValueFrom, retry, Subject, share, takeUntil, timeout, toArray } from "rxjs";
+import { firstValueFrom, retry, Subject, share, take, takeUntil, timeout, toArray } from "rxjs";
 import { TestScheduler } from "rxjs/testing";
 import { describe, expect, onTestFinished, test } from "vitest";
 import {
@@ -12,6 +12,7 @@ import {
   type Transfer,
   transfers,
 } from "../../../src/sync/index.js";
+import { MAX_WALKS_IN_A_ROW } from "../../../src/sync/limits.js";
 import { contents, make, tempFolder, testHome, until } from "../../support/sync-rig.js";
 
 const scheduler = () => new TestScheduler((actual, expected) => expect(actual).toEqual(expected));
@@ -91,7 +92,7 @@ describe("liveMirror", () => {
     const times = { settleMs: 5, retryMs: 30, backoff: { firstMs: 10 } };
     const connect = (): ReturnType<typeof rig.connect> => rig.connect();
     const mirrored = liveMirror(folder, { name: "m", connect, watch: () => watcher, ...times, ...options });
-    return { ...rig, ...mirrored, folder };
+    return { ...rig, ...mirrored, folder, watcher };
   }
 
   test("starts with whom looks on first, ends with the last, and starts anew", async () => {
@@ -123,6 +124,81 @@ describe("liveMirror", () => {
     expect(contents(at())).toEqual(contents(folder));
   });
 
+  test("whenSynced and synced$ answer for a file that is never at rest", async () => {
+    const { folder, at, whenSynced, synced$, watcher } = live();
+    make(folder, { f: "0" });
+    let n = 0;
+    const rewriting = setInterval(() => {
+      fs.writeFileSync(path.join(folder, "f"), `${++n}`);
+      watcher.next({ folder, path: "f", reason: "change" });
+    }, 2);
+    onTestFinished(() => clearInterval(rewriting));
+    const states = firstValueFrom(synced$.pipe(take(2), toArray()));
+    for (let times = 0; times < 3; times++) {
+      await firstValueFrom(whenSynced("f"));
+      const asked = n;
+      await firstValueFrom(whenSynced("f"));
+      expect(Number(fs.readFileSync(path.join(at(), "f"), "utf8"))).toBeGreaterThanOrEqual(asked);
+    }
+    await states;
+  });
+
+  test("synced$ goes on while files are rewritten in turn, and walks are bounded", async () => {
+    const walks: string[] = [];
+    const { folder, synced$, events$, watcher } = live();
+    make(folder, Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`f${i}`, "0"])));
+    const looking = events$.subscribe((event) => event.type === "walking" && walks.push(event.reason));
+    onTestFinished(() => looking.unsubscribe());
+    let n = 0;
+    const rewriting = setInterval(() => {
+      const name = `f${++n % 40}`;
+      fs.writeFileSync(path.join(folder, name), `${n}`);
+      watcher.next({ folder, path: name, reason: "change" });
+    }, 2);
+    onTestFinished(() => clearInterval(rewriting));
+    await firstValueFrom(synced$.pipe(take(2), toArray()));
+    expect(walks.filter((reason) => reason === "until two walks agree").length).toBeLessThan(MAX_WALKS_IN_A_ROW);
+  });
+
+  test("whenSynced says what is missing or ignored where something has to stand there", async () => {
+    const { folder, whenSynced } = live({ ignore: ["*.log", "cache/"] });
+    make(folder, { f: "1", "a.log": "x", "cache/x": "x", d: null });
+    for (const there of ["f", "d", ""]) {
+      expect(await firstValueFrom(whenSynced(there, { mustExist: true }))).toBe(there);
+    }
+    const missing = { name: "SyncError", code: "ENOENT", path: "g" };
+    await expect(firstValueFrom(whenSynced("g", { mustExist: true }))).rejects.toMatchObject(missing);
+    for (const ignored of ["a.log", "cache", "cache/x"]) {
+      const refused = { name: "SyncError", code: "ERR_IGNORED", path: ignored };
+      await expect(firstValueFrom(whenSynced(ignored, { mustExist: true }))).rejects.toMatchObject(refused);
+      expect(await firstValueFrom(whenSynced(ignored))).toBe(ignored);
+    }
+  });
+
+  test("a change of a folder's time alone is followed by synced", async () => {
+    const { folder, events$, watcher } = live();
+    make(folder, { "d/f": "1" });
+    const types: string[] = [];
+    const looking = events$.subscribe(({ type }) => types.push(type));
+    onTestFinished(() => looking.unsubscribe());
+    await until(() => types.includes("synced"));
+    types.length = 0;
+    fs.utimesSync(path.join(folder, "d"), 1000, 1000);
+    watcher.next({ folder, path: "d", reason: "change" });
+    await until(() => types.includes("planned"));
+    await until(() => types.lastIndexOf("synced") > types.lastIndexOf("planned"));
+  });
+
+  test("who joins in the middle of a file sees how it ends", async () => {
+    const events = new Subject<MirrorEvent>();
+    const seen: string[] = [];
+    const looking = events.pipe(transfers()).subscribe(({ state, path }) => seen.push(`${path} ${state}`));
+    events.next({ type: "sending", path: "a", bytes: 5, size: 10 });
+    events.next({ type: "pushed", path: "a", kind: "file", bytes: 10 });
+    looking.unsubscribe();
+    expect(seen).toEqual(["a sending", "a done"]);
+  });
+
   test("whenSynced outlives lost connections and what fails for a while, and starts the mirror where it must", async () => {
     const { folder, at, pairs, whenSynced } = live();
     make(folder, { f: "1" });
@@ -146,6 +222,6 @@ describe("liveMirror", () => {
     const refused = live({ name: "../bad" });
     await expect(firstValueFrom(refused.whenSynced("f"))).rejects.toMatchObject({ code: "ERR_MIRROR_NAME" });
     fs.rmSync(folder, { recursive: true });
-    await expect(firstValueFrom(whenSynced("f"))).rejects.toThrow();
+    await expect(firstValueFrom(whenSynced("f"))).rejects.toMatchObject({ name: "SyncError", code: "ERR_FOLDER" });
   });
 });
