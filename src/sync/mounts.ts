@@ -37,7 +37,7 @@ export function mounts(): Mount[] {
 /** Paths below `folder`, relative to it, where something is mounted, with the number of the device that is visible there. */
 export function devicesBelow(folder: string, all: readonly Mount[] = mounts()): Map<string, string> {
   const start = folder.endsWith("/") ? folder : `${folder}/`;
-  const below = all.filter(({ at }) => at.startsWith(start));
+  const below = all.filter(({ at }) => at.startsWith(start) && at !== start);
   return new Map(below.map(({ at, device }) => [at.slice(start.length), device]));
 }
 
