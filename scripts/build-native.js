@@ -1,6 +1,6 @@
 // `node scripts/build-native.js [--strict] [ARCHITECTURE...]`: compiles src/native into dist/native/linux-ARCHITECTURE.node.
 //
-// Without architectures, for this machine's. What cannot be compiled is told in a line, and fails with --strict only:
+// Without architectures, for this machine's. A missing compiler is reported in a line, and is an error with --strict only:
 // without the addon everything works, more slowly. Nothing is compiled or downloaded where the package is installed.
 import { spawnSync } from "node:child_process";
 import fs from "node:fs";
@@ -24,8 +24,13 @@ for (const architecture of positionals.length > 0 ? positionals : [process.arch]
 function build(architecture) {
   const compiler = compilersFor(architecture).find((name) => spawnSync(name, ["--version"]).status === 0);
   if (compiler === undefined) {
-    console.error(`No C compiler for linux-${architecture}: built without its addon, which makes UDP faster.`);
-    if (values.strict) process.exitCode = 1;
+    const missing = `No C compiler for linux-${architecture}`;
+    if (!values.strict) {
+      console.error(`${missing}: built without its addon, which makes UDP faster.`);
+      return;
+    }
+    console.error(`${missing} (tried ${compilersFor(architecture).join(", ") || "none"}). ${adviceFor(architecture)}`);
+    process.exitCode = 1;
     return;
   }
   fs.mkdirSync(BUILT, { recursive: true });
@@ -37,6 +42,12 @@ function build(architecture) {
   const { status } = spawnSync(compiler, args, { cwd: SOURCES, stdio: ["ignore", "inherit", "inherit"] });
   if (status === 0) fs.renameSync(unfinished, built);
   else process.exitCode = 1;
+}
+
+function adviceFor(architecture) {
+  if (process.platform !== "linux") return "The package is packed on Linux.";
+  const debian = architecture === process.arch ? "gcc" : `gcc-${TRIPLES[architecture]?.replace("_", "-")}`;
+  return `The package holds the addons of all architectures: install one (Debian: apt-get install ${debian}), then pack again.`;
 }
 
 function compilersFor(architecture) {

@@ -103,8 +103,8 @@ export const IS_APART = 4;
 /** As in addon.c: a binary that was built before is not used. */
 const REVISION = 6;
 
-/** A CommonJS file has its own name so, which a bundle may be. */
-declare const __filename: string | undefined;
+/** The name of a CommonJS file, which a bundle may be; not defined in an ES module. */
+declare const __filename: string;
 let loaded: Addon | null | undefined;
 
 /** Null where there is none. Looks once. */
@@ -142,10 +142,17 @@ function inPackage(): string {
   return `#native/${FILE_NAME}`;
 }
 
-/** A bundle has no `import.meta.url` in CommonJS, and there it may be that of where it was built. */
+/**
+ * A bundle has no `import.meta.url` in CommonJS, and there it may be that of where it was built. webpack takes `typeof __filename` for
+ * "string" in an ES module, too, so that only using it tells.
+ */
 function thisFile(): string {
-  const url = import.meta.url as string | undefined;
-  return typeof __filename === "string" ? __filename : (url ?? `${process.cwd()}/bundle.js`);
+  try {
+    return __filename;
+  } catch {
+    const url = import.meta.url as string | undefined;
+    return url ?? `${process.cwd()}/bundle.js`;
+  }
 }
 
 /** docs/bundlers.md: dist/native of the package is copied to beside the bundle. */
