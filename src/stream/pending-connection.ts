@@ -39,7 +39,8 @@ export class PendingConnection implements ConnectionOwner {
     }
     const now = this.#driver.now();
     this.#driver.detach(this.#connection);
-    if (verdict === "reset") this.#connection.abort(now);
+    // A classic peer knows no reset: the end tells it, too.
+    if (verdict === "reset" && this.#connection.edition === "extended") this.#connection.abort(now);
     else {
       this.#connection.end(now);
       this.#connection.discardInput(now);

@@ -308,8 +308,9 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   /** As in `node:net`, what is written before the connection is open is written when it is, or comes to nothing. */
   #afterConnect(callback: WriteCallback): WriteCallback {
     return (error) => {
-      if (error || !this.#connecting) callback(error);
-      else this.#writtenEarly.push(callback);
+      if (error) callback(error);
+      else if (this.#connecting) this.#writtenEarly.push(callback);
+      else callback(this.#connection.connected ? null : closedBeforeConnectionError());
     };
   }
 

@@ -167,4 +167,14 @@ describe("a server that closes between a client's SYN and its accept", () => {
     expect(outcome.message).toContain("it is closed, or has as many connections as it takes");
     expect(clock.now() - began).toBeLessThan(1000);
   });
+
+  it("ends the connection of a classic client at once", async () => {
+    const clock = new TestClock();
+    const { server, port } = await listening({ extended: false, clock }, () => expect.unreachable());
+    const client = connect({ extended: false, clock, host: "127.0.0.1", port });
+    client.on("connect", () => server.close());
+    const began = clock.now();
+    expect(await clock.run(readAll(client))).toHaveLength(0);
+    expect(clock.now() - began).toBeLessThan(1000);
+  });
 });
