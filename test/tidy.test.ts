@@ -17,14 +17,16 @@ const MAY_IMPORT: Record<string, { folders: string[]; packages: string[] }> = {
   // Checks that are left out of a built package.
   invariant: { folders: [], packages: [] },
   protocol: { folders: ["invariant"], packages: [] },
+  // Folders that are made.
+  files: { folders: [], packages: ["node:"] },
   native: { folders: [], packages: ["node:"] },
   stream: { folders: ["protocol", "native"], packages: ["node:"] },
-  sync: { folders: ["native", "text", "invariant"], packages: ["node:", "rxjs", "chokidar", "ignore"] },
-  secure: { folders: ["stream"], packages: ["node:"] },
-  server: { folders: ["stream", "sync", "secure", "text", "invariant"], packages: ["*"] },
+  sync: { folders: ["native", "text", "invariant", "files"], packages: ["node:", "rxjs", "chokidar", "ignore"] },
+  secure: { folders: ["stream", "files"], packages: ["node:"] },
+  server: { folders: ["stream", "sync", "secure", "text", "invariant", "files"], packages: ["*"] },
   // The page in the browser: of the server it imports types only, which leave nothing behind.
   dashboard: { folders: ["server", "text"], packages: ["preact", "uplot", "uqr", "vite", "zod"] },
-  cli: { folders: ["", "stream", "sync", "secure", "server", "text"], packages: ["*"] },
+  cli: { folders: ["", "stream", "sync", "secure", "server", "text", "files"], packages: ["*"] },
   // src/index.ts, the public face, which the command line uses as anybody else would.
   "": { folders: ["protocol", "stream"], packages: [] },
 };
@@ -92,6 +94,20 @@ test("src/protocol has no clock, no randomness and no effects of its own", () =>
       const code = withoutComments(sources.get(file) as string);
       return IMPURE.filter((pattern) => pattern.test(code)).map((pattern) => `${file}: ${pattern.source}`);
     });
+  expect(found).toEqual([]);
+});
+
+test("folders are made by makeFolder: Node's own recursive mkdir never returns where the system refuses with ENOENT", () => {
+  const found = files.filter((file) =>
+    /mkdir(Sync)?\([^)]*recursive: true/.test(withoutComments(sources.get(file) ?? "")),
+  );
+  expect(found).toEqual([]);
+});
+
+test("only src/cli/signals.ts listens for signals", () => {
+  const found = files.filter((file) =>
+    /\.(on|once|addListener)\("SIG|fromEvent\(process/.test(sources.get(file) ?? ""),
+  );
   expect(found).toEqual([]);
 });
 

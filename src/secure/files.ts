@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
+import { makeFolder } from "../files/make-folder.js";
 import { SecureError } from "./errors.js";
 
 const OTHERS = 0o077;
@@ -18,7 +19,7 @@ export function stateFolder(env: NodeJS.ProcessEnv = process.env): string {
  * @throws SecureError ERR_STATE when it is no folder, or another user's
  */
 export function ownFolder(path: string): void {
-  fs.mkdirSync(path, { recursive: true, mode: 0o700 });
+  makeFolder(path, 0o700);
   const stats = fs.lstatSync(path);
   if (!stats.isDirectory()) throw new SecureError("ERR_STATE", `${path} is not a folder. Move it away.`);
   requireOwner(path, stats);

@@ -4,6 +4,7 @@
  */
 import fs from "node:fs";
 import type { Subscription } from "rxjs";
+import { makeFolder } from "../files/make-folder.js";
 import type { HeldDeletes } from "../sync/index.js";
 import type { Database } from "./database/types.js";
 import { VersionError } from "./versions/errors.js";
@@ -42,7 +43,7 @@ export class HeldDeletesFiles {
       fs.rmSync(`${this.#dir}/${folder}`, { force: true });
       return;
     }
-    fs.mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
+    makeFolder(this.#dir, 0o700);
     const beside = `${this.#dir}/.${process.pid}.new`;
     fs.writeFileSync(beside, JSON.stringify(held), { mode: 0o600 });
     fs.renameSync(beside, `${this.#dir}/${folder}`);

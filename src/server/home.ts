@@ -1,7 +1,8 @@
 /** Where mirrors live: each in its folder under one directory, each with one client at a time. */
-import { mkdirSync, realpathSync } from "node:fs";
+import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Duplex } from "node:stream";
+import { makeFolder } from "../files/make-folder.js";
 import type { SocketStats } from "../stream/index.js";
 import {
   type Admission,
@@ -108,7 +109,7 @@ export class MirrorHome {
 
   /** Throws what the system throws when the directory cannot be made. */
   constructor(options: MirrorHomeOptions) {
-    mkdirSync(options.dir, { recursive: true, mode: 0o700 });
+    makeFolder(options.dir, 0o700);
     this.dir = realpathSync(resolve(options.dir));
     this.#options = options;
     this.#owners = new Owners(`${this.dir}/.confundo/owners`);

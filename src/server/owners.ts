@@ -1,5 +1,6 @@
 /** Whose each mirror of a home is: kept beside the mirrors, so that it is restored with them from a backup. */
 import fs from "node:fs";
+import { makeFolder } from "../files/make-folder.js";
 import type { Hello, Relation } from "../sync/index.js";
 
 /** The folder that a mirror is of. */
@@ -44,7 +45,7 @@ export class Owners {
 
   /** Throws what the system does when it cannot be written. */
   set(name: string, owner: Owner): void {
-    fs.mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
+    makeFolder(this.#dir, 0o700);
     const beside = `${this.#dir}/.${process.pid}.new`;
     fs.writeFileSync(beside, JSON.stringify(owner), { mode: 0o600 });
     fs.renameSync(beside, `${this.#dir}/${name}`);

@@ -6,6 +6,7 @@
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { setImmediate as yieldToOthers } from "node:timers/promises";
+import { makeFolder } from "../files/make-folder.js";
 import type { ChunkList } from "./chunk.js";
 import { type ChunkSource, ChunkSources } from "./chunk-sources.js";
 import { type ChunkPlace, ChunkTable } from "./chunk-table.js";
@@ -137,7 +138,7 @@ export class ChunkIndex {
     if (sources !== undefined && table !== undefined) return { sources, table };
     sources?.close();
     if (!create) return undefined;
-    fs.mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    makeFolder(this.#directory, 0o700);
     const stamp = randomBytes(STAMP_BYTES);
     return { table: ChunkTable.create(tablePath, stamp), sources: ChunkSources.create(sourcesPath, stamp) };
   }

@@ -6,6 +6,7 @@
 import fs from "node:fs";
 import { setImmediate as yieldToOthers } from "node:timers/promises";
 import { promisify } from "node:util";
+import { makeFolder } from "../files/make-folder.js";
 import { ChunkList, chunkHash, chunkLength, chunkRecord, throughWindow } from "./chunk.js";
 import { MAX_CHUNK_LISTS, MAX_DELTA_BYTES, MIN_DELTA_BYTES } from "./limits.js";
 
@@ -103,7 +104,7 @@ export class ChunkLists {
     if (this.#directory === undefined) return;
     const file = `${this.#directory}/${name}`;
     try {
-      fs.mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+      makeFolder(this.#directory, 0o700);
       fs.writeFileSync(`${file}.new`, list.records, { mode: 0o600 });
       fs.renameSync(`${file}.new`, file);
     } catch {

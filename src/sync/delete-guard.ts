@@ -12,8 +12,10 @@ import {
   LOSS_WINDOW_MS,
   MASS_DELETE_FILES,
   MAX_FRESH,
+  REMEMBER_EVERY_MS,
   RESTLESS_LOOKS,
 } from "./limits.js";
+import type { LossMemory, LossState } from "./loss-memory.js";
 import { likenesses, netLoss } from "./losses.js";
 import { isWithin } from "./path.js";
 import type { Entries, Operation } from "./plan.js";
@@ -28,6 +30,8 @@ export interface DeleteGuardOptions {
   readonly maxDelete?: MaxDelete | undefined;
   /** How long a loss counts. Milliseconds, default 10 minutes. */
   readonly windowMs?: number | undefined;
+  /** Keeps what was lost within the window for the next run. Default: each run counts for itself. */
+  readonly memory?: LossMemory | undefined;
   /** Makes the ids of what is held back different from those of other guards. Default: random. */
   readonly nonce?: string | undefined;
 }
@@ -108,6 +112,9 @@ export class DeleteGuard {
   readonly #limit: MaxDelete | undefined;
   readonly #windowMs: number;
   readonly #nonce: string;
+  readonly #memory: LossMemory | undefined;
+  #isRecalled = false;
+  #rememberedMs: number | undefined;
   #approvals = 0;
   #folderId: string | undefined;
   readonly #window: LossWindow;
@@ -131,6 +138,7 @@ export class DeleteGuard {
     this.#window = new LossWindow(this.#windowMs);
     this.#nonce = options.nonce ?? randomUUID();
     this.#epochMs = epochMs;
+    this.#memory = this.#allowed ? undefined : options.memory;
   }
 
   /** Whether the folder has been seen by this mirror, so that it may come back when it is missing. */
@@ -171,12 +179,14 @@ export class DeleteGuard {
     this.#held = undefined;
     this.#doubt = undefined;
     this.#window.clear();
+    this.#remember();
     this.#approvals++;
     return true;
   }
 
   evaluate(intent: Intent): Verdict {
     const { folderId, whole, local, nowMs } = intent;
+    this.#recall(nowMs);
     const another = this.#folderId !== undefined && this.#folderId !== folderId;
     const { lost, added } = netLoss(intent);
     const recheck = this.#forget(intent, lost);
@@ -217,6 +227,19 @@ export class DeleteGuard {
     if (holding.size === 0) return verdict;
     const held = this.#hold(holding, emptied ? "empty" : over ? "limit" : undefined, of);
     return { verdict: "hold", held, keep: restMs > 0 ? open : holding, ...(restMs > 0 ? { restMs } : {}) };
+  }
+
+  /** Takes in, at first, what earlier runs have lost. */
+  #recall(nowMs: number): void {
+    if (this.#isRecalled) return;
+    this.#isRecalled = true;
+    const before = this.#memory?.read();
+    if (before !== undefined) this.#window.load(before, this.#epochMs, nowMs);
+  }
+
+  #remember(nowMs?: number): void {
+    this.#rememberedMs = nowMs;
+    this.#memory?.write(this.#window.save(this.#epochMs));
   }
 
   /** Marks what is held back however little it is. */
@@ -302,8 +325,11 @@ export class DeleteGuard {
         const entry = remote.get(path);
         this.#window.lost(path, entry === undefined ? undefined : likenesses(entry, comparison)[0], nowMs);
       }
-      // What the first round brings is what there was before.
-      if (this.#folderId !== undefined) this.#window.added(added, nowMs);
+      // What the first round of the first run brings is what there was before.
+      if (this.#folderId !== undefined || this.#memory?.continues) this.#window.added(added, nowMs);
+      // Before anything is deleted, so that a run that is killed counts.
+      const isDue = nowMs - (this.#rememberedMs ?? Number.NEGATIVE_INFINITY) >= REMEMBER_EVERY_MS;
+      if (deleted.size > 0 || (added.length > 0 && isDue)) this.#remember(nowMs);
     }
     if (known) this.#folderId = folderId;
     return recheck ? { verdict: "go", recheck } : { verdict: "go" };
@@ -325,6 +351,32 @@ class LossWindow {
 
   get losses(): number {
     return this.#losses.size;
+  }
+
+  /** Takes in what earlier runs have lost; `epochMs` is the time 0 of this window. Times that are still to come are now. */
+  load({ losses, more, fresh, additions }: LossState, epochMs: number, nowMs: number): void {
+    const time = (at: number): number => Math.min(at - epochMs, nowMs);
+    for (const [path, at, key, wasFresh] of losses) {
+      if (wasFresh) this.#fresh.set(path, time(at));
+      this.lost(path, key ?? undefined, time(at));
+    }
+    // The oldest are listed: those that are only counted were not lost before the last of them.
+    const last = losses.at(-1)?.[1] ?? 0;
+    for (let i = 0; i < more; i++) this.lost(`\0${i}`, undefined, time(last));
+    for (const [path, at] of fresh) this.#fresh.set(path, time(at));
+    this.#additions = additions.map(([at, files]) => ({ atMs: time(at), files }));
+  }
+
+  /** What {@link load} takes. */
+  save(epochMs: number): LossState {
+    const at = (ms: number): number => Math.round(epochMs + ms);
+    const losses = [...this.#losses].filter(([path]) => !path.startsWith("\0"));
+    return {
+      losses: losses.map(([path, { atMs, key = null, fresh }]) => [path, at(atMs), key, fresh]),
+      more: this.#losses.size - losses.length,
+      fresh: [...this.#fresh].map(([path, atMs]) => [path, at(atMs)]),
+      additions: this.#additions.map(({ atMs, files }) => [at(atMs), files]),
+    };
   }
 
   /** When the first of the losses was. */

@@ -12,6 +12,7 @@ import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { crc32 } from "node:zlib";
+import { makeFolder } from "../files/make-folder.js";
 import { type Comparison, DIFFERS, type Entry, type FileEntry, sameTime } from "./entry.js";
 import { INDEX_FLUSH_MS, INDEX_FLUSH_RECORDS, INDEX_SPARE_RECORDS } from "./limits.js";
 import { hasEscapes, nameToBytes } from "./names.js";
@@ -142,7 +143,7 @@ export class IndexFile {
 
   /** Ready for whole records; what is not ours, or was cut off in the middle, makes way. */
   #open(): number {
-    fs.mkdirSync(dirname(this.path), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(this.path), 0o700);
     const fd = fs.openSync(this.path, "a+", 0o600);
     const header = Buffer.alloc(RECORD_BYTES);
     const { size } = fs.fstatSync(fd);

@@ -354,6 +354,17 @@ export const MAX_MOUNT_POINTS = 1000;
 export const DIVERGED_AT_ONCE = 5;
 export const DIVERGED_EVERY_MS = 300_000;
 
+/** Lost files that are listed beside the index, for the next run; more are counted. */
+export const MAX_REMEMBERED_LOSSES = 5_000;
+/** Files that have come within the window, for the next run; the newest. */
+export const MAX_REMEMBERED_FRESH = 5_000;
+
+/** Files that have come are written down this often, for the next run; losses at once. */
+export const REMEMBER_EVERY_MS = 5000;
+
+/** How long a mirror that is to end by itself (`once`) goes on without a connection. */
+export const ONCE_TIMEOUT_MS = 60_000;
+
 /** The first pause before connecting again; each later one is twice as long. */
 export const BACKOFF_FIRST_MS = 250;
 /** … up to this. */

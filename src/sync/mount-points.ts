@@ -3,7 +3,7 @@
  * when one is unmounted is not taken for a folder whose files were deleted.
  */
 import fs from "node:fs";
-import { dirname } from "node:path";
+import { replaceFile } from "../files/replace-file.js";
 import { MAX_MOUNT_POINTS } from "./limits.js";
 import { devicesBelow } from "./mounts.js";
 import { systemPath } from "./names.js";
@@ -95,13 +95,6 @@ function read(file: string): Map<string, string> {
 }
 
 function write(file: string, mounts: Mounts): void {
-  const beside = `${file}.${process.pid}.new`;
-  try {
-    fs.mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    fs.writeFileSync(beside, JSON.stringify([...mounts]), { mode: 0o600 });
-    fs.renameSync(beside, file);
-  } catch {
-    // Then the next run begins without it.
-    fs.rmSync(beside, { force: true });
-  }
+  // Where it cannot be written, the next run begins without it.
+  replaceFile(file, JSON.stringify([...mounts]));
 }

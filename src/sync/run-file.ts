@@ -4,6 +4,7 @@
  */
 import fs from "node:fs";
 import { dirname } from "node:path";
+import { makeFolder } from "../files/make-folder.js";
 import { systemCode } from "./errors.js";
 
 interface Run {
@@ -34,7 +35,7 @@ export class RunFile {
     const run: Run = { instanceId, pid, started: startOf(pid) ?? "", machine: machine() };
     const beside = `${this.#path}.${pid}.new`;
     try {
-      fs.mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 });
+      makeFolder(dirname(this.#path), 0o700);
       fs.writeFileSync(beside, JSON.stringify(run), { mode: 0o600 });
       fs.renameSync(beside, this.#path);
     } catch {

@@ -10,6 +10,7 @@ import fs from "node:fs";
 import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
+import { makeFolder } from "../files/make-folder.js";
 import { ChunkLists } from "./chunk-lists.js";
 import { hashOf, openToRead, writeAll } from "./content.js";
 import { descriptorBudget } from "./descriptors.js";
@@ -118,7 +119,7 @@ export class Storage {
   /** Makes both folders. Throws `ERR_MIRROR_ROOT` where the mirror's place is taken by something else. */
   prepare(): void {
     if (this.#ready) return;
-    fs.mkdirSync(this.staging, { recursive: true, mode: 0o700 });
+    makeFolder(this.staging, 0o700);
     if (!this.checkRoot()) {
       fs.mkdirSync(this.root, { mode: 0o700 });
       flushNow(dirname(this.root));
@@ -459,7 +460,7 @@ export class Storage {
 
   /** What the mirror's file system keeps. */
   probe(): Keeps {
-    fs.mkdirSync(this.staging, { recursive: true, mode: 0o700 });
+    makeFolder(this.staging, 0o700);
     return probe(this.#newStaged());
   }
 }

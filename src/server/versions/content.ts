@@ -9,6 +9,7 @@ import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
+import { makeFolder } from "../../files/make-folder.js";
 import { nameFromBytes } from "../../sync/index.js";
 import { hashFile } from "./hash.js";
 
@@ -95,7 +96,7 @@ export class ContentStore {
   keep(retired: Retired, sha256: string): void {
     const object = this.#object(sha256);
     if (fs.existsSync(object)) return;
-    fs.mkdirSync(dirname(object), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(object), 0o700);
     try {
       linkOrCopy(this.#place(retired), object);
     } catch (error) {
@@ -196,7 +197,7 @@ export class ContentStore {
 
   #openJournal(): number {
     if (this.#journal === undefined) {
-      fs.mkdirSync(`${this.#incoming}/${this.#run}`, { recursive: true, mode: 0o700 });
+      makeFolder(`${this.#incoming}/${this.#run}`, 0o700);
       this.#journal = fs.openSync(`${this.#incoming}/${this.#run}/${JOURNAL}`, "a", 0o600);
     }
     return this.#journal;

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import fs from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import { makeFolder } from "../../files/make-folder.js";
 import { SyncError } from "../../sync/index.js";
 import type { Database, Folder } from "../database/types.js";
 import { MAX_FOLDER_GRACE_MS } from "../limits.js";
@@ -80,7 +81,7 @@ export class FolderDeletion {
     const own = join(dir, ".confundo");
     // By one rename the name is free, however long it takes to remove what was there.
     const trash = join(own, "trash", randomUUID());
-    fs.mkdirSync(trash, { recursive: true, mode: 0o700 });
+    makeFolder(trash, 0o700);
     try {
       fs.renameSync(join(dir, name), join(trash, "content"));
     } catch (error) {

@@ -3,9 +3,10 @@
  * goes is kept as a version. The folders are the truth: a client's change is acknowledged when it is on the disk, not
  * when the database has it; a folder is marked unclean while it may be behind, and is looked through after a crash.
  */
-import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Subscription } from "rxjs";
+import { makeFolder } from "../../files/make-folder.js";
 import { type Admission, type Archive, type ReceiveEvent, Storage, SyncError } from "../../sync/index.js";
 import { DatabaseError } from "../database/errors.js";
 import type { Database, Folder, FolderLimits } from "../database/types.js";
@@ -302,7 +303,7 @@ export class Keeper {
     if (to !== undefined) {
       const plan = relocated(await planRestore(this.database, request), path);
       refuseExisting(plan, to);
-      mkdirSync(to, { recursive: true, mode: 0o700 });
+      makeFolder(to, 0o700);
       const storage = new Storage(to, join(to, `.confundo-restore-${process.pid}`));
       return carryOut(plan, { storage, onEvent: () => {} }, find);
     }

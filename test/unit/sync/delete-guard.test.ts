@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import { DeleteGuard, type DeleteGuardOptions, type Intent } from "../../../src/sync/delete-guard.js";
 import type { Entry } from "../../../src/sync/entry.js";
 import { type Approval, type Hint, SyncError } from "../../../src/sync/index.js";
+import { LossMemory } from "../../../src/sync/loss-memory.js";
 import { plan } from "../../../src/sync/plan.js";
 import {
   contents,
@@ -54,6 +55,68 @@ function following(held: Tree, options: DeleteGuardOptions = {}): DeleteGuard {
   evaluate(guard, held, held);
   return guard;
 }
+
+describe("runs that follow each other", () => {
+  const WINDOW_MS = 600_000;
+  const epoch = Date.UTC(2026, 10, 30);
+
+  /** A run that begins at `atMs` and finds the mirror to hold `remote`. */
+  function run(file: string, atMs: number, local: Tree, remote: Tree, options: DeleteGuardOptions = {}) {
+    const guard = new DeleteGuard({ nonce: "n", memory: new LossMemory(file, true), ...options }, epoch + atMs);
+    return { guard, verdict: evaluate(guard, local, remote) };
+  }
+
+  test("count together, within the window, with what has come and what is back", () => {
+    const file = path.join(tempFolder(), "losses");
+    const all = files(300);
+    const without = (lost: number): Tree => files(300 - lost, "f", lost);
+    expect(run(file, 0, without(99), all).verdict.verdict).toBe("go");
+    const { guard, verdict } = run(file, 60_000, without(198), without(99));
+    expect(verdict).toMatchObject({ verdict: "hold", held: { files: 99, deleted: 99, of: 300, deletedSince: epoch } });
+    // What is held back was not lost, in this run and in the next.
+    expect(run(file, 120_000, without(198), without(99)).verdict).toMatchObject({ held: { files: 99, deleted: 99 } });
+    // What was lost and is back does not count, nor what was approved, nor what is long ago.
+    expect(run(file, 180_000, all, without(99)).verdict.verdict).toBe("go");
+    expect(run(file, 240_000, without(99), all).verdict.verdict).toBe("go");
+    expect(run(file, 240_000 + WINDOW_MS + 1, without(198), without(99)).verdict.verdict).toBe("go");
+    expect(guard.approve(guard.held?.id ?? "")).toBe(true);
+    expect(fs.readFileSync(file, "utf8")).toBe('{"losses":[],"more":0,"fresh":[],"additions":[]}');
+  });
+
+  test("files that come and go from run to run are no loss", () => {
+    const file = path.join(tempFolder(), "losses");
+    const kept = files(100, "kept");
+    const with_ = (prefix: string): Tree => new Map([...kept, ...files(60, prefix, 1000)]);
+    let before = kept;
+    for (let i = 0; i < 8; i++) {
+      const now = with_(`temporary${i}-`);
+      expect(run(file, i * 60_000, now, before).verdict.verdict).toBe("go");
+      before = now;
+    }
+  });
+
+  test("--allow-mass-delete neither counts nor forgets; a damaged file, and one that cannot be written, are none", () => {
+    const file = path.join(tempFolder(), "losses");
+    const all = files(300);
+    expect(run(file, 0, files(10), all, { allowMassDelete: true }).verdict.verdict).toBe("go");
+    expect(fs.existsSync(file)).toBe(false);
+    for (const damaged of ["", "{}", '{"losses":[[1]],"more":0,"fresh":[],"additions":[]}', "null"]) {
+      fs.writeFileSync(file, damaged);
+      expect(run(file, 0, files(299), all).verdict.verdict).toBe("go");
+    }
+    expect(run(path.join(file, "below"), 0, files(299), all).verdict.verdict).toBe("go");
+  });
+
+  test("losses beyond those that are listed are counted", () => {
+    const file = path.join(tempFolder(), "losses");
+    const all = files(12_000);
+    expect(run(file, 0, files(6400), all).verdict.verdict).toBe("go");
+    expect(JSON.parse(fs.readFileSync(file, "utf8"))).toMatchObject({ more: 600 });
+    expect(run(file, 1000, files(5900), files(6400)).verdict).toMatchObject({
+      held: { files: 500, deleted: 5600 },
+    });
+  });
+});
 
 describe("the decision", () => {
   test.each([
