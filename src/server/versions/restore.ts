@@ -51,13 +51,24 @@ export interface Plan {
 /** Works out what a request means. Rejects with `ERR_NO_VERSION` where there was no such thing. Changes nothing. */
 export async function planRestore(database: Database, request: RestoreRequest): Promise<Plan> {
   const { folder, path, at, version, to } = request;
-  if (version !== undefined) return one(await numbered(database, folder, path, version));
-  if (at === undefined && path !== "") return one(await before(database, folder, path));
+  if (at === undefined && (version !== undefined || path !== "")) {
+    const wanted = await (version === undefined
+      ? before(database, folder, path)
+      : numbered(database, folder, path, version));
+    const above = to === undefined ? await missingAbove(database, folder, path) : [];
+    return { wanted: [...above, wanted], attributes: [], superfluous: [], unchanged: 0 };
+  }
   if (at === undefined) throw new VersionError("ERR_TIME", "to restore a whole folder, say to what time (--at)");
   const within = (entry: { readonly path: string }): boolean =>
     path === "" || entry.path === path || entry.path.startsWith(`${path}/`);
   const wanted = new Map<string, Wanted>();
-  for await (const entry of database.versions.treeAt(folder, at)) if (within(entry)) wanted.set(entry.path, entry);
+  const above = new Map<string, Wanted>();
+  const ancestors = new Set(to === undefined ? ancestorsOf(path) : []);
+  for await (const entry of database.versions.treeAt(folder, at)) {
+    if (within(entry)) wanted.set(entry.path, entry);
+    else if (ancestors.has(entry.path) && entry.kind === "directory") above.set(entry.path, entry);
+  }
+  for (const there of above.keys()) if (await database.files.byPath(folder, there)) above.delete(there);
   if (wanted.size === 0 && path !== "")
     throw new VersionError("ERR_NO_VERSION", `nothing is known of ${path} at that time`);
   const superfluous: FileRecord[] = [];
@@ -73,7 +84,22 @@ export async function planRestore(database: Database, request: RestoreRequest): 
       } else if (then === undefined ? within(present) : present.kind !== then.kind) superfluous.push(present);
     }
   }
-  return { wanted: [...wanted.values()], attributes, superfluous: superfluous.reverse(), unchanged };
+  const all = [...above.values(), ...wanted.values()];
+  return { wanted: all, attributes, superfluous: superfluous.reverse(), unchanged };
+}
+
+/**
+ * The folders above a path that are not there any more, the outermost first, as they were last: they get the permissions and times
+ * that they had. Those that are there stay as they are.
+ */
+async function missingAbove(database: Database, folder: string, path: string): Promise<Wanted[]> {
+  const missing: Wanted[] = [];
+  for (const above of ancestorsOf(path)) {
+    if ((await database.files.byPath(folder, above)) !== undefined) continue;
+    const [last] = await database.versions.list(folder, above, { limit: 1 });
+    if (last?.kind === "directory") missing.push(last);
+  }
+  return missing;
 }
 
 /** Opens content that a version or a present file has. Rejects with `ERR_NO_VERSION` where it is not kept any more. */
@@ -232,10 +258,6 @@ export function relocated(plan: Plan, path: string): Plan {
   if (above === "") return plan;
   const wanted = plan.wanted.map((entry) => ({ ...entry, path: entry.path.slice(above.length + 1) }));
   return { ...plan, wanted };
-}
-
-function one(wanted: Wanted): Plan {
-  return { wanted: [wanted], attributes: [], superfluous: [], unchanged: 0 };
 }
 
 async function numbered(database: Database, folder: string, path: string, version: number): Promise<Wanted> {

@@ -53,6 +53,30 @@ describe("restore", () => {
       },
     ],
     [
+      "a file of a folder that is not there any more comes back with the folders above it, as they were",
+      async (m) => {
+        m.write({ "d/e/f": "1", "d/e/g": "2", "d/other": "3", kept: "4" });
+        fs.chmodSync(m.at("d/e"), 0o750);
+        fs.chmodSync(m.at("d"), 0o710);
+        for (const [i, name] of ["d/e/f", "d/e", "d"].entries()) fs.utimesSync(m.at(name), 1_500_000_000, 1_500_000_000 + i);
+        await m.mirrored("--perms");
+        const before = attributes(m.copy);
+        await sleep(1100);
+        const at = new Date().toISOString();
+        await sleep(1100);
+        fs.rmSync(m.at("d"), { recursive: true });
+        await m.mirrored("--perms", "--allow-mass-delete");
+        for (const more of [["d/e/f"], ["d/e/f", "--at", at], ["d/e/f", "--version", "1"]]) {
+          expect(await run(m, "restore", ...more)).toMatchObject({ code: 0, stderr: "" });
+          const { d, "d/e": e, "d/e/f": f, kept } = before;
+          expect(attributes(m.copy)).toEqual({ d, "d/e": e, "d/e/f": f, kept });
+          expect(await run(m, "resume")).toMatchObject({ code: 0 });
+          await m.mirrored("--perms", "--allow-mass-delete");
+          expect(m.names()).toEqual(["kept"]);
+        }
+      },
+    ],
+    [
       "a change of permissions is a version without content, and log shows what a renamed file was called before",
       async (m) => {
         m.write({ "a.txt": "x".repeat(5000) });
