@@ -12,9 +12,16 @@ export interface ApprovalProps {
   readonly onDone: () => void;
 }
 
+const REASONS: Readonly<Record<ApprovalProps["held"]["reason"], string>> = {
+  limit: "they are more than may be deleted without a question",
+  empty: "its folder is empty",
+  unfamiliar: "nothing says that its folder ever held these files",
+  unmounted: "a disk in its folder is not mounted, or is another one",
+};
+
 /** Shows deletes that are held back, and approves exactly those. */
 export function Approval({ name, held, onClose, onDone }: ApprovalProps) {
-  const { id, files, of, deleted, paths } = held;
+  const { id, reason, files, of, deleted, paths } = held;
   return (
     <Dialog
       title={`Delete ${count(files)} files?`}
@@ -28,11 +35,13 @@ export function Approval({ name, held, onClose, onDone }: ApprovalProps) {
     >
       <p>
         The client of <Shown of={name} />{" "}
-        {`holds their deletion back, as it would cost ${count(files + deleted)} of ${count(of)} files. `}
+        {`holds their deletion back: ${REASONS[reason]}. It would cost ${count(files + deleted)} of ${count(of)} files. `}
         {deleted === 0 ? null : `${count(deleted)} were deleted already and are kept as versions. `}
-        See whether its folder is complete, such as its disk mounted, before you approve.
+        See whether its folder is complete before you approve.
       </p>
-      <ul>
+      {/* Keys scroll what has the focus. */}
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reached without a mouse */}
+      <ul class="paths" tabIndex={0} aria-label="Files that would be deleted">
         {paths.map((path) => (
           <li key={path}>
             <Shown of={path} />
