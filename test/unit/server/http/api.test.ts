@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { filter, firstValueFrom } from "rxjs";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { REST_OF_PATH } from "../../../../src/server/http/router.js";
@@ -672,6 +672,59 @@ describe("the OpenAPI document", () => {
     readonly responses: Record<string, { description: string }>;
   }
 
+  test("has the shapes that docs/api.md shows: the same fields, with the same words", async () => {
+    const document = (await (await rig.ask("GET", "/api/openapi.json", { token: null })).json()) as {
+      components: { schemas: Record<string, { properties?: Record<string, { enum?: string[] }> }> };
+    };
+    const page = readFileSync(new URL("../../../../docs/api.md", import.meta.url), "utf8");
+    const [, block = ""] = /## Shapes\n\n```ts\n([\s\S]*?)```/.exec(page) ?? [];
+    const shapes = new Map<string, Map<string, string>>();
+    for (const [, name = "", base = "", body = ""] of block.matchAll(/^(\w+) +(?:(\w+) and )?\{([\s\S]*?)\}$/gm)) {
+      const own = topLevel(body).map((field): [string, string] => {
+        const [, key = "", type = ""] = /^(\w+)(?:: ([\s\S]*))?$/.exec(field) ?? [];
+        return [key, type];
+      });
+      shapes.set(name, new Map([...(shapes.get(base) ?? []), ...own]));
+    }
+    expect(shapes.size).toBeGreaterThan(12);
+    const shown: Record<string, string[]> = {};
+    const there: Record<string, string[]> = {};
+    for (const [name, fields] of shapes) {
+      const { properties = {} } = document.components.schemas[name] ?? {};
+      shown[name] = [...fields.keys()].sort();
+      there[name] = Object.keys(properties).sort();
+      for (const [field, { enum: words = [] }] of Object.entries(properties)) {
+        const type = fields.get(field) ?? "";
+        const said = [...type.matchAll(/"([^"]+)"/g)].map(([, word]) => word as string);
+        // Where words are shown, they are all that there are; nested shapes have words of their own.
+        if (said.length === 0 || /[{[]/.test(type)) continue;
+        shown[`${name}.${field}`] = said;
+        there[`${name}.${field}`] = words;
+      }
+    }
+    expect(shown).toEqual(there);
+  });
+
+  test("and the events that docs/api.md lists are those that the server appends", () => {
+    const page = readFileSync(new URL("../../../../docs/api.md", import.meta.url), "utf8");
+    const [, table = ""] = /\| type \| data \| \|\n([\s\S]*?)\n\n/.exec(page) ?? [];
+    const listed = [...table.matchAll(/^\| ([^|]+) \|/gm)].flatMap(([, cell = ""]) =>
+      [...cell.matchAll(/`([a-z.-]+)`/g)].map(([, type]) => type as string),
+    );
+    const source = new URL("../../../../src/server/", import.meta.url);
+    const appended = readdirSync(source, { recursive: true, encoding: "utf8" })
+      .filter((file) => file.endsWith(".ts"))
+      .flatMap((file) => [
+        ...readFileSync(new URL(file, source), "utf8").matchAll(
+          /(?:type: |^(?:export )?const [A-Z_]+ = |\blog\()"([a-z]+\.[a-z-]+)"/gm,
+        ),
+      ])
+      .map(([, type]) => type as string)
+      // The name of a fact beside the log.
+      .filter((type) => type !== "events.pruned");
+    expect(listed.filter((type) => type.includes(".")).sort()).toEqual([...new Set(appended)].sort());
+  });
+
   test("is what docs/api.md says", () => {
     const page = readFileSync(new URL("../../../../docs/api.md", import.meta.url), "utf8");
     const routes = [...page.matchAll(/^\| (`[A-Z][^|]*) \|/gm)].flatMap(([, cell = ""]) => {
@@ -686,3 +739,16 @@ describe("the OpenAPI document", () => {
     expect([...told].sort()).toEqual([...new Set(there)].sort());
   });
 });
+
+/** Splits at the commas that are not inside of brackets. */
+function topLevel(text: string): string[] {
+  const parts = [""];
+  let depth = 0;
+  for (const char of text) {
+    if ("{[".includes(char)) depth++;
+    if ("}]".includes(char)) depth--;
+    if (char === "," && depth === 0) parts.push("");
+    else parts[parts.length - 1] += char;
+  }
+  return parts.map((part) => part.trim()).filter((part) => part !== "");
+}
