@@ -20,7 +20,7 @@ if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) {
 mkdirSync(home, { recursive: true });
 
 const children = [];
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => stop(0));
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"]) process.on(signal, () => stop(0));
 let stopping = false;
 
 const server = run("serve", home, "--port", "0", "--http", "127.0.0.1:0");
@@ -69,8 +69,8 @@ function listening(child) {
 function show(child, onLine) {
   for (const output of [child.stdout, child.stderr]) {
     createInterface({ input: output }).on("line", (line) => {
-      // What we try ourselves need not be said.
-      if (!line.startsWith("try: ")) console.log(`  ${child.command.padEnd(6)} | ${line}`);
+      // What we try ourselves, and explain, need not be said.
+      if (!/^(try: |following )/.test(line)) console.log(`  ${child.command.padEnd(6)} | ${line}`);
       onLine(line);
     });
   }

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { gather, parseDuration } from "./options.js";
+import { gather, parseDuration, withDefault } from "./options.js";
 
 const DIR = ["--dir <dir>", "the server's folder, as in `confundo serve DIR`"] as const;
 
@@ -13,7 +13,15 @@ export function addAdministration(root: Command): void {
     .argument("<name>", "the folder that the device gets")
     .option("--read-only", "the device may look and change nothing")
     .option("--admin", "the device gets every folder, and NAME is only what the address says")
-    .option("--expires <time>", "how long the address is good for, such as 15m, 1h or 7d", parseDuration, 3_600_000)
+    .addOption(
+      withDefault(
+        "--expires <time>",
+        "how long the address is good for, such as 15m or 7d",
+        parseDuration,
+        3_600_000,
+        "1h",
+      ),
+    )
     .option(...DIR)
     .action(async (name, options) => (await admin()).invite(name, options));
 

@@ -1,17 +1,18 @@
 import type { MirrorEvent, Step, SyncedSummary } from "../sync/index.js";
-import { LiveArea, type LiveSection } from "./live.js";
+import type { LiveArea, LiveSection } from "./live.js";
 import { formatBytes, formatSeconds } from "./progress.js";
 import { escaped, printWarning, sentence, shownPath } from "./report.js";
 import { Status } from "./status.js";
 
 export interface DisplayOptions {
+  readonly folder: string;
   /** One summary line and nothing else. */
   readonly once: boolean;
   readonly dryRun: boolean;
   /** Begins each line, where several mirrors write. */
   readonly label?: string;
-  /** Shared by several mirrors. */
-  readonly area?: LiveArea;
+  /** Shared by all mirrors of the program. */
+  readonly area: LiveArea;
 }
 
 /** A round of at most so many steps is told path by path; a larger one by its sum. */
@@ -30,10 +31,12 @@ export class Display {
   #total = { files: 0, bytesSent: 0, saved: 0, deleted: 0 };
   #tellsPaths = false;
   #synced = false;
+  /** Why the connection is missing, as it was printed last; empty while there is one. */
+  #trouble = "";
 
   constructor(options: DisplayOptions) {
     this.#options = options;
-    this.#area = options.area ?? new LiveArea();
+    this.#area = options.area;
     this.#section = this.#area.section();
   }
 
@@ -57,10 +60,11 @@ export class Display {
   #print(event: MirrorEvent): void {
     switch (event.type) {
       case "connected":
+        this.#trouble = "";
         if (event.reconnected) this.#say("connected again, going on");
         break;
       case "retrying":
-        this.#note(`${sentence(event.reason)} Trying again in ${(event.delayMs / 1000).toFixed(1)} s. (${event.code})`);
+        this.#retrying(event);
         break;
       case "planned":
         this.#plan(event);
@@ -102,6 +106,17 @@ export class Display {
     }
   }
 
+  /** Once for each reason: it may stay the same for days. */
+  #retrying({ code, reason, delayMs }: Extract<MirrorEvent, { type: "retrying" }>): void {
+    // Times and ports in it change from one attempt to the next.
+    const trouble = `${code} ${reason.replace(/\d+/g, "")}`;
+    if (trouble === this.#trouble) return;
+    this.#trouble = trouble;
+    const seconds = (delayMs / 1000).toFixed(1);
+    const again = `Trying again in ${seconds} s, and then less often, until it succeeds.`;
+    this.#note(`${sentence(reason)} ${again} (${code})`);
+  }
+
   #held({ message, files, paths }: Extract<MirrorEvent, { type: "held" }>): void {
     this.#warn(`${sentence(message)} (ERR_MASS_DELETE)`);
     for (const path of paths.slice(0, HELD_BY_PATH)) this.#note(`  held back: ${shownPath(path)}`);
@@ -125,6 +140,9 @@ export class Display {
     const nothing = files === 0 && moved === 0 && deleted === 0 && failed === 0 && bytesSent === 0;
     // When following, only what changed something is worth a line.
     if (!this.#synced || !nothing) this.#say(summaryLine(summary));
+    if (!this.#synced && !this.#options.once) {
+      this.#say(`following ${shownPath(this.#options.folder)}: changes are mirrored as they are made; Ctrl-C stops it`);
+    }
     this.#synced = true;
     this.#total.files += files;
     this.#total.bytesSent += bytesSent;

@@ -11,6 +11,8 @@ const MOST_LINES = 256;
 export class JsonLines {
   readonly #label: { readonly mirror?: string };
   #lines: string[] = [];
+  /** What is tried again and again is told when it fails first, and when that is over. */
+  readonly #failing = new Set<string>();
 
   /** `label`: which of several mirrors. */
   constructor(label?: string) {
@@ -18,9 +20,29 @@ export class JsonLines {
   }
 
   show(event: MirrorEvent): void {
+    if (this.#isRepeated(event)) return;
     this.#lines.push(escaped(JSON.stringify({ ...event, ...this.#label, v: EVENTS_VERSION })));
     if (this.#lines.length >= MOST_LINES) this.end();
     else if (this.#lines.length === 1) setImmediate(() => this.end());
+  }
+
+  #isRepeated(event: MirrorEvent): boolean {
+    switch (event.type) {
+      case "failed":
+        this.#failing.add(event.path);
+        return event.again === true;
+      case "queued":
+      case "sending":
+      case "superseded":
+        return this.#failing.has(event.path);
+      case "pushed":
+      case "moved":
+      case "deleted":
+        this.#failing.delete(event.path);
+        return false;
+      default:
+        return false;
+    }
   }
 
   /** Writes what is left. */

@@ -9,8 +9,9 @@ export interface LiveSection {
 }
 
 /**
- * The last lines of a terminal, redrawn in place, below all that is printed. Nothing at all where the output is not a
- * terminal. It reads no keys and catches no signals, so that it can stand beside a transfer from stdin.
+ * The last lines of a terminal, redrawn in place, below all that is printed; or a question in their place, as long as there is
+ * one. Nothing at all where the output is not a terminal. It reads no keys and catches no signals, so that it can stand beside a
+ * transfer from stdin. What is printed by others than {@link above} is erased, unless there are no lines.
  */
 export class LiveArea {
   readonly #output: NodeJS.WriteStream;
@@ -18,6 +19,7 @@ export class LiveArea {
   #drawn = 0;
   #drawnAt = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
+  #question = "";
 
   constructor(output: NodeJS.WriteStream = process.stderr) {
     this.#output = output;
@@ -42,28 +44,34 @@ export class LiveArea {
     };
   }
 
-  /** Prints something above the lines. */
+  /** Prints something above the lines, or above the question. */
   above(print: () => void): void {
     this.#erase();
     print();
+    if (this.#question === "") this.#redraw();
+    else this.#draw();
+  }
+
+  /** Shows a question behind which an answer is typed, instead of the lines. */
+  ask(question: string): void {
+    this.#question = question;
+    this.#draw();
+  }
+
+  /** Shows the lines again. `typed`: the person ended the line; otherwise the question is left as it stands. */
+  answered(typed: boolean): void {
+    if (this.#question === "") return;
+    this.#question = "";
+    this.#drawn = 0;
+    if (!typed) this.#output.write("\n");
     this.#redraw();
   }
 
   #redraw(): void {
-    if (!this.visible) return;
-    const isEmpty = this.#lines().length === 0;
-    const waitMs = isEmpty ? 0 : this.#drawnAt + REDRAW_MS - performance.now();
-    if (waitMs <= 0) {
-      // Without lines nothing may be pending: what is printed next by others would be taken for the lines and erased.
-      clearTimeout(this.#timer);
-      this.#timer = undefined;
-      this.#draw();
-    } else {
-      this.#timer ??= setTimeout(() => {
-        this.#timer = undefined;
-        this.#draw();
-      }, waitMs).unref();
-    }
+    if (!this.visible || this.#question !== "") return;
+    const waitMs = this.#lines().length === 0 ? 0 : this.#drawnAt + REDRAW_MS - performance.now();
+    if (waitMs <= 0) this.#draw();
+    else this.#timer ??= setTimeout(() => this.#draw(), waitMs).unref();
   }
 
   #lines(): string[] {
@@ -71,23 +79,37 @@ export class LiveArea {
   }
 
   #draw(): void {
+    // One that is pending would erase what is printed after the last lines have gone.
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     this.#drawnAt = performance.now();
     this.#erase();
+    // Some terminals do not say how wide they are (0).
+    const columns = this.#output.columns || 80;
+    if (this.#question !== "") {
+      this.#output.write(this.#question);
+      this.#drawn = Math.max(0, Math.ceil(widthOf(this.#question) / columns) - 1);
+      return;
+    }
     const lines = this.#lines();
     if (lines.length === 0) return;
-    // Some terminals do not say how wide they are (0).
-    const width = (this.#output.columns || 80) - 1;
-    this.#output.write(lines.map((line) => `${cut(line, width)}\n`).join(""));
+    this.#output.write(lines.map((line) => `${cut(line, columns - 1)}\n`).join(""));
     this.#drawn = lines.length;
   }
 
   #erase(): void {
-    if (this.#drawn === 0) return;
-    moveCursor(this.#output, 0, -this.#drawn);
+    if (this.#drawn === 0 && this.#question === "") return;
+    if (this.#drawn > 0) moveCursor(this.#output, 0, -this.#drawn);
     cursorTo(this.#output, 0);
     clearScreenDown(this.#output);
     this.#drawn = 0;
   }
+}
+
+function widthOf(text: string): number {
+  let width = 0;
+  for (const { segment } of new Intl.Segmenter().segment(text)) width += WIDE.test(segment) ? 2 : 1;
+  return width;
 }
 
 /** Characters, whole ones; wide ones count as two. */

@@ -19,18 +19,27 @@ import {
   portParser,
 } from "./options.js";
 import { exitCode, printError } from "./report.js";
+import { dieOf, handleSignals, Interrupted, isEnding } from "./signals.js";
 
-/** Runs the command line and ends the process with an exit code: 0 done, 1 failed, 2 wrong usage. */
+/**
+ * Runs the command line and ends the process with an exit code: 0 done, 1 failed, 2 wrong usage. A command that a signal ends
+ * before it is done dies of that signal (128 plus its number, in a shell).
+ */
 export async function main(argv: string[]): Promise<void> {
+  handleSignals();
   countBuffersWithHeap();
-  // A reader that goes away (`| head`) ends us quietly, like any filter.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : 1));
+  // A reader that goes away (`| head`) ends us quietly, like any filter; a terminal that was closed has sent SIGHUP, too.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (!isEnding()) process.exit(error.code === "EPIPE" ? 0 : 1);
+  });
+  process.stderr.on("error", () => {});
   try {
     await program().parseAsync(argv, { from: "user" });
     await leave(0);
   } catch (error) {
     printError(error);
-    await leave(exitCode(error));
+    if (error instanceof Interrupted) dieOf(error.signal);
+    else await leave(exitCode(error));
   }
 }
 
@@ -41,7 +50,8 @@ async function leave(code: number): Promise<void> {
   process.exit(code);
 }
 
-function program(): Command {
+/** All commands, with their options. */
+export function program(): Command {
   const { version } = createRequire(import.meta.url)("confundo/package.json") as { version: string };
   const root = new Command("confundo")
     .description("A reliable transport over UDP: folders kept mirrored, files sent, streams for Node programs.")
@@ -156,6 +166,11 @@ function program(): Command {
       "--settle-open <time>",
       "send a file that stays open for writing after so long, and every so often then; 0: at once (default: 5s)",
       parseMilliseconds,
+    )
+    .option(
+      "--timeout <time>",
+      "give up after so long without a connection, such as 30s (default: 60s with --once and --dry-run, else never)",
+      parseDuration,
     )
     .option("--gitignore", "heed .gitignore files too, beside .confundoignore")
     .option("--delete-ignored", "delete at the destination what is ignored")

@@ -1,16 +1,18 @@
 import { once } from "node:events";
 import { realpathSync } from "node:fs";
 import { opendir, readFile } from "node:fs/promises";
-import { fromEvent, lastValueFrom, merge, Subject, takeUntil, tap } from "rxjs";
+import { from, lastValueFrom, Subject, takeUntil, tap } from "rxjs";
 import { type ConfundoSocket, connect } from "../index.js";
 import { connectSecurely, isLoopback, SecureError } from "../secure/index.js";
 import { deviceNameProblem } from "../server/auth/names.js";
+import { endpointName } from "../stream/errors.js";
 import {
   type Approval,
   defaultIndexPath,
   type MaxDelete,
   type MirrorEvent,
   mirror as mirrorFolder,
+  SyncError,
 } from "../sync/index.js";
 import { parseAddress } from "./address.js";
 import { CONFIG_FILE, type MirrorConfig, parseConfig } from "./config.js";
@@ -19,6 +21,7 @@ import { JsonLines } from "./json-lines.js";
 import { LiveArea } from "./live.js";
 import { isInteractive, Questions } from "./questions.js";
 import { printError, printWarning, shownPath, UsageError } from "./report.js";
+import { Interrupted, untilSignal } from "./signals.js";
 
 export interface MirrorCommandOptions {
   readonly once?: boolean;
@@ -46,6 +49,8 @@ export interface MirrorCommandOptions {
   readonly deviceName?: string;
   /** Milliseconds. */
   readonly settleOpen?: number;
+  /** Milliseconds. */
+  readonly timeout?: number;
   readonly insecure?: boolean;
 }
 
@@ -57,7 +62,7 @@ export async function mirror(operands: readonly string[], options: MirrorCommand
   if (operands.length === 0) return mirrorAll(await readConfig(), options);
   const { folder, address, patterns } = sortOperands(operands, options.ignore);
   if (address === "") throw new UsageError(`Where is ${shownPath(folder)} to be mirrored? Give an address, too.`);
-  await mirrorOne(folder, address, { ...options, ignore: patterns }, {});
+  await mirrorOne(folder, address, { ...options, ignore: patterns }, shares());
 }
 
 async function readConfig(): Promise<MirrorConfig[]> {
@@ -68,33 +73,49 @@ async function readConfig(): Promise<MirrorConfig[]> {
   return parseConfig(text, CONFIG_FILE);
 }
 
+/** What the mirrors of one program have in common. */
+interface Shared {
+  /** Tells the lines of several mirrors apart. */
+  readonly label?: string;
+  readonly area: LiveArea;
+  /** One terminal, one question at a time. */
+  readonly questions: Questions;
+  readonly stopped: Promise<NodeJS.Signals>;
+}
+
+function shares(): Shared {
+  const area = new LiveArea();
+  return { area, questions: new Questions(area), stopped: untilSignal() };
+}
+
 /** Each goes on whatever becomes of the others. What the command line says holds for all of them. */
 async function mirrorAll(configs: readonly MirrorConfig[], options: MirrorCommandOptions): Promise<void> {
   const several = configs.length > 1;
-  const area = new LiveArea();
+  const shared = shares();
   const running = configs.map(async (config) => {
     const { folder, address } = config;
     const ignore = [...(config.ignore ?? []), ...(options.ignore ?? [])];
     const both = { ...config, ...options, delete: options.delete && (config.delete ?? true), ignore };
     try {
-      await mirrorOne(folder, address, both, several ? { label: parseAddress(address).name, area } : {});
+      await mirrorOne(folder, address, both, { ...shared, ...(several ? { label: parseAddress(address).name } : {}) });
       return true;
     } catch (error) {
-      if (!several) throw error;
-      printError(error);
+      if (!several || error instanceof Interrupted) throw error;
+      shared.area.above(() => printError(error));
       return false;
     }
   });
-  const failed = (await Promise.all(running)).filter((done) => !done).length;
+  const ends = await Promise.allSettled(running);
+  for (const end of ends) if (end.status === "rejected") throw end.reason;
+  const failed = ends.filter((end) => end.status === "fulfilled" && !end.value).length;
   if (failed > 0) throw new Error(`${failed} of ${configs.length} mirrors failed.`);
 }
 
-/** `label` tells the lines of several mirrors apart. */
 async function mirrorOne(
   folder: string,
   address: string,
   options: MirrorCommandOptions,
-  shared: { readonly label?: string; readonly area?: LiveArea },
+  { label, area, questions, stopped }: Shared,
 ): Promise<void> {
   const { host, port, name, code } = parseAddress(address);
   const nameProblem = options.deviceName === undefined ? undefined : deviceNameProblem(options.deviceName);
@@ -104,12 +125,12 @@ async function mirrorOne(
   await requireFolder(folder);
   if (options.insecure) warnOfInsecurity(host);
   const { once = false, dryRun = false } = options;
-  const display = options.json ? new JsonLines(shared.label) : new Display({ once, dryRun, ...shared });
+  const labelled = label === undefined ? {} : { label };
+  const display = options.json ? new JsonLines(label) : new Display({ folder, once, dryRun, area, ...labelled });
   const answers = new Subject<Approval>();
   const asks = !options.json && !dryRun && isInteractive();
-  const ask = asks ? asking(answers, shared.label) : () => {};
+  const ask = asks ? asking(questions, answers, label) : () => {};
   let socket: ConfundoSocket | null = null;
-  const stop = merge(...["SIGINT", "SIGTERM", "SIGQUIT"].map((signal) => fromEvent(process, signal)));
   const events = mirrorFolder(folder, {
     connect: (signal) => {
       const onSocket = (opened: ConfundoSocket): void => {
@@ -140,30 +161,44 @@ async function mirrorOne(
     ...(options.scrub === undefined ? {} : { scrubMs: options.scrub }),
     ...(options.bandwidth === undefined ? {} : { bandwidth: options.bandwidth }),
     deleteIgnored: options.deleteIgnored ?? false,
+    ...(options.timeout === undefined ? {} : { backoff: { timeoutMs: options.timeout } }),
     ...(options.settle === undefined ? {} : { settleMs: options.settle }),
     ...(options.settleOpen === undefined ? {} : { settleOpenMs: options.settleOpen }),
   });
-  await lastValueFrom(
+  let completed = false;
+  const done = lastValueFrom(
     events.pipe(
       tap({
         next: (event) => {
           display.show(event);
           ask(event);
         },
+        complete: () => {
+          completed = true;
+        },
         finalize: () => display.end(),
       }),
-      takeUntil(stop),
+      takeUntil(from(stopped)),
     ),
     { defaultValue: null },
   );
+  await done.catch((error) => {
+    throw withPeer(error, endpointName(host, port));
+  });
   await closed(socket);
+  // A mirror that is followed is there to be stopped; one that was to end by itself has not done what it was asked for.
+  if (completed || !(once || dryRun)) return;
+  const what = dryRun ? "before the plan was made" : "before the mirror was in sync; what has arrived stays there";
+  const signal = await stopped;
+  throw new Interrupted(signal, `${signal} came ${what}.`);
 }
 
-/** Serves all mirrors of this program: one terminal, one question at a time. */
-const questions = new Questions();
-
 /** Asks at the terminal about deletes that are held back, as they are now. */
-function asking(answers: Subject<Approval>, label: string | undefined): (event: MirrorEvent) => void {
+function asking(
+  questions: Questions,
+  answers: Subject<Approval>,
+  label: string | undefined,
+): (event: MirrorEvent) => void {
   let withdraw = (): void => {};
   const mirror = label === undefined ? "" : `${shownPath(label)}: `;
   return (event) => {
@@ -177,6 +212,13 @@ function asking(answers: Subject<Approval>, label: string | undefined): (event: 
       answers.next({ id, approved });
     });
   };
+}
+
+/** Of an attempt that was given up before the transport had something to say about it. */
+function withPeer(error: unknown, peer: string): unknown {
+  if (!(error instanceof SyncError) || error.code !== "ERR_CONNECT" || error.message.includes(peer)) return error;
+  const question = "Is a server running there, and its UDP port reachable?";
+  return new SyncError(error.code, `${peer}: ${error.message}. ${question}`, { cause: error });
 }
 
 function warnOfInsecurity(host: string): void {

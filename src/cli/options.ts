@@ -78,6 +78,17 @@ export function parseMilliseconds(value: string): number {
 
 const LONGEST_SETTLE_MS = 60_000;
 
+/** Adds an option to a command whose default is shown in the units that people give it in. */
+export function withDefault<T>(
+  flags: string,
+  description: string,
+  parse: (value: string) => T,
+  value: T,
+  shown: string,
+): Option {
+  return new Option(flags, description).argParser(parse).default(value, shown);
+}
+
 /** Gathers a repeatable option's values. */
 export function gather(value: string, before: string[] | undefined): string[] {
   return [...(before ?? []), value];

@@ -1,6 +1,7 @@
 /** Asks the person at the terminal, one question at a time. */
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
+import { LiveArea } from "./live.js";
 
 interface Question {
   readonly text: string;
@@ -28,8 +29,14 @@ function inForeground(): boolean {
 }
 
 export class Questions {
+  readonly #area: LiveArea;
   readonly #waiting: Question[] = [];
   #asked: { readonly question: Question; readonly close: () => void } | undefined;
+
+  /** `area`: where the questions stand, with all that is printed above them. */
+  constructor(area: LiveArea = new LiveArea()) {
+    this.#area = area;
+  }
 
   /** Asks when all before are answered. Returns what withdraws the question. */
   ask(text: string, onAnswer: (yes: boolean) => void): () => void {
@@ -40,8 +47,7 @@ export class Questions {
       const at = this.#waiting.indexOf(question);
       if (at >= 0) this.#waiting.splice(at, 1);
       if (this.#asked?.question !== question) return;
-      process.stderr.write("\n");
-      this.#end();
+      this.#end(false);
     };
   }
 
@@ -52,25 +58,28 @@ export class Questions {
     // Lines as the terminal gives them: Ctrl-C stays a signal.
     const lines = createInterface({ input: process.stdin, terminal: false });
     this.#asked = { question, close: () => lines.close() };
-    process.stderr.write(question.text);
+    this.#area.ask(question.text);
     lines.on("line", (line) => {
       if (this.#asked?.question !== question) return;
       const answer = /^\s*(?:(y|yes)|(n|no)?)\s*$/i.exec(line);
       if (answer === null) {
-        process.stderr.write("Please answer y or n: ");
+        this.#area.answered(true);
+        this.#area.ask(`Please answer y or n: ${question.text}`);
         return;
       }
-      this.#end();
+      this.#end(true);
       question.onAnswer(answer[1] !== undefined);
     });
     lines.on("close", () => {
-      if (this.#asked?.question === question) this.#end();
+      if (this.#asked?.question === question) this.#end(false);
     });
   }
 
-  #end(): void {
+  /** `typed`: the person ended the line. */
+  #end(typed: boolean): void {
     const { close } = this.#asked ?? {};
     this.#asked = undefined;
+    this.#area.answered(typed);
     close?.();
     process.stdin.pause();
     process.stdin.unref?.();

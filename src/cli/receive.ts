@@ -1,8 +1,9 @@
 import { once } from "node:events";
 import { createWriteStream } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { makeFolder } from "../files/make-folder.js";
 import { type ConfundoSocket, createServer, type EditionName } from "../index.js";
 import { endpointName } from "../stream/errors.js";
 import { printError } from "./report.js";
@@ -23,7 +24,7 @@ export interface ReceiveOptions {
 export async function receive(port: number, directory: string, options: ReceiveOptions): Promise<void> {
   // From here on, as a signal may come as soon as somebody has read that we listen.
   const signalled = untilSignal();
-  await mkdir(directory, { recursive: true });
+  makeFolder(directory);
   const unfinished = new Map<ConfundoSocket, Promise<void>>();
   const server = createServer(
     {

@@ -1,3 +1,4 @@
+import { getSystemErrorMessage } from "node:util";
 import { CommanderError } from "commander";
 import { plainMessage, withCode } from "../text/plain-message.js";
 import { escapeInvisible, visibleName } from "../text/visible.js";
@@ -8,6 +9,8 @@ interface Described {
   readonly code?: string;
   readonly message?: string;
   readonly path?: string;
+  readonly syscall?: string;
+  readonly errno?: number;
   readonly failures?: readonly { readonly path: string; readonly code: string; readonly message: string }[];
 }
 
@@ -23,10 +26,10 @@ export function exitCode(error: unknown): number {
   return error instanceof UsageError ? 2 : 1;
 }
 
-/** Prints `ERROR: …` to stderr; a stack trace only where CONFUNDO_DEBUG asks for one. */
-export function printError(error: unknown): void {
+/** Prints `ERROR: …` to stderr, behind `prefix`; a stack trace only where CONFUNDO_DEBUG asks for one. */
+export function printError(error: unknown, prefix = ""): void {
   // commander has printed its own already.
-  if (!(error instanceof CommanderError)) process.stderr.write(`ERROR: ${escaped(describe(error))}\n`);
+  if (!(error instanceof CommanderError)) process.stderr.write(`${prefix}ERROR: ${escaped(describe(error))}\n`);
   for (const { path, code, message } of (error as Described).failures ?? []) {
     process.stderr.write(`ERROR: ${shownPath(path)}: ${escaped(`${sentence(message)} (${code})`)}\n`);
   }
@@ -45,9 +48,10 @@ export const escaped: (text: string) => string = escapeInvisible;
 
 /** One line for people, also for what the file system says. */
 export function describe(error: unknown): string {
-  const { name, code, path, message } = (error ?? {}) as Described;
+  const { name, code, path, syscall, errno, message } = (error ?? {}) as Described;
   switch (path === undefined ? undefined : code) {
     case "ENOENT":
+      if (syscall === "mkdir") return `The folder ${path} cannot be made there. Give another place. (ENOENT)`;
       return `${path} does not exist. (ENOENT)`;
     case "EACCES":
     case "EPERM":
@@ -61,6 +65,8 @@ export function describe(error: unknown): string {
       return `No space is left for ${path}. Free some and try again. (ENOSPC)`;
     default:
       if (name === "ConfundoError") return withCode(plainMessage(error), code ?? "");
+      if (path !== undefined && syscall !== undefined && errno !== undefined)
+        return `${path}: ${sentence(getSystemErrorMessage(errno))} (${code})`;
       return CODED.has(name ?? "") ? `${sentence(message ?? "")} (${code})` : (message ?? String(error));
   }
 }

@@ -5,6 +5,7 @@ import { pipeline } from "node:stream/promises";
 import { type ConfundoSocket, connect, type EditionName } from "../index.js";
 import { endpointName } from "../stream/errors.js";
 import { formatBytes, ProgressLine, progressText } from "./progress.js";
+import { Interrupted, untilSignal } from "./signals.js";
 import { traceToStdout } from "./trace.js";
 
 export interface SendOptions {
@@ -39,8 +40,22 @@ export async function send(host: string, port: number, file: string, options: Se
     keepAlive: file === "-",
     trace: options.trace ? traceToStdout() : undefined,
   });
-  if (options.trace || process.stderr.isTTY !== true) await pipeline(source.bytes, socket);
-  else await sendShowing(source, socket, endpointName(host, port));
+  const peer = endpointName(host, port);
+  const stopped = untilSignal().then((signal) => {
+    const sent = formatBytes(socket.stats.bytesAcknowledged);
+    throw new Interrupted(signal, `${signal} came before ${peer} had everything; it has acknowledged ${sent}.`);
+  });
+  try {
+    await Promise.race([sendAll(source, socket, peer, options), stopped]);
+  } finally {
+    // A peer that can be told is told; a course server finds out by itself.
+    if (!socket.closed) socket.destroy();
+  }
+}
+
+async function sendAll(source: Source, socket: ConfundoSocket, peer: string, { trace }: SendOptions): Promise<void> {
+  if (trace || process.stderr.isTTY !== true) await pipeline(source.bytes, socket);
+  else await sendShowing(source, socket, peer);
   if (!socket.closed) await once(socket, "close");
 }
 

@@ -2,9 +2,11 @@ import { type Logger, pino } from "pino";
 import {
   type HomeEvent,
   isNetwork,
+  isWildcard,
   type Keep,
   mirrorNameProblem,
   parseKeep,
+  reachableAddresses,
   type ServeOptions,
   type Serving,
   serve as startServing,
@@ -12,7 +14,8 @@ import {
 import { endpointName } from "../stream/errors.js";
 import { rememberHome } from "./home.js";
 import { escaped, printError, printWarning, sentence, shownPath, UsageError } from "./report.js";
-import { untilSignal } from "./signals.js";
+import { Interrupted, untilSignal } from "./signals.js";
+import { formatTime } from "./time.js";
 
 export interface ServeCommandOptions {
   readonly port: number;
@@ -40,7 +43,8 @@ export async function serve(operands: readonly string[], options: ServeCommandOp
   const { directory, trustProxy } = sortOperands(operands, options.trustProxy);
   const { keep, quota, storageLimit, maxEntries, http: _, ...others } = options;
   requireRoomForQuota(quota, storageLimit);
-  const serving = await startServing({
+  const lines = new ServerLog();
+  const starting = startServing({
     ...others,
     ...(keep === undefined ? {} : { keep: parseKeepOption(keep) }),
     ...(quota === undefined ? {} : { quotaBytes: quota }),
@@ -48,10 +52,17 @@ export async function serve(operands: readonly string[], options: ServeCommandOp
     ...(maxEntries === undefined ? {} : { maxEntries }),
     ...webOptions({ ...options, trustProxy }),
     dir: directory,
-    onEvent: report,
-    onError: printError,
-    onRefused: refusals(),
+    onEvent: (event) => lines.report(event),
+    onError: (error) => lines.error(error),
+    onDatabase: (problem) => lines.database(problem),
+    onRefused: (peer, error) => lines.refused(peer, error),
   });
+  // A database that does not answer keeps nobody waiting who wants to stop.
+  const serving = await Promise.race([starting, signalled]);
+  if (typeof serving === "string") {
+    starting.catch(() => {});
+    throw new Interrupted(serving, `${serving} came before the server had started.`);
+  }
   rememberHome(serving.home.dir);
   greet(serving, options.insecure ?? false);
   await signalled;
@@ -116,11 +127,12 @@ function parseKeepOption(value: string): Keep {
 }
 
 function greet({ address, home, first, http, httpProblem }: Serving, insecure: boolean): void {
-  const where = endpointName(address.address, address.port);
+  const [where = "", ...others] = reachableAddresses(address.address).map((each) => endpointName(each, address.port));
   const say = (line: string): void => void process.stdout.write(`${line}\n`);
-  say(`listening on ${where}`);
+  say(`listening on ${endpointName(address.address, address.port)}`);
+  if (isWildcard(address.address)) say(`reached at ${[where, ...others].join(", ")}`);
   say(`mirrors are kept in ${shownPath(home.dir)}`);
-  if (http !== null) say(`dashboard: ${http.url}/`);
+  for (const url of http?.urls ?? []) say(`dashboard: ${url}/`);
   if (httpProblem !== null) printWarning(`There is no dashboard. ${httpProblem.message}`);
   if (first !== null) {
     say(`administrator: ${first.user}`);
@@ -133,45 +145,105 @@ function greet({ address, home, first, http, httpProblem }: Serving, insecure: b
     say(`pairing address: ${first.pairingAddress}`);
     say("(for one device on any machine, within 24 hours; `confundo invite NAME` prints more)");
   } else say("pair another device: confundo invite NAME");
-  say(`try: confundo mirror FOLDER confundo://${where}/NAME${insecure ? " --insecure" : ""}`);
+  // Programs of this user on this machine are let in without pairing, by an address of loopback.
+  const here = isWildcard(address.address) ? (others.find((each) => /^(127\.|\[::1\])/.test(each)) ?? where) : where;
+  say(`try: confundo mirror FOLDER confundo://${here}/NAME${insecure ? " --insecure" : ""}`);
 }
 
-/** Of those that get no further than the door, some a minute from each address: nobody fills the log. */
-function refusals(): (peer: string, error: { readonly code: string; readonly message: string }) => void {
-  const told = new Map<string, number>();
-  setInterval(() => told.clear(), 60_000).unref();
-  return (peer, { code, message }) => {
-    const address = peer.replace(/:\d+$/, "");
-    const count = (told.get(address) ?? 0) + 1;
-    if (told.size < MOST_TOLD) told.set(address, count);
-    if (count <= TOLD_A_MINUTE && told.has(address)) {
-      process.stdout.write(`${escaped(`${peer} is gone: ${sentence(message)} (${code})`)}\n`);
-    }
-  };
+/** Limits the lines about those that get no further than the door, from each address: nobody fills the log. */
+const REFUSED_A_MINUTE = 5;
+/** Limits what is remembered of addresses and clients. */
+const MOST_REMEMBERED = 200;
+/** Codes after which a client tries again, with the same result until a person does something. */
+const REPEATED: ReadonlySet<string> = new Set(["ERR_FOLDER_HELD", "ERR_FOLDER_DELETED"]);
+/** What becomes of clients while the database is away. */
+const OF_DATABASE: ReadonlySet<string> = new Set(["ERR_DATABASE_UNAVAILABLE", "ERR_UNAVAILABLE"]);
+
+interface Trouble {
+  readonly code: string;
+  readonly message: string;
 }
 
-const TOLD_A_MINUTE = 5;
-const MOST_TOLD = 200;
+/** What a server says while it runs, a line for each session and for trouble. What stays as it is is said once. */
+class ServerLog {
+  /** By address, in this minute. */
+  readonly #refusals = new Map<string, number>();
+  /** What each client was told, since it was let in last. */
+  readonly #told = new Map<string, Set<string>>();
+  #isDatabaseAway = false;
 
-function report(event: HomeEvent): void {
-  const line = describe(event);
-  if (line !== null) process.stdout.write(`${escaped(line)}\n`);
+  constructor() {
+    setInterval(() => this.#refusals.clear(), 60_000).unref();
+  }
+
+  report(event: HomeEvent): void {
+    const client = event.device ?? addressOf(event.peer);
+    if (event.type === "opened") this.#told.delete(client);
+    const { code, message = "" } = event.type === "closed" ? event : {};
+    if (code !== undefined && this.#isSaid(client, { code, message })) return;
+    const line = describe(event);
+    if (line !== null) log(line);
+  }
+
+  refused(peer: string, { code, message }: Trouble): void {
+    const address = addressOf(peer);
+    if (this.#isSaid(address, { code, message })) return;
+    const count = (this.#refusals.get(address) ?? 0) + 1;
+    if (this.#refusals.size < MOST_REMEMBERED) this.#refusals.set(address, count);
+    if (count > REFUSED_A_MINUTE || !this.#refusals.has(address)) return;
+    log(`${peer} was turned away: ${sentence(message)} (${code})`);
+  }
+
+  database(problem: Error | undefined): void {
+    this.#isDatabaseAway = problem !== undefined;
+    if (problem === undefined) log("the database answers again");
+    else printError(problem, stamp());
+  }
+
+  error(error: Error & { readonly code?: string }): void {
+    if (!(this.#isDatabaseAway && OF_DATABASE.has(error.code ?? ""))) printError(error, stamp());
+  }
+
+  #isSaid(client: string, { code, message }: Trouble): boolean {
+    if (OF_DATABASE.has(code) && this.#isDatabaseAway) return true;
+    if (!REPEATED.has(code)) return false;
+    // The message names the mirror, and a time to the millisecond.
+    const reason = `${code} ${message.replace(/\d+/g, "")}`;
+    const told = this.#told.get(client) ?? new Set();
+    if (told.has(reason)) return true;
+    if (this.#told.size >= MOST_REMEMBERED || told.size >= MOST_REMEMBERED) this.#told.clear();
+    this.#told.set(client, told.add(reason));
+    return false;
+  }
 }
 
-/** Sessions and trouble, not every file: a server's log is read by people. */
+function addressOf(peer: string): string {
+  return peer.replace(/:\d+$/, "");
+}
+
+function log(line: string): void {
+  process.stdout.write(`${stamp()}${escaped(line)}\n`);
+}
+
+/** In the form that `restore --at` takes. */
+function stamp(): string {
+  return `${formatTime(Date.now())} `;
+}
+
+/** Not every file: a server's log is read by people. */
 function describe(event: HomeEvent): string | null {
   switch (event.type) {
     case "opened":
       return `${event.name}: ${event.label} (${event.peer}) is mirroring`;
     case "settled":
-      return `${event.name}: in step, ${event.entries} entries`;
+      return `${event.name}: in sync, ${event.entries} entries`;
     case "failed":
       return `${event.name}: ${shownPath(event.path)} failed (${event.code})`;
     case "closed": {
       const who = event.name === "" ? event.peer : `${event.name}: ${event.peer}`;
       return event.code === undefined
-        ? `${who} took its leave`
-        : `${who} is gone: ${sentence(event.message ?? "")} (${event.code})`;
+        ? `${who} has disconnected`
+        : `${who} was disconnected: ${sentence(event.message ?? "")} (${event.code})`;
     }
     default:
       return null;

@@ -26,7 +26,7 @@ export class Status {
   take(event: MirrorEvent, nowMs: number): void {
     switch (event.type) {
       case "connecting":
-        this.#note = "connecting";
+        this.#note = event.attempt === 1 ? "connecting" : `connecting, attempt ${event.attempt}`;
         break;
       case "walking":
         if (!this.#followed) this.#note = `looking through the folder: ${event.reason}`;
@@ -62,8 +62,13 @@ export class Status {
           this.#samples.shift();
         break;
       case "retrying":
+        this.#round = undefined;
+        this.#progress = undefined;
+        this.#underWay.clear();
+        this.#note = `not connected (${event.code}): attempt ${event.attempt} in ${(event.delayMs / 1000).toFixed(1)} s`;
+        break;
       case "synced":
-        this.#followed ||= event.type === "synced";
+        this.#followed = true;
         this.#round = undefined;
         this.#progress = undefined;
         this.#underWay.clear();

@@ -1,4 +1,6 @@
 /** The mirrors' home. */
+
+export { isWildcard, reachableAddresses } from "./addresses.js";
 export { type AuthOptions, createAuth } from "./auth/auth.js";
 export { AuthError, type AuthErrorCode } from "./auth/errors.js";
 export type * from "./auth/types.js";

@@ -1,9 +1,9 @@
 /** A mirror home on a Confundo port, with its database and its keys. */
 import { randomBytes } from "node:crypto";
-import { mkdirSync, realpathSync } from "node:fs";
-import { hostname, networkInterfaces } from "node:os";
+import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Subscription } from "rxjs";
+import { makeFolder } from "../files/make-folder.js";
 import {
   announceLocally,
   createCode,
@@ -21,6 +21,7 @@ import {
   type ServerOptions,
 } from "../stream/index.js";
 import { SyncError } from "../sync/index.js";
+import { reachableAddresses } from "./addresses.js";
 import { createAuth } from "./auth/auth.js";
 import type { Auth } from "./auth/types.js";
 import { openDatabase } from "./database/open.js";
@@ -66,6 +67,8 @@ export interface ServeOptions extends MirrorHomeOptions {
   readonly stream?: ServerOptions;
   /** Errors of the port after it has begun to listen. Default: a process warning. */
   readonly onError?: (error: Error) => void;
+  /** Called once when the database goes away, with the reason, and once, with nothing, when it is back. */
+  readonly onDatabase?: (problem: Error | undefined) => void;
   /** Connections that came to nothing, for a log. */
   readonly onRefused?: (peer: string, error: { readonly code: string; readonly message: string }) => void;
   /** Where programs of the same user look for servers to pair with. Default: the user's state folder. */
@@ -129,16 +132,17 @@ type Settled = ServeOptions & { readonly host: string; readonly port: number; re
 /** `undo`: what is to be done, last first, when a later step fails. */
 async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving> {
   const { host, insecure } = options;
-  mkdirSync(options.dir, { recursive: true, mode: 0o700 });
+  makeFolder(options.dir, 0o700);
   const state = new HomeState(realpathSync(resolve(options.dir)));
   state.prepare();
   const unlock = lockHome(state);
   undo.push(unlock);
   const settings = { ...state.settings(), ...(options.database === undefined ? {} : { database: options.database }) };
   const identity = insecure ? null : state.identity();
-  const database = await openDatabase(
-    settings.database === undefined ? { path: state.database } : { url: settings.database },
-  );
+  const database = await openDatabase({
+    ...(settings.database === undefined ? { path: state.database } : { url: settings.database }),
+    ...(options.onDatabase === undefined ? {} : { onAvailability: options.onDatabase }),
+  });
   undo.push(() => database.close());
   const limits = new LimitCounters();
   const auth = createAuth({ database, limits });
@@ -174,7 +178,7 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
   const address = await listen(server, options.port, host);
   undo.push(() => server.close());
   server.on("error", options.onError ?? ((error) => process.emitWarning(error)));
-  const reachable = { host: reachableHost(address.address), port: address.port };
+  const reachable = { host: reachableAddresses(address.address)[0] ?? address.address, port: address.port };
   state.saveSettings({ ...settings, ...reachable });
   const withdraw = identity === null ? () => {} : announce(state, identity.pin, localCode, options.stateFolder);
   undo.push(withdraw);
@@ -288,14 +292,6 @@ export function formatAddress(parts: {
   const where = host.includes(":") ? `[${host}]` : host;
   const address = `confundo://${where}:${port}/${encodeURIComponent(name)}`;
   return code === undefined || pin === undefined ? address : `${address}#${formatPairingCode({ code, pin })}`;
-}
-
-/** Where others reach a server that listens on all addresses: one of the machine's own. */
-function reachableHost(address: string): string {
-  if (address !== "0.0.0.0" && address !== "::") return address;
-  const own = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
-  const others = own.filter(({ internal, address }) => !internal && !/^(fe80:|169\.254\.)/i.test(address));
-  return (others.find(({ family }) => family === "IPv4") ?? others[0])?.address ?? hostname();
 }
 
 function listen(server: ConfundoServer, port: number, host: string): Promise<AddressInfo> {

@@ -16,6 +16,7 @@ import {
   selfSigned,
   writeSecret,
 } from "../secure/index.js";
+import { isWildcard } from "./addresses.js";
 import type { HttpOptions, HttpServing } from "./http/index.js";
 
 export interface WebOptions {
@@ -109,10 +110,6 @@ function covers(cert: string, hosts: readonly string[]): boolean {
   } catch {
     return false;
   }
-}
-
-function isWildcard(host: string): boolean {
-  return host === "0.0.0.0" || host === "::";
 }
 
 function addresses(): string[] {

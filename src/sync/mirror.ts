@@ -45,6 +45,7 @@ import {
   DIVERGED_EVERY_MS,
   HEARTBEAT_MS,
   MAX_ID_BYTES,
+  ONCE_TIMEOUT_MS,
   RECHECK_HINTS,
   RECHECK_MS,
   RULES_REST_MS,
@@ -55,8 +56,9 @@ import {
   WALK_EVERY_UNWATCHED_MS,
 } from "./limits.js";
 import { LinkedFiles } from "./linked-files.js";
+import { LossMemory } from "./loss-memory.js";
 import { MountPoints } from "./mount-points.js";
-import { type PushOptions, pushTo } from "./push.js";
+import { type PushOptions, pushTo, Reported } from "./push.js";
 import type { Approval } from "./remote.js";
 import { RunFile } from "./run-file.js";
 import { type Snapshot, unreadable } from "./scan.js";
@@ -154,7 +156,7 @@ export interface MirrorOptions {
  * a {@link SyncError}: `ERR_FOLDER` (the folder cannot be read), `ERR_MASS_DELETE` (deletes need an approval, and nobody is
  * asked), `ERR_INCOMPLETE` (`once`: some paths failed; they are in its `failures`), `ERR_MIRROR_OWNER` (the mirror is another
  * folder's), `ERR_MIRROR_BUSY`, `ERR_MIRROR_NAME`, `ERR_REPLACED` and others the server answers, or the connection's error
- * when `backoff.attempts` are used up. Lost connections are retried otherwise.
+ * when `backoff.attempts` or `backoff.timeoutMs` are used up. Lost connections are retried otherwise.
  */
 export function mirror(folder: string, options: MirrorOptions): Observable<MirrorEvent> {
   return defer(() => {
@@ -203,20 +205,22 @@ function mirrorReal(
     const ignore = ignoring(source, options);
     const changes = follows(options) ? watching(source, ignore, options) : { live: EMPTY, lasting: EMPTY };
     const { allowMassDelete, maxDelete, deleteWindowMs: windowMs } = options;
-    const guard = new DeleteGuard({ allowMassDelete, maxDelete, windowMs });
     const mounts = new MountPoints(source, options.index === undefined ? undefined : `${options.index}.mounts`);
     const index = indexOf(identity.clientId, options);
+    const memory = lossesBeside(index.index);
+    const guard = new DeleteGuard({ allowMassDelete, maxDelete, windowMs, memory });
     const { walked, connecting, checksum, checkedAll, ...comparing } = compared(source, ignore, index.index, options);
     const linked = new LinkedFiles(source);
     const pace = new WalkingPace();
-    const memory = { guard, mounts, ...index, ...(follows(options) ? { linked } : { walked }) };
+    const reported = new Reported();
+    const kept = { guard, mounts, reported, ...index, ...(follows(options) ? { linked } : { walked }) };
     const of = whose(source, identity, { retargeted, options, index: index.index });
     const mirrored = session(
       { ...identity, ...comparing, ...(of.source === undefined ? {} : { source: of.source.id }) },
       throttled(options, connecting),
       (remote) =>
         hints(source, changes, linked, pace, options).pipe(
-          pushTo(remote, { ...pushOptions(options, ignore), ...memory, ...of, checksum: checksum() }),
+          pushTo(remote, { ...pushOptions(options, ignore), ...kept, ...of, checksum: checksum() }),
         ),
     );
     return mirrored.pipe(
@@ -360,7 +364,7 @@ function whileSubscribedTo<T>(other: Observable<unknown>): MonoTypeOperatorFunct
 }
 
 function backoff(options: MirrorOptions): Backoff {
-  return { ...(follows(options) ? {} : { attempts: 3 }), ...options.backoff };
+  return { ...(follows(options) ? {} : { timeoutMs: ONCE_TIMEOUT_MS }), ...options.backoff };
 }
 
 function pushOptions(options: MirrorOptions, ignore: Ignore | IgnoreRules): PushOptions {
@@ -397,6 +401,10 @@ function indexOf(clientId: string, { name, index }: MirrorOptions): { index?: In
     process.emitWarning(`The index ${index} cannot be written, so the next run compares anew: ${error.message}`);
   };
   return { index: new IndexFile(index, `${clientId}\0${name}`, warn) };
+}
+
+function lossesBeside(index: IndexFile | undefined): LossMemory | undefined {
+  return index === undefined ? undefined : new LossMemory(`${index.path}.losses`, index.hadRecords);
 }
 
 interface Connecting {

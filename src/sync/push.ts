@@ -62,6 +62,8 @@ export interface PushOptions {
   readonly index?: IndexFile;
   /** What is in the folder, where it was walked just now: then the first round need not walk it again. */
   readonly walked?: () => Snapshot | undefined;
+  /** What was reported of paths that fail, and of what cannot be mirrored; give the same one to pushes that follow each other. */
+  readonly reported?: Reported;
   /** Is told of the files that have several names. */
   readonly linked?: LinkedFiles;
   /**
@@ -137,6 +139,13 @@ export function pushTo(remote: Remote, options: PushOptions = {}): OperatorFunct
     });
 }
 
+/** What was reported, so that it is not reported again. */
+export class Reported {
+  /** Codes of failures, by path. */
+  readonly failures: Map<string, string> = new Map<string, string>();
+  readonly notices: Set<string> = new Set<string>();
+}
+
 /** What rounds count, and `synced` events sum up. */
 const NOTHING = { files: 0, bytesSent: 0, bytesReused: 0, bytesMoved: 0, deleted: 0, moved: 0 };
 const TOTALS = Object.keys(NOTHING) as (keyof typeof NOTHING)[];
@@ -149,7 +158,7 @@ class Pusher {
   readonly #stopping = new AbortController();
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #failures = new Map<string, Failure>();
-  readonly #reported = new Set<string>();
+  readonly #reported: Reported;
   /** Files that changed while they were read, and how often in a row. */
   readonly #changing = new Map<string, number>();
   /** What is to be deleted when nothing more goes. */
@@ -199,6 +208,7 @@ class Pusher {
     this.#options = options;
     this.#report = report;
     this.#dirty = new Dirty(options.settleMs ?? SETTLE_MS);
+    this.#reported = options.reported ?? new Reported();
     this.#settleOpenMs = options.settleOpenMs ?? SETTLE_OPEN_MS;
     this.#open = new OpenFiles(this.#settleOpenMs);
     const { allowMassDelete, maxDelete, deleteWindowMs: windowMs } = options;
@@ -482,7 +492,7 @@ class Pusher {
     this.#remote.holds?.(held);
     if (held === undefined) {
       if (before !== undefined) this.#report({ type: "released", id: before, approved: before === this.#approvedId });
-      this.#reported.delete("notice ERR_MASS_DELETE ");
+      this.#reported.notices.delete("notice ERR_MASS_DELETE ");
       return;
     }
     const { code, message } = massDelete(folder, this.#options.source?.name, held, true);
@@ -521,19 +531,22 @@ class Pusher {
       this.#failures.set(failure.path, failure);
       this.#fail(failure);
     }
+    for (const path of this.#reported.failures.keys()) {
+      if (!this.#failures.has(path)) this.#reported.failures.delete(path);
+    }
     for (const { path, code, message } of round.skipped) this.#once({ type: "notice", code, message, path });
   }
 
   #fail(failure: Failure): void {
-    const key = `failed ${failure.code} ${failure.path}`;
-    this.#report({ type: "failed", ...failure, ...(this.#reported.has(key) ? { again: true } : {}) });
-    this.#reported.add(key);
+    const again = this.#reported.failures.get(failure.path) === failure.code;
+    this.#report({ type: "failed", ...failure, ...(again ? { again } : {}) });
+    this.#reported.failures.set(failure.path, failure.code);
   }
 
   #once(event: PushEvent & { code: string; path?: string }): void {
     const key = `${event.type} ${event.code} ${event.path ?? ""}`;
-    if (this.#reported.has(key)) return;
-    this.#reported.add(key);
+    if (this.#reported.notices.has(key)) return;
+    this.#reported.notices.add(key);
     this.#report(event);
   }
 

@@ -2,8 +2,10 @@
 import type { Duplex } from "node:stream";
 import { inspect } from "node:util";
 import {
+  asyncScheduler,
   concat,
   defer,
+  finalize,
   type MonoTypeOperatorFunction,
   merge,
   Observable,
@@ -11,6 +13,7 @@ import {
   retry,
   type SchedulerLike,
   Subject,
+  type Subscription,
   takeUntil,
   tap,
   throwError,
@@ -27,8 +30,13 @@ export interface Backoff {
   readonly firstMs?: number;
   /** The longest pause. Milliseconds, default 15,000. */
   readonly mostMs?: number;
-  /** Attempts in a row without any progress before giving up. Default: unlimited; 3 with `once`. */
+  /** Attempts in a row without any progress before giving up. Default: unlimited. */
   readonly attempts?: number;
+  /**
+   * Time without a connection before giving up, which ends an attempt that is under way, too. It is counted over attempts, from
+   * the last progress on. Milliseconds. Default: unlimited; 60,000 with `once` and `dryRun`.
+   */
+  readonly timeoutMs?: number;
   /** A number from 0 to 1 that spreads the pauses by a quarter. Default `Math.random`. */
   readonly random?: () => number;
 }
@@ -101,12 +109,23 @@ export function reconnecting(
   return (source) =>
     defer(() => {
       let attempt = 1;
-      const connecting = (): MirrorEvent => ({ type: "connecting", name, attempt });
+      let lastError: unknown;
+      const givenUp = new Subject<never>();
+      const patience = new Patience(backoff.timeoutMs, scheduler, (spentMs) =>
+        givenUp.error(noAnswer(lastError, spentMs)),
+      );
+      const connecting = (): MirrorEvent => {
+        patience.wait();
+        return { type: "connecting", name, attempt };
+      };
       const attempted = concat(
         defer(() => of(connecting())),
         source.pipe(
           tap(({ type }) => {
-            if (PROGRESS.has(type)) attempt = 1;
+            if (type === "connected") patience.pause();
+            if (!PROGRESS.has(type)) return;
+            attempt = 1;
+            patience.renew();
           }),
         ),
       );
@@ -114,13 +133,66 @@ export function reconnecting(
       const delay = (error: unknown): Observable<unknown> => {
         const { code, message, retryable } = toSyncError(error);
         if (!retryable || attempt >= attempts) return throwError(() => error);
+        lastError = error;
+        patience.wait();
         const delayMs = Math.round(Math.min(firstMs * 2 ** (attempt - 1), mostMs) * (0.75 + random() / 2));
         attempt++;
         retrying.next({ type: "retrying", delayMs, attempt, code, reason: message });
         return timer(delayMs, scheduler);
       };
-      return merge(retrying, attempted.pipe(retry({ delay }), tap({ complete: () => retrying.complete() })));
+      const over = (): void => {
+        retrying.complete();
+        givenUp.complete();
+      };
+      return merge(givenUp, retrying, attempted.pipe(retry({ delay }), tap({ complete: over }))).pipe(
+        finalize(() => patience.pause()),
+      );
     });
+}
+
+/** Counts the time without a connection, and calls back when it is used up. */
+class Patience {
+  readonly #timeoutMs: number | undefined;
+  readonly #scheduler: SchedulerLike;
+  readonly #onEnd: (spentMs: number) => void;
+  #leftMs: number;
+  #waiting: { readonly since: number; readonly timer: Subscription } | undefined;
+
+  constructor(
+    timeoutMs: number | undefined,
+    scheduler: SchedulerLike = asyncScheduler,
+    onEnd: (spentMs: number) => void,
+  ) {
+    this.#timeoutMs = timeoutMs;
+    this.#leftMs = timeoutMs ?? 0;
+    this.#scheduler = scheduler;
+    this.#onEnd = onEnd;
+  }
+
+  wait(): void {
+    if (this.#timeoutMs === undefined || this.#waiting !== undefined) return;
+    const spentMs = this.#timeoutMs;
+    const ending = timer(this.#leftMs, this.#scheduler).subscribe(() => this.#onEnd(spentMs));
+    this.#waiting = { since: this.#scheduler.now(), timer: ending };
+  }
+
+  pause(): void {
+    if (this.#waiting === undefined) return;
+    this.#leftMs = Math.max(0, this.#leftMs - (this.#scheduler.now() - this.#waiting.since));
+    this.#waiting.timer.unsubscribe();
+    this.#waiting = undefined;
+  }
+
+  renew(): void {
+    this.#leftMs = this.#timeoutMs ?? 0;
+  }
+}
+
+function noAnswer(error: unknown, spentMs: number): SyncError {
+  const spent = `${spentMs / 1000} s`;
+  if (error === undefined) return new SyncError("ERR_CONNECT", `no connection within ${spent}`);
+  const { code, message } = toSyncError(error);
+  return new SyncError(code, `${message.replace(/\.$/, "")}; given up after ${spent}`, { cause: error });
 }
 
 const PROGRESS: ReadonlySet<MirrorEvent["type"]> = new Set(["pushed", "deleted", "synced"]);

@@ -624,7 +624,9 @@ async function postgres(): Promise<Place> {
 describe.runIf(hasPostgres())("PostgreSQL that goes away", () => {
   test("is reported at once and used again when it is back, and no event is missed", async () => {
     const own = await startPostgres();
-    const db = await openDatabase({ url: await own.createDatabase("gone") });
+    const said: (string | undefined)[] = [];
+    const onAvailability = (problem: { readonly code: string } | undefined): unknown => said.push(problem?.code);
+    const db = await openDatabase({ url: await own.createDatabase("gone"), onAvailability });
     try {
       const heard: string[] = [];
       db.events.live$.subscribe(({ type }) => heard.push(type));
@@ -632,6 +634,8 @@ describe.runIf(hasPostgres())("PostgreSQL that goes away", () => {
       await db.events.append(event("before"));
       await until(() => heard.length === 1);
       await own.kill();
+      // Without that anybody asks for anything.
+      await until(() => said.length === 1);
       const away = expect.objectContaining({
         name: "DatabaseError",
         code: "ERR_DATABASE_UNAVAILABLE",
@@ -648,6 +652,7 @@ describe.runIf(hasPostgres())("PostgreSQL that goes away", () => {
       await db.events.append(event("after"));
       await until(() => heard.length === 2);
       expect(heard).toEqual(["before", "after"]);
+      expect(said).toEqual(["ERR_DATABASE_UNAVAILABLE", undefined]);
     } finally {
       await db.close();
       await own.stop();

@@ -104,7 +104,7 @@ describe("confundo serve --http", () => {
       });
     const home = rig.folder();
     const { server } = await rig.serve(home, "0", "--http", "0.0.0.0:0");
-    const [, port] = await server.printed(/dashboard: https:\/\/0\.0\.0\.0:(\d+)\/\n/);
+    const [, port] = await server.printed(/dashboard: https:\/\/127\.0\.0\.1:(\d+)\/\n/);
     const ca = fs.readFileSync(path.join(home, ".confundo/http.crt"), "utf8");
     expect(await get(`https://localhost:${port}`, { ca })).toBe(`{"status":"ok"}`);
     expect(await get(`https://127.0.0.1:${port}`, { ca })).toBe(`{"status":"ok"}`);

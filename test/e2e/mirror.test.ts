@@ -262,7 +262,7 @@ describe.concurrent("following", () => {
     }
     expect(contents(setup.copy)).toEqual({});
     expect(await client.kill("SIGINT")).toMatchObject({ code: 0, signal: null, stderr: "" });
-    await setup.server.printed(/m: 127\.0\.0\.1:\d+ took its leave/);
+    await setup.server.printed(/m: 127\.0\.0\.1:\d+ has disconnected/);
     expect(leftovers(setup)).toEqual([]);
   });
 
@@ -568,13 +568,13 @@ describe.concurrent("what goes wrong", () => {
     const state = new DeviceState(path.join(STATE, "confundo"));
     const connect = () => connectSecurely({ port: Number(setup.port), host: "127.0.0.1", state });
     const first = mirror(setup.folder, { connect, name: "m", label }).subscribe();
-    await setup.server.printed(/^m: \\u001b\]0;title\\u0007\\u000alistening on evil\\u202e \(/m);
+    await setup.server.printed(/^[-\d]+ [:.\d]+ m: \\u001b\]0;title\\u0007\\u000alistening on evil\\u202e \(/m);
     const second = await rig.run(["mirror", rig.folder(), setup.address]);
     expect(second.stderr).toBe(
       'ERROR: The mirror "m" is in use by \\u001b]0;title\\u0007\\u000alistening on evil\\u202e. (ERR_MIRROR_BUSY)\n',
     );
     first.unsubscribe();
-    await setup.server.printed(/took its leave/);
+    await setup.server.printed(/has disconnected/);
   });
 
   test("hostile datagrams and hostile streams to the server's port stop nobody", async ({ rig }) => {
@@ -591,7 +591,7 @@ describe.concurrent("what goes wrong", () => {
       rig.start(["send", "127.0.0.1", setup.port, garbage]).printed(/^/),
     ]);
     expect(mirrored).toMatchObject({ code: 0, stderr: "" });
-    await setup.server.printed(/127\.0\.0\.1:\d+ is gone: .* \(ERR_TLS\)/);
+    await setup.server.printed(/127\.0\.0\.1:\d+ was turned away: .* \(ERR_TLS\)/);
     raw.close();
     expect(contents(setup.copy)).toEqual(contents(setup.folder));
     expect(fs.readdirSync(setup.home).sort()).toEqual([".confundo", "m"]);

@@ -120,17 +120,27 @@ describe.concurrent("the README", () => {
     expect(contents(copy)).toEqual(contents(folder));
     fs.writeFileSync(path.join(folder, "new"), "followed");
     await until(() => fs.readFileSync(path.join(copy, "new"), "utf8") === "followed");
-    expect(await client.interrupt()).toMatchObject({ stderr: "" });
 
-    fs.rmSync(path.join(folder, "new"));
+    // As a reader has it who goes on: what was started before still runs.
     fs.writeFileSync(path.join(root, "mirror.ts"), (PROGRAMS[1] as string).replace("5000", port));
     const program = rig.spawn(process.execPath, ["mirror.ts"], { cwd: root });
-    await program.printed(/^0 files in \d+(\.\d+)? s\n/);
-    expect(contents(copy)).toEqual(contents(folder));
+    await program.printed(/^\d+ files in \d+(\.\d+)? s\n/);
+    const second = path.join(root, "mirrors/examples-by-library");
+    expect(contents(second)).toEqual(contents(folder));
     fs.writeFileSync(path.join(folder, "newer"), "followed, too");
     await program.printed(/\n1 files in \d+(\.\d+)? s\n/);
-    expect(contents(copy)).toEqual(contents(folder));
+    expect(contents(second)).toEqual(contents(folder));
     expect(program.stderr).toBe("");
+
+    // The same mirror as another program's: it says so, and ends.
+    const busy = (PROGRAMS[1] as string).replace("5000", port).replace("examples-by-library", "examples");
+    fs.writeFileSync(path.join(root, "busy.ts"), busy);
+    expect(await rig.spawn(process.execPath, ["busy.ts"], { cwd: root }).exited).toMatchObject({
+      code: 0,
+      stdout: "",
+      stderr: expect.stringMatching(/^the mirror "examples" is in use by .*\n$/),
+    });
+    expect(await client.interrupt()).toMatchObject({ stderr: "" });
   });
 
   test("a classic course transfer, with the log as printed there", async ({ rig }) => {

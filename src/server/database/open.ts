@@ -25,6 +25,8 @@ export type DatabaseOptions = (
 ) & {
   /** Milliseconds since 1970. Default: the system's clock. */
   readonly now?: () => number;
+  /** Called once when the database goes away while it is open, with the reason, and once, with nothing, when it is back. */
+  readonly onAvailability?: (problem: DatabaseError | undefined) => void;
 };
 
 /** How often another process's writes are looked for while somebody listens. */
@@ -54,6 +56,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     await store.close();
     throw error;
   }
+  if (options.onAvailability !== undefined) store.onAvailability = options.onAvailability;
   const live = new LiveEvents(store, backend.watch);
   // What fails now is tried again in an hour.
   const pruning = setInterval(() => void prune(store).catch(() => {}), PRUNE_MS).unref();

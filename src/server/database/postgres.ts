@@ -77,7 +77,11 @@ function listen(settings: pg.ClientConfig, changed: () => void): () => void {
     const fresh = new pg.Client(settings);
     client = fresh;
     fresh.on("error", () => {});
-    fresh.on("end", again);
+    fresh.on("end", () => {
+      again();
+      // Whoever looks for events now finds out whether the database has gone.
+      if (!over) changed();
+    });
     fresh.on("notification", changed);
     try {
       await fresh.connect();

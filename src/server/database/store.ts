@@ -4,7 +4,7 @@
  * one would wait for each other.
  */
 import { type Kysely, sql, type Transaction } from "kysely";
-import { toDatabaseError } from "./errors.js";
+import { DatabaseError, toDatabaseError } from "./errors.js";
 import type { Schema } from "./schema.js";
 
 /** Writes of one transaction; more wait for the next. */
@@ -23,6 +23,9 @@ export class Store {
   /** For messages: a path, or an address without its password. */
   readonly where: string;
   readonly now: () => number;
+  /** Called when the database has become unavailable, with the reason, and with nothing when it answers again. */
+  onAvailability: (problem: DatabaseError | undefined) => void = () => {};
+  #isAway = false;
   readonly #kysely: Kysely<Schema>;
   #waiting: Write[] = [];
   #running: Promise<void> | undefined;
@@ -37,9 +40,11 @@ export class Store {
 
   async read<T>(query: (db: Kysely<Schema>) => Promise<T>): Promise<T> {
     try {
-      return await query(this.#kysely);
+      const value = await query(this.#kysely);
+      this.#answers();
+      return value;
     } catch (error) {
-      throw toDatabaseError(error, this.where);
+      throw this.#explained(error);
     }
   }
 
@@ -76,15 +81,33 @@ export class Store {
       const group = this.#waiting.splice(0, MAX_GROUP);
       try {
         const outcomes = await this.#kysely.transaction().execute((db) => this.#carryOut(group, db));
+        this.#answers();
         for (const [at, outcome] of outcomes.entries()) {
-          if ("error" in outcome) group[at]?.reject(toDatabaseError(outcome.error, this.where));
+          if ("error" in outcome) group[at]?.reject(this.#explained(outcome.error));
           else group[at]?.resolve(outcome.value as never);
         }
       } catch (error) {
-        for (const { reject } of group) reject(toDatabaseError(error, this.where));
+        const explained = this.#explained(error);
+        for (const { reject } of group) reject(explained);
       }
     }
     this.#running = undefined;
+  }
+
+  #answers(): void {
+    if (!this.#isAway) return;
+    this.#isAway = false;
+    this.onAvailability(undefined);
+  }
+
+  #explained(error: unknown): Error {
+    const explained = toDatabaseError(error, this.where);
+    const unavailable = explained instanceof DatabaseError && explained.retryable && this.#closing === undefined;
+    if (unavailable && !this.#isAway) {
+      this.#isAway = true;
+      this.onAvailability(explained);
+    }
+    return explained;
   }
 
   async #carryOut(group: readonly Write[], db: Transaction<Schema>): Promise<Outcome[]> {

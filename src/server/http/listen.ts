@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createSecureServer } from "node:https";
 import { type AddressInfo, isIPv6, type Socket } from "node:net";
 import { getRequestListener } from "@hono/node-server";
+import { reachableAddresses } from "../addresses.js";
 import { SHARES, type ShareLimits } from "../limits.js";
 import { type ApiOptions, createApi } from "./api.js";
 import { TrustedProxies } from "./client-address.js";
@@ -32,6 +33,8 @@ export interface HttpServing {
   readonly address: AddressInfo;
   /** `http://HOST:PORT` or `https://…`. */
   readonly url: string;
+  /** All of them, where it listens on all addresses of the machine. */
+  readonly urls: readonly string[];
   /** Ends all, giving what is on its way two seconds. */
   close(): Promise<void>;
 }
@@ -83,10 +86,13 @@ export async function startHttp(options: HttpOptions): Promise<HttpServing> {
   }
   server.on("error", (error) => logError(options.logger, error, "the HTTP port failed"));
   const address = server.address() as AddressInfo;
-  const shown = isIPv6(address.address) ? `[${address.address}]` : address.address;
+  const urls = reachableAddresses(address.address).map((each) => {
+    return `${secure ? "https" : "http"}://${isIPv6(each) ? `[${each}]` : each}:${address.port}`;
+  });
   return {
     address,
-    url: `${secure ? "https" : "http"}://${shown}:${address.port}`,
+    url: urls[0] ?? "",
+    urls,
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       hub.close();

@@ -153,11 +153,40 @@ describe("mass deletes", () => {
         await short.leave();
         expect(await m.once("--max-delete", "2")).toMatchObject({
           code: 1,
-          stderr: expect.stringMatching(/lose 3 of its/),
+          // The one that was deleted before counts, too.
+          stderr: expect.stringMatching(/lose 4 of its/),
         });
-        await m.mirrored("--max-delete", "3");
+        await m.mirrored("--max-delete", "4");
         await m.equal();
         expect(await m.once("--max-delete", "many")).toMatchObject({ code: 2 });
+      },
+    ],
+    [
+      "runs that follow each other count together: not 99 of 300 files with each, by --once or by a client that is restarted",
+      async (m) => {
+        m.write(many("d", 300));
+        await m.mirrored();
+        const remove = (from: number, to: number): void => {
+          for (let i = from; i < to; i++) fs.rmSync(m.at(`d/${i}`));
+        };
+        remove(0, 99);
+        await m.mirrored();
+        remove(99, 198);
+        const { code, stderr } = await m.once();
+        expect({ code, stderr }).toEqual({
+          code: 1,
+          stderr: expect.stringMatching(/lose 198 of its 300 files; 99 of them were deleted already.*ERR_MASS_DELETE/),
+        });
+        const following = await m.follow();
+        expect(heldBy(following)).toMatchObject({ files: 99, deleted: 99 });
+        m.write(Object.fromEntries(Array.from({ length: 99 }, (_, i) => [`d/${99 + i}`, `${99 + i}`])));
+        await following.program.printed(/"type":"released"/);
+        await following.leave();
+        expect(m.names()).toHaveLength(202);
+        // A window that is over does not count.
+        remove(99, 198);
+        await m.mirrored("--delete-window", "1s");
+        await m.equal();
       },
     ],
     [

@@ -58,7 +58,8 @@ describe("restore", () => {
         m.write({ "d/e/f": "1", "d/e/g": "2", "d/other": "3", kept: "4" });
         fs.chmodSync(m.at("d/e"), 0o750);
         fs.chmodSync(m.at("d"), 0o710);
-        for (const [i, name] of ["d/e/f", "d/e", "d"].entries()) fs.utimesSync(m.at(name), 1_500_000_000, 1_500_000_000 + i);
+        for (const [i, name] of ["d/e/f", "d/e", "d"].entries())
+          fs.utimesSync(m.at(name), 1_500_000_000, 1_500_000_000 + i);
         await m.mirrored("--perms");
         const before = attributes(m.copy);
         await sleep(1100);

@@ -56,6 +56,26 @@ describe("the live area", () => {
     expect(shown()).toEqual(["sent"]);
   });
 
+  test("a question stands in place of the lines, below what is printed, until it is answered", async () => {
+    const { area, output, shown } = terminal();
+    const section = area.section();
+    section.set(["half"]);
+    area.ask("Delete? [y/N] ");
+    section.set(["nearly all"]);
+    await redrawn();
+    area.above(() => output.write("printed\n"));
+    expect(shown()).toEqual(["printed", "Delete? [y/N] "]);
+    // What the person types is shown by the terminal.
+    output.write("y\n");
+    area.answered(true);
+    await redrawn();
+    expect(shown()).toEqual(["printed", "Delete? [y/N] y", "nearly all"]);
+    area.ask("Sure? ");
+    area.answered(false);
+    await redrawn();
+    expect(shown()).toEqual(["printed", "Delete? [y/N] y", "Sure? ", "nearly all"]);
+  });
+
   test("is shared by several", async () => {
     const { area, shown } = terminal();
     const [one, other] = [area.section(), area.section()];

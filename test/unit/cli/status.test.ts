@@ -45,7 +45,7 @@ describe("what is under way", () => {
     status.take({ type: "failed", path: "large\u001b[2J", code: "EIO", message: "no" }, 1000);
     expect(status.lines(1000, 10)).toHaveLength(1);
     status.take({ type: "retrying", delayMs: 1, attempt: 2, code: "ERR_CONNECT", reason: "no" }, 1000);
-    expect(status.lines(1000, 10)).toEqual([]);
+    expect(status.lines(1000, 10)).toEqual(["not connected (ERR_CONNECT): attempt 2 in 0.0 s"]);
   });
 
   test("is told only when it takes a while; looking through the folder only until it was in step once", () => {

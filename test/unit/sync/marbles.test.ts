@@ -1,6 +1,6 @@
 /** The diagrams of docs/rxjs.md that are about time and subscriptions, in RxJS's virtual time. */
 import { Duplex, PassThrough } from "node:stream";
-import { concatMap, EMPTY, NEVER, Observable, retry, share, takeUntil, timer } from "rxjs";
+import { catchError, concatMap, EMPTY, filter, map, NEVER, Observable, of, retry, share, takeUntil, timer } from "rxjs";
 import { TestScheduler } from "rxjs/testing";
 import { describe, expect, test } from "vitest";
 import {
@@ -83,6 +83,38 @@ describe("a mirror that loses its connection", () => {
         refused,
       );
     });
+  });
+
+  test("gives up after so long without a connection, counted from the last progress on", () => {
+    const patient = { ...backoff, timeoutMs: 25 };
+    const run = (marbles: readonly string[], expected: string): void => {
+      const time = scheduler();
+      time.run(({ cold, expectObservable }) => {
+        const connected: MirrorEvent = { type: "connected", name: "m", entries: 0, reconnected: false };
+        const sources = marbles.map((source) => cold<MirrorEvent>(source, { c: connected, d: done }, lost));
+        let attempt = 0;
+        const source = new Observable<MirrorEvent>((to) => sources[attempt++]?.subscribe(to));
+        const ends = source.pipe(
+          reconnecting("m", patient, time),
+          filter((event) => event.type === "deleted"),
+          map(() => "d"),
+          catchError((error: SyncError) => of(`${error.code}: ${error.message}`)),
+        );
+        const values = {
+          d: "d",
+          n: "ERR_CONNECT: no connection within 0.025 s",
+          l: "ERR_CONNECTION_LOST: gone; given up after 0.025 s",
+        };
+        expectObservable(ends).toBe(expected, values);
+      });
+    };
+    // An attempt that nobody answers.
+    run(["-------------------------------------------"], "25ms (n|)");
+    // Attempts that fail at 1 ms, 12 ms, and one that goes on from 32 ms: 12 + 20 > 25.
+    run(["-#", "-#", "-#"], "25ms (l|)");
+    // Connected for 50 ms, which does not count, and with progress at 20 ms, after which all counts again: 70 + 25 ms.
+    run(["20ms c 49ms #", "100ms -"], "75ms (l|)");
+    run(["20ms (cd) 46ms #", "100ms -"], "20ms d 74ms (l|)");
   });
 
   test("is ended by takeUntil in its pause as well, shared, and tried again as a whole by retry", () => {

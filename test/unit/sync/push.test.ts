@@ -15,6 +15,7 @@ import {
   type Remote,
   SyncError,
 } from "../../../src/sync/index.js";
+import { Reported } from "../../../src/sync/push.js";
 import { scanFolder } from "../../../src/sync/scan.js";
 import { contents, make, tempFolder, testHome } from "../../support/sync-rig.js";
 
@@ -94,6 +95,30 @@ describe("pushTo", () => {
     hints.next(everything(folder, "test"));
     await pushing;
     expect([...settled, remote.wasSettled]).toEqual([0, 1]);
+  });
+
+  test("a path that fails in several pushes of one mirror is reported once, and once more when it fails after it did not", async () => {
+    const folder = tempFolder();
+    make(folder, { f: "1", g: "2" });
+    const remote = new HashRemote();
+    const reported = new Reported();
+    const failures = async (): Promise<string[]> => {
+      const events: PushEvent[] = [];
+      const pushing = of(everything(folder, "test")).pipe(
+        pushTo(remote, { settleMs: 1, retryMs: 1, reported }),
+        tap((event) => events.push(event)),
+      );
+      await lastValueFrom(pushing).catch(() => {});
+      return events.flatMap((event) => (event.type === "failed" && !event.again ? [event.path] : []));
+    };
+    remote.refuse = "g";
+    expect(await failures()).toEqual(["g"]);
+    expect(await failures()).toEqual([]);
+    remote.refuse = "";
+    expect(await failures()).toEqual([]);
+    fs.writeFileSync(path.join(folder, "g"), "another");
+    remote.refuse = "g";
+    expect(await failures()).toEqual(["g"]);
   });
 
   test("only what a filter lets through is looked at", async () => {
