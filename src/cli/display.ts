@@ -109,12 +109,10 @@ export class Display {
   /** Once for each reason: it may stay the same for days. */
   #retrying({ code, reason, delayMs }: Extract<MirrorEvent, { type: "retrying" }>): void {
     // Times and ports in it change from one attempt to the next.
-    const trouble = `${code} ${reason.replace(/\d+/g, "")}`;
+    const trouble = reason.replace(/\d+/g, "");
     if (trouble === this.#trouble) return;
     this.#trouble = trouble;
-    const seconds = (delayMs / 1000).toFixed(1);
-    const again = `Trying again in ${seconds} s, and then less often, until it succeeds.`;
-    this.#note(`${sentence(reason)} ${again} (${code})`);
+    this.#note(`${sentence(reason)} Trying again in ${(delayMs / 1000).toFixed(1)} s. (${code})`);
   }
 
   #held({ message, files, paths }: Extract<MirrorEvent, { type: "held" }>): void {
