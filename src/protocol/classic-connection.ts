@@ -44,6 +44,7 @@ export class ClassicConnection implements Connection {
   #discardsInput = false;
   readonly #trace: TraceSink | null;
   readonly #synBits: (attempt: number) => number;
+  readonly #synBackoff: (attempt: number) => number;
   #syns = 0;
   readonly #congestion: Tahoe;
   readonly #sent: Header = emptyHeader();
@@ -91,6 +92,7 @@ export class ClassicConnection implements Connection {
     this.#sendOnly = options.sendOnly;
     this.#trace = options.trace;
     this.#synBits = options.synBits;
+    this.#synBackoff = options.synBackoff;
     this.#congestion = new Tahoe(options.edition);
     this.#receiveBuffer = new ReceiveBuffer(options.receiveBufferBytes, options.memory);
     this.#window = new SendWindow(options.memory);
@@ -426,7 +428,7 @@ export class ClassicConnection implements Connection {
     const window = this.#window;
     const duplicate = window.sndMax > 0;
     if (window.sndUna === 0) {
-      this.#retransmitAt = now + this.#edition.retransmitTimeoutMs;
+      this.#retransmitAt = now + this.#edition.retransmitTimeoutMs * this.#synBackoff(this.#syns);
       window.sentUpTo(1);
     }
     return this.#send(out, 0, SYN | (this.role === "server" ? ACK : this.#synBits(this.#syns++)), 0, duplicate);

@@ -23,6 +23,8 @@ export interface ClassicConnectionOptions {
   readonly sendOnly: boolean;
   /** What a client's n-th SYN (from 0) carries in the bits that the classic protocol does not use. */
   readonly synBits: (attempt: number) => number;
+  /** How many retransmission timeouts a client waits behind its n-th SYN (from 0): 1 where the edition alone is spoken. */
+  readonly synBackoff: (attempt: number) => number;
   readonly memory: Memory;
   readonly trace: TraceSink | null;
 }

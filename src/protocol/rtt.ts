@@ -3,15 +3,17 @@
  * granularity G counts for nothing beside the minimum.
  */
 
-/** The timeout before the first sample (RFC 6298 section 2.1 says 1 s; the classic edition waits half of that). */
-const INITIAL_TIMEOUT_MS = 500;
+/** The timeout before the first sample (RFC 6298 section 2.1, RFC 8085 section 3.1.1). */
+const INITIAL_TIMEOUT_MS = 1000;
+/** The least timeout where an upper bound of the round trip is known, and the one on a new path to a peer that was heard. */
+const BOUNDED_TIMEOUT_MS = 500;
 /** RFC 6298 section 2.4 asks for 1 s; like Linux we take less, as timestamps and Eifel detection undo what was spurious. */
 const MIN_TIMEOUT_MS = 200;
 /** The longest timeout that a path's own round trips lead to (RFC 6298 section 2.5). */
 const MAX_TIMEOUT_MS = 60_000;
 /**
  * How often a segment is repeated before a silent peer is given up, about: backing off ends at this share of the silence timeout,
- * or at the path's own timeout. RFC 6298 section 2.5 allows no bound below 60 s; TCP waits for minutes, we for 30 s.
+ * 3.75 s of 30, or at the path's own timeout. RFC 6298 section 2.5 allows no bound below 60 s; TCP waits for minutes, we for 30 s.
  */
 const REPETITIONS_IN_SILENCE = 8;
 /** How much longer than the upper bound of the first round trip the first timeout is. */
@@ -32,12 +34,21 @@ export class RttEstimator {
   latestMs = 0;
   /** The retransmission timeout. It is asked for several times with every packet. */
   timeoutMs: number = INITIAL_TIMEOUT_MS;
-  /** A peer that says nothing for so long is given up, Infinity for never. */
-  silenceTimeoutMs: number = Number.POSITIVE_INFINITY;
   #minAt = 0;
   #backoff = 1;
+  #silenceTimeoutMs = Number.POSITIVE_INFINITY;
   /** The timeout while there is no sample. */
   #initialTimeoutMs = INITIAL_TIMEOUT_MS;
+
+  /** A peer that says nothing for so long is given up, in ms; Infinity, the default, for never. It bounds the back-off. */
+  get silenceTimeoutMs(): number {
+    return this.#silenceTimeoutMs;
+  }
+  set silenceTimeoutMs(value: number) {
+    if (value === this.#silenceTimeoutMs) return;
+    this.#silenceTimeoutMs = value;
+    this.#setBackoff(this.#backoff);
+  }
 
   onSample(rttMs: number, now: number): void {
     this.latestMs = rttMs;
@@ -61,7 +72,7 @@ export class RttEstimator {
    */
   onUpperBound(rttMs: number): void {
     if (this.smoothedMs > 0) return;
-    this.#initialTimeoutMs = Math.min(MAX_TIMEOUT_MS, Math.max(INITIAL_TIMEOUT_MS, BOUND_MARGIN * rttMs));
+    this.#initialTimeoutMs = Math.min(MAX_TIMEOUT_MS, Math.max(BOUNDED_TIMEOUT_MS, BOUND_MARGIN * rttMs));
     this.#setBackoff(this.#backoff);
   }
 
@@ -75,7 +86,7 @@ export class RttEstimator {
 
   /** Another path: nothing is known of it. */
   reset(): void {
-    this.#initialTimeoutMs = INITIAL_TIMEOUT_MS;
+    this.#initialTimeoutMs = BOUNDED_TIMEOUT_MS;
     this.smoothedMs = this.variationMs = this.latestMs = 0;
     this.minMs = Number.POSITIVE_INFINITY;
     this.#setBackoff(1);
@@ -95,7 +106,7 @@ export class RttEstimator {
     this.#backoff = backoff;
     const base =
       this.smoothedMs === 0 ? this.#initialTimeoutMs : Math.max(MIN_TIMEOUT_MS, this.smoothedMs + K * this.variationMs);
-    const most = Math.max(base, this.silenceTimeoutMs / REPETITIONS_IN_SILENCE);
+    const most = Math.max(base, this.#silenceTimeoutMs / REPETITIONS_IN_SILENCE);
     this.timeoutMs = Math.min(MAX_TIMEOUT_MS, most, base * backoff);
   }
 }

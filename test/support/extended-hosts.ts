@@ -17,6 +17,7 @@ export interface ExtendedHostOptions extends VariantOptions {
   readonly congestion?: ControllerName;
   readonly maxDatagramBytes?: number;
   readonly windowBytes?: number;
+  readonly silenceTimeoutMs?: number;
   /** Falls back to the classic edition. */
   readonly required?: boolean;
   readonly timerTickMs?: number;
@@ -57,7 +58,12 @@ export function extendedHost(options: ExtendedHostOptions = {}): HostOptions {
     ...(accept !== undefined && verifies ? { mac: keyedHash(options.seed ?? 0) } : {}),
   };
   return {
-    endpoint: new Endpoint({ edition: editionNamed(DEFAULT_EDITION), accept: accept !== undefined, extended }),
+    endpoint: new Endpoint({
+      edition: editionNamed(DEFAULT_EDITION),
+      accept: accept !== undefined,
+      extended,
+      silenceTimeoutMs: options.silenceTimeoutMs,
+    }),
     segmentBytes: 1,
     receiveBufferBytes,
     ...(options.timerTickMs === undefined ? {} : { timerTickMs: options.timerTickMs }),

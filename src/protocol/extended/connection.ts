@@ -63,6 +63,9 @@ const NEVER: number = Number.POSITIVE_INFINITY;
 /** So many short packets must be answered, while none of the least size is, before a path is called too narrow. */
 const LEAST_ANSWERS = 5;
 
+/** A side that only reads learns the round trip when so much has come. */
+const MEASURE_AFTER_BYTES: number = 40 * 1024;
+
 /** One for all connections: nothing calls back in between. */
 const scratch: Packet = emptyPacket();
 
@@ -120,6 +123,10 @@ export class ExtendedConnection implements Connection {
   readonly #liveness: Liveness;
   /** The timeouts in a row that the search for the path's MTU has taken note of. */
   #timeoutsSeen = 0;
+  /** A PING is to leave in a datagram of its own; how many acknowledgements had come when the last of them was due. */
+  #lonePingDue = false;
+  #acksBeforePing = NEVER;
+  #acks = 0;
   /** What had been received when it was begun to try whether datagrams of the least size arrive. */
   #receivedBefore = 0;
   #pacedAt = NEVER;
@@ -148,7 +155,7 @@ export class ExtendedConnection implements Connection {
       stats: this.stats,
       memory: options.memory,
     });
-    this.#sender.rtt.silenceTimeoutMs = this.#liveness.silenceTimeoutMs;
+    this.#boundBackoff();
     this.#encoder = new Encoder(options, this.#sender, this.#receiver, this.stats);
     this.#probes = new Probes(options, this.#encoder);
     if (options.role === "client") this.#becomeConnected(now);
@@ -365,10 +372,17 @@ export class ExtendedConnection implements Connection {
     if (silenceTimeoutMs === 0) return;
     const theirsMs = Math.max(MIN_SILENCE_TIMEOUT_MS, silenceTimeoutMs);
     this.#liveness.silenceTimeoutMs = Math.min(this.#options.silenceTimeoutMs, theirsMs);
-    // A peer that is back after a longer silence is to hear of us no later than one that could not have been silent for so long.
-    this.#sender.rtt.silenceTimeoutMs = Math.min(this.#liveness.silenceTimeoutMs, LEGACY_SILENCE_TIMEOUT_MS);
+    this.#boundBackoff();
     if (this.role === "client") this.#resetToken = resetToken;
     else this.#telling = true;
+  }
+
+  /** The repetitions must come a few times in the silence timeout, and where both FINs are out in the peer's TIME-WAIT. */
+  #boundBackoff(): void {
+    const { rtt, sndNxt, dataEnd } = this.#sender;
+    const { silenceTimeoutMs } = this.#liveness;
+    const bothEnded = this.#receiver.finReceived && sndNxt > dataEnd;
+    rtt.silenceTimeoutMs = bothEnded ? Math.min(silenceTimeoutMs, LEGACY_SILENCE_TIMEOUT_MS) : silenceTimeoutMs;
   }
 
   /** Where the peer has everything of ours and we have everything of its, nothing was lost but a farewell. */
@@ -408,6 +422,7 @@ export class ExtendedConnection implements Connection {
 
   #receiveAck(packet: Packet, now: number): void {
     const sender = this.#sender;
+    this.#acks++;
     if (!sender.receiveAck(packet, now)) return;
     if (sender.finAcknowledged && !this.#finished) {
       this.#finished = true;
@@ -511,6 +526,7 @@ export class ExtendedConnection implements Connection {
         out,
         this.#sender.rtt,
         this.#sender.sndUna,
+        this.#measures,
         this.#introducing,
         this.#telling,
         now,
@@ -522,11 +538,24 @@ export class ExtendedConnection implements Connection {
       }
       // Whether short packets are answered tells a narrow path from one that is down.
       if (bytes > 0 && this.#probes.mtu.isTryingLeast) this.#pingDue = true;
-      return bytes;
+      return bytes === 0 && this.#lonePingDue ? this.#lonePing(out, now) : bytes;
     }
     this.#synAckDue = false;
     this.#synAcks++;
     return this.#encoder.synAck(out);
+  }
+
+  /** A round trip is worth a probe where one is needed: for data in flight, or by a reader of much. */
+  get #measures(): boolean {
+    const { rtt, buffer } = this.#sender;
+    return rtt.smoothedMs === 0 && (buffer.length > 0 || this.#receiver.bytesReceived >= MEASURE_AFTER_BYTES);
+  }
+
+  #lonePing(out: Uint8Array, now: number): number {
+    this.#lonePingDue = false;
+    if (!this.#introducing && this.#resetToken !== null) return this.#encoder.longPing(out, 0);
+    const length = this.#encoder.packet(out, 0, this.#introducing ? HELLO | PING : PING, null, now);
+    return this.#telling ? length + this.#encoder.parameters(out, length) : length;
   }
 
   /** As many equal datagrams as may leave now; only the last may be shorter. */
@@ -612,6 +641,7 @@ export class ExtendedConnection implements Connection {
     if (this.#receiver.ackAt <= now) this.#receiver.ackDue = true;
     if (this.#pacedAt <= now) this.#pacedAt = NEVER;
     this.#probes.expire(now);
+    this.#boundBackoff();
     this.#sender.expire(now);
     this.#watchForBlackHole(now);
     if (this.#askAt() <= now) this.#ask(now);
@@ -625,8 +655,16 @@ export class ExtendedConnection implements Connection {
     const { timeouts, segments } = sender;
     const missingBytes = segments.firstBytes + DATA_HEADER_BYTES;
     const isNew = timeouts > this.#timeoutsSeen;
-    const suspects = sender.suspectsBlackHole || (isNew && timeouts >= mtu.timeoutsToSuspect(missingBytes));
+    const most = mtu.timeoutsToSuspect(missingBytes);
+    const answered = this.#acks > this.#acksBeforePing;
+    const suspects = sender.suspectsBlackHole || (isNew && timeouts >= most && answered);
     this.#timeoutsSeen = timeouts;
+    if (timeouts === 0) this.#acksBeforePing = NEVER;
+    else if (isNew && timeouts >= most - 1 && !answered) {
+      // A long queue, or a link that is down, looks the same: but there short packets are answered no earlier than long ones.
+      this.#lonePingDue = true;
+      this.#acksBeforePing = this.#acks;
+    }
     sender.suspectsBlackHole = false;
     if (!suspects) return;
     const tried = mtu.isTryingLeast;

@@ -82,13 +82,14 @@ export class Probes {
 
   /**
    * Writes what is due, to {@link goesTo}. Returns its length, 0 for nothing. `acknowledgedBytes` of data have arrived at the
-   * peer: see {@link SEARCH_AFTER_BYTES}. A side that knows no round trip sends one short probe to learn it.
+   * peer: see {@link SEARCH_AFTER_BYTES}. `measures`: one short probe is to be sent, to learn the round trip.
    * `telling`: with our parameters.
    */
   transmit(
     out: Uint8Array,
     rtt: Readonly<RttEstimator>,
     acknowledgedBytes: number,
+    measures: boolean,
     introducing: boolean,
     telling: boolean,
     now: number,
@@ -120,7 +121,7 @@ export class Probes {
       return this.#encoder.probe(out, this.#newMtuNonce(now), bytes, introducing, telling);
     }
     if (acknowledgedBytes < Math.max(bytes, SEARCH_AFTER_BYTES)) {
-      if (rtt.smoothedMs > 0 || this.#measured) return 0;
+      if (!measures || this.#measured) return 0;
       this.#measured = true;
       return this.#encoder.probe(out, this.#newMtuNonce(now), 0, introducing, telling);
     }

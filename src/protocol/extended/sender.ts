@@ -183,7 +183,10 @@ export class Sender implements DeliveryListener {
 
   /** Who only receives, and had to repeat its SYN|ACK, has no other round trip to go by. */
   onProbeAnswered(rttMs: number, now: number): void {
-    if (this.rtt.smoothedMs === 0 && rttMs > 0) this.#noteRtt(rttMs, now);
+    if (this.rtt.smoothedMs > 0 || rttMs <= 0) return;
+    this.#noteRtt(rttMs, now);
+    // What is in flight need not wait for the first timeout.
+    if (this.timeouts === 0 && this.segments.length > 0 && this.#waiting !== "reordering") this.#arm(now);
   }
 
   #noteRtt(rttMs: number, now: number): void {

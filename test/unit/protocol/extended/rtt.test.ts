@@ -4,7 +4,7 @@ import { RttEstimator } from "../../../../src/protocol/rtt.js";
 describe("RFC 6298", () => {
   test("section 2.2: the first sample", () => {
     const rtt = new RttEstimator();
-    expect(rtt.timeoutMs).toBe(500);
+    expect(rtt.timeoutMs).toBe(1000);
     rtt.onSample(100, 0);
     expect([rtt.smoothedMs, rtt.variationMs, rtt.timeoutMs]).toEqual([100, 50, 300]);
   });
@@ -47,6 +47,18 @@ describe("RFC 6298", () => {
     slow.onSample(3000, 0);
     slow.backOff();
     expect(slow.timeoutMs).toBe(9000);
+  });
+
+  test("the silence timeout may become known later, and then bounds what is backed off already", () => {
+    const rtt = new RttEstimator();
+    rtt.silenceTimeoutMs = 10_000;
+    rtt.onSample(20, 0);
+    for (let i = 0; i < 6; i++) rtt.backOff();
+    expect(rtt.timeoutMs).toBe(1250);
+    rtt.silenceTimeoutMs = 30_000;
+    expect(rtt.timeoutMs).toBe(3750);
+    rtt.silenceTimeoutMs = 8000;
+    expect(rtt.timeoutMs).toBe(1000);
   });
 
   test("a handshake with a SYN that was repeated bounds the first timeout, and is no sample", () => {
