@@ -8,7 +8,7 @@ import tsupConfig from "../tsup.config.js";
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), "..");
 /** A hint that a file has two subjects, not a wall: shorter by cutting words helps nobody. */
-const LONGEST_FILE = 810;
+const LONGEST_FILE = 820;
 
 /** What each folder of src may import: folders below it, and packages. `*` stands for any package and node:*. */
 const MAY_IMPORT: Record<string, { folders: string[]; packages: string[] }> = {

@@ -108,6 +108,11 @@ export function program(): Command {
     )
     .option("--max-entries <count>", "how many files, links and directories a folder may hold", parseCount)
     .option(
+      "--receive-budget <size>",
+      "memory for what has arrived and was not read yet, of all connections (default: 256M)",
+      parseBytes,
+    )
+    .option(
       "--http <host:port>",
       "where the dashboard and the REST interface are (default: 127.0.0.1:5080)",
       parseListen,

@@ -27,6 +27,7 @@ export interface ServeCommandOptions {
   readonly quota?: number;
   readonly storageLimit?: number;
   readonly maxEntries?: number;
+  readonly receiveBudget?: number;
   readonly http?: false | { readonly host: string; readonly port: number };
   readonly httpCert?: string;
   readonly httpKey?: string;
@@ -41,7 +42,7 @@ export async function serve(operands: readonly string[], options: ServeCommandOp
   if (problem !== undefined)
     throw new UsageError(`${shownPath(options.name ?? "")} cannot be a folder's name: ${problem}.`);
   const { directory, trustProxy } = sortOperands(operands, options.trustProxy);
-  const { keep, quota, storageLimit, maxEntries, http: _, ...others } = options;
+  const { keep, quota, storageLimit, maxEntries, receiveBudget, http: _, ...others } = options;
   requireRoomForQuota(quota, storageLimit);
   const lines = new ServerLog();
   const starting = startServing({
@@ -50,6 +51,7 @@ export async function serve(operands: readonly string[], options: ServeCommandOp
     ...(quota === undefined ? {} : { quotaBytes: quota }),
     ...(storageLimit === undefined ? {} : { storageLimitBytes: storageLimit }),
     ...(maxEntries === undefined ? {} : { maxEntries }),
+    ...(receiveBudget === undefined ? {} : { receiveBudgetBytes: receiveBudget }),
     ...webOptions({ ...options, trustProxy }),
     dir: directory,
     onEvent: (event) => lines.report(event),

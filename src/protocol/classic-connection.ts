@@ -11,7 +11,7 @@ import {
 } from "./connection.js";
 import type { Edition, EditionName } from "./editions.js";
 import { KEEP_ALIVES_PER_TIMEOUT } from "./extended/options.js";
-import { HEADER_BYTES } from "./limits.js";
+import { BLOCK_BYTES, HEADER_BYTES, MAX_RECEIVE_GAPS } from "./limits.js";
 import { ACK, answersSyn, emptyHeader, encodeHeader, FIN, type Header, makesSense, SYN } from "./packet.js";
 import { ReceiveBuffer } from "./receive-buffer.js";
 import { SendWindow } from "./send-window.js";
@@ -94,7 +94,8 @@ export class ClassicConnection implements Connection {
     this.#synBits = options.synBits;
     this.#synBackoff = options.synBackoff;
     this.#congestion = new Tahoe(options.edition);
-    this.#receiveBuffer = new ReceiveBuffer(options.receiveBufferBytes, options.memory);
+    const { receiveBufferBytes, memory, receiveBudget } = options;
+    this.#receiveBuffer = new ReceiveBuffer(receiveBufferBytes, memory, BLOCK_BYTES, MAX_RECEIVE_GAPS, receiveBudget);
     this.#window = new SendWindow(options.memory);
     this.#isn = options.role === "client" ? options.edition.clientIsn : options.edition.serverIsn;
   }
@@ -175,8 +176,12 @@ export class ClassicConnection implements Connection {
     if (this.idle) this.#lastHeardAt = now;
   }
 
+  /** There is one window for all. */
+  admit(_now: number): void {}
+
   abort(_now: number): void {
     this.#close("aborted");
+    this.#receiveBuffer.clear();
   }
 
   refuse(_now: number): void {
@@ -570,5 +575,6 @@ export class ClassicConnection implements Connection {
     this.closed = true;
     this.failure = failure;
     this.#signals |= Signal.closed;
+    this.#receiveBuffer.close();
   }
 }

@@ -1,5 +1,6 @@
 import type { Edition } from "./editions.js";
 import type { Memory } from "./memory.js";
+import type { ReceiveBudget } from "./receive-budget.js";
 import type { SendBuffer } from "./send-buffer.js";
 import type { TraceSink } from "./trace.js";
 
@@ -26,6 +27,7 @@ export interface ClassicConnectionOptions {
   /** How many retransmission timeouts a client waits behind its n-th SYN (from 0): 1 where the edition alone is spoken. */
   readonly synBackoff: (attempt: number) => number;
   readonly memory: Memory;
+  readonly receiveBudget: ReceiveBudget;
   readonly trace: TraceSink | null;
 }
 

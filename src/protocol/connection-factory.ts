@@ -14,6 +14,7 @@ import {
 } from "./limits.js";
 import { type Memory, PORTABLE_MEMORY } from "./memory.js";
 import { OfferingConnection, type RoutedConnection } from "./offering-connection.js";
+import { ReceiveBudget } from "./receive-budget.js";
 import { toSequence } from "./sequence.js";
 import type { TraceSink } from "./trace.js";
 
@@ -54,6 +55,7 @@ export class ConnectionFactory {
   readonly #memory: Memory;
   readonly #extended: ExtendedOptions | null;
   readonly #silenceTimeoutMs: number | undefined;
+  readonly #receiveBudget: ReceiveBudget;
 
   constructor(options: {
     readonly edition: Edition;
@@ -62,6 +64,7 @@ export class ConnectionFactory {
     readonly memory?: Memory;
     readonly extended?: ExtendedOptions | null;
     readonly silenceTimeoutMs?: number | undefined;
+    readonly receiveBudget?: ReceiveBudget;
   }) {
     this.#edition = options.edition;
     // With less than a segment nothing would ever be accepted.
@@ -69,6 +72,7 @@ export class ConnectionFactory {
     this.#receiveBufferBytes = Math.max(receiveBufferBytes, options.edition.segmentBytes);
     this.#trace = options.trace ?? null;
     this.#memory = options.memory ?? PORTABLE_MEMORY;
+    this.#receiveBudget = options.receiveBudget ?? new ReceiveBudget();
     this.#extended = options.extended ?? null;
     this.#silenceTimeoutMs = options.silenceTimeoutMs;
   }
@@ -143,6 +147,8 @@ export class ConnectionFactory {
       congestion: extended.congestion ?? "bbr",
       random: extended.random,
       memory: this.#memory,
+      receiveBudget: this.#receiveBudget,
+      requireAdmission: extended.requireAdmission ?? false,
       trace: this.#trace,
     };
     return new ExtendedConnection(options, now);
@@ -157,6 +163,7 @@ export class ConnectionFactory {
       receiveBufferBytes: this.#receiveBufferBytes,
       silenceTimeoutMs: this.#silenceTimeoutMs,
       memory: this.#memory,
+      receiveBudget: this.#receiveBudget,
       trace: this.#trace,
     });
   }

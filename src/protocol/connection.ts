@@ -171,6 +171,11 @@ export interface Connection {
    * acknowledged there is nothing left to wait for.
    */
   discardInput(now: number): void;
+  /**
+   * The peer may have more than the least receive window from now on. Before that no peer of a server has. The classic edition has
+   * one window for all.
+   */
+  admit(now: number): void;
   /** The next bytes in order, or null; makes room for more. The caller owns them. */
   read(): Uint8Array | null;
   /**

@@ -32,6 +32,7 @@ import type { Memory } from "./memory.js";
 import type { RoutedConnection } from "./offering-connection.js";
 import { decodeHeader, encodeHeader, type Header, SYN } from "./packet.js";
 import { RateLimit } from "./rate-limit.js";
+import type { ReceiveBudget } from "./receive-budget.js";
 import { Timers } from "./timers.js";
 import { type TraceSink, traceDropped } from "./trace.js";
 
@@ -48,6 +49,8 @@ export interface EndpointOptions {
   readonly trace?: TraceSink | null;
   /** Default: what every JavaScript has. */
   readonly memory?: Memory;
+  /** What the connections hold for their readers is taken from it. Default: one of this endpoint's own. */
+  readonly receiveBudget?: ReceiveBudget;
   /** Speak the extended edition with whoever can. Default: not at all. */
   readonly extended?: ExtendedOptions | null;
 }
@@ -57,8 +60,13 @@ export interface ExtendedOptions {
   readonly random: () => number;
   /** Speak nothing else. Default false. */
   readonly required?: boolean;
-  /** The receive window of each connection. Default 16 MiB, least 64 KiB. */
+  /** The receive window of each connection, as far as it may grow. Default 16 MiB, least 64 KiB. */
   readonly windowBytes?: number;
+  /**
+   * A server's peers have the least window until `Connection.admit()` is called. Default false: until something of what they
+   * sent is read.
+   */
+  readonly requireAdmission?: boolean;
   /** The largest datagram worth trying to an address, in bytes of UDP payload. Default 1200. */
   readonly maxDatagramBytes?: (remoteAddress: string) => number;
   /** Default `bbr`. */

@@ -33,5 +33,6 @@ export {
 } from "./limits.js";
 export type { Memory } from "./memory.js";
 export { ACK, decodeHeader, emptyHeader, encodeHeader, FIN, type Header, SYN } from "./packet.js";
+export { ReceiveBudget } from "./receive-budget.js";
 export { toPosition, toSequence } from "./sequence.js";
 export { type TraceSink, traceDropped, traceReceived, traceSent } from "./trace.js";

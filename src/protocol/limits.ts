@@ -42,8 +42,23 @@ export const BLOCK_BYTES: number = 16 * 1024;
 /** What an extended connection buffers for its reader: the receive window, unless told otherwise. */
 export const DEFAULT_RECEIVE_WINDOW_BYTES: number = 16 * 1024 * 1024;
 
-/** The least receive window: peers count on it for their first flight. */
+/** The least receive window: peers count on it for their first flight, and have no more until they are admitted. */
 export const MIN_RECEIVE_WINDOW_BYTES: number = 64 * 1024;
+
+/** The receive window of a peer that has just been admitted, and the multiple of what its reader has read that it grows to. */
+export const ADMITTED_WINDOW_BYTES: number = 4 * 1024 * 1024;
+export const WINDOW_GROWTH = 4;
+
+/** What all connections of a process may hold for their readers together, and the share of the rest that one of them may offer. */
+export const DEFAULT_RECEIVE_BUDGET_BYTES: number = 256 * 1024 * 1024;
+export const RECEIVE_BUDGET_SHARE = 8;
+
+/**
+ * A connection may hold so much memory for data out of order, and beyond it this multiple of the data: single bytes far apart
+ * take a block each.
+ */
+export const SPARSE_BYTES: number = 256 * 1024;
+export const SPARSE_MULTIPLE = 16;
 
 /** The extended edition's blocks, as much as a read from the kernel brings, and its gaps: its windows are larger. */
 export const EXTENDED_BLOCK_BYTES: number = 64 * 1024;

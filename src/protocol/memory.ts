@@ -7,6 +7,8 @@ export interface Memory {
   allocate(bytes: number): Uint8Array;
   /** Copies `source`, from `from` to before `to`, to where `at` is in `target`, which is other memory. */
   copy(source: Uint8Array, from: number, to: number, target: Uint8Array, at: number): void;
+  /** Gives room back that nothing refers to any more, at once. Without it the garbage collector does. */
+  release?(bytes: Uint8Array): void;
 }
 
 /** What every JavaScript has. */

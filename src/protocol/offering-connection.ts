@@ -169,6 +169,9 @@ export class OfferingConnection implements Connection {
   discardInput(now: number): void {
     this.#inner.discardInput(now);
   }
+  admit(now: number): void {
+    this.#inner.admit(now);
+  }
   read(): Uint8Array | null {
     return this.#inner.read();
   }

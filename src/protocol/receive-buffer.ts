@@ -1,6 +1,7 @@
 import { invariant, steps } from "../invariant/index.js";
-import { BLOCK_BYTES, MAX_RECEIVE_GAPS } from "./limits.js";
+import { BLOCK_BYTES, MAX_RECEIVE_GAPS, MIN_RECEIVE_WINDOW_BYTES, SPARSE_BYTES, SPARSE_MULTIPLE } from "./limits.js";
 import { type Memory, PORTABLE_MEMORY } from "./memory.js";
+import { ReceiveBudget } from "./receive-budget.js";
 
 /** Received bytes from `start` to `end`, apart from what is in order. */
 export interface Range {
@@ -14,7 +15,8 @@ const DIRECT_BYTES = 4096;
 const WASTED_SHARE = 1 / 8;
 
 /**
- * Reassembles a direction's data, addressed by offset in the stream, within a fixed number of bytes.
+ * Reassembles a direction's data, addressed by offset in the stream, within a number of bytes, and within a budget that it may
+ * share with others.
  *
  * What comes while the reader keeps up is handed on as it is, and so is what must wait, if it is long and fills memory of its
  * own. The rest is copied into blocks: a reader gets up to a block at once however small the packets were, and a peer that
@@ -22,6 +24,10 @@ const WASTED_SHARE = 1 / 8;
  */
 export class ReceiveBuffer {
   readonly capacityBytes: number;
+  /** What may lie behind the reader at the moment, at most {@link capacityBytes}. */
+  windowBytes: number;
+  /** Data before this offset is taken in any case: the peer has been told so. */
+  promisedEnd = 0;
   /** Offset of the next byte a reader gets. */
   readOffset = 0;
   /** Offset of the next byte missing: what the cumulative acknowledgement says. */
@@ -30,21 +36,32 @@ export class ReceiveBuffer {
   #ahead: Range[] = [];
   /** By their number in the stream; none until the reader falls behind. */
   #blocks: Map<number, Uint8Array> | null = null;
-  readonly #blockBytes: number;
+  /** Of the blocks that there are. */
+  #blockBytes: number;
+  readonly #largeBlockBytes: number;
   readonly #maxGaps: number;
   readonly #memory: Memory;
   /** Chunks in memory of their own, in order: the first of what is readable, and all of it while the reader keeps up. */
   #direct: Uint8Array[] = [];
   /** Offset behind them. */
   #directEnd = 0;
+  /** Bytes that have come ahead of `nextOffset`. */
+  #aheadBytes = 0;
+  /** Memory that is taken, and counted in the budget. */
+  #takenBytes = 0;
+  /** Null once nothing more comes. */
+  #budget: ReceiveBudget | null;
 
   constructor(
     capacityBytes: number,
     memory: Memory = PORTABLE_MEMORY,
     blockBytes: number = BLOCK_BYTES,
     maxGaps: number = MAX_RECEIVE_GAPS,
+    budget: ReceiveBudget = new ReceiveBudget(),
   ) {
-    this.capacityBytes = capacityBytes;
+    this.capacityBytes = this.windowBytes = capacityBytes;
+    this.#budget = budget;
+    this.#largeBlockBytes = blockBytes;
     this.#memory = memory;
     this.#blockBytes = blockBytes;
     this.#maxGaps = maxGaps;
@@ -76,8 +93,7 @@ export class ReceiveBuffer {
 
   /** The memory that is held at the moment, for tests and statistics. */
   get allocatedBytes(): number {
-    const direct = this.#direct.reduce((bytes, chunk) => bytes + chunk.length, 0);
-    return (this.#blocks?.size ?? 0) * this.#blockBytes + direct;
+    return this.#takenBytes;
   }
 
   /**
@@ -90,15 +106,19 @@ export class ReceiveBuffer {
     const next = this.nextOffset;
     // Nothing is no range: it would be told the peer, and take the place of one.
     if (end <= next || from === to) return true;
-    if (end > this.readOffset + this.capacityBytes) return false;
+    if (end > this.readOffset + this.windowBytes && end > this.promisedEnd) return false;
     if (CONFUNDO_ASSERTIONS) this.#check();
     const start = offset > next ? offset : next;
     const freshFrom = from + start - offset;
-    if (start > next || this.#ahead.length > 0) return this.#insertAhead(start, end, bytes, freshFrom);
+    if (start > next || this.#ahead.length > 0) {
+      return this.#hasRoom(start, end) && this.#insertAhead(start, end, bytes, freshFrom);
+    }
     if (start === this.readOffset) {
       // Nothing else waits for the reader.
-      this.#blocks?.clear();
+      this.#dropBlocks();
       this.#keep(this.#owned(bytes, freshFrom, to, lent), end);
+    } else if (!this.#hasRoom(start, end)) {
+      return false;
     } else if (lent && start === this.#directEnd && fillsItsMemory(bytes, to - freshFrom)) {
       this.#keep(bytes.subarray(freshFrom, to), end);
     } else {
@@ -109,7 +129,44 @@ export class ReceiveBuffer {
     return true;
   }
 
+  /**
+   * Whether there is memory for what lies from `start` to `end`. What is in order is always taken up to the least window, and
+   * otherwise while the budget lasts; what is ahead, unless too little data takes too much memory.
+   */
+  #hasRoom(start: number, end: number): boolean {
+    const inOrder = start === this.nextOffset;
+    if (inOrder && end - this.readOffset <= MIN_RECEIVE_WINDOW_BYTES) return true;
+    if (this.#budget?.isSpent) {
+      this.#budget.refusals++;
+      return false;
+    }
+    if (inOrder || this.#takenBytes <= SPARSE_BYTES) return true;
+    const usedBytes = this.nextOffset - this.readOffset + this.#aheadBytes + end - start;
+    return (
+      this.#takenBytes <= SPARSE_BYTES + SPARSE_MULTIPLE * usedBytes ||
+      (this.#hasBlock(start) && this.#hasBlock(end - 1))
+    );
+  }
+
+  #hasBlock(offset: number): boolean {
+    return this.#blocks?.has(Math.floor(offset / this.#blockBytes)) ?? false;
+  }
+
+  /** Memory is taken, or given back where `bytes` is negative. */
+  #take(bytes: number): void {
+    if (this.#budget === null) return;
+    this.#takenBytes += bytes;
+    this.#budget.usedBytes += bytes;
+  }
+
+  #dropBlocks(): void {
+    if (this.#blocks === null || this.#blocks.size === 0) return;
+    this.#take(-this.#blocks.size * this.#blockBytes);
+    this.#blocks.clear();
+  }
+
   #keep(chunk: Uint8Array, end: number): void {
+    this.#take(chunk.length);
     this.#direct.push(chunk);
     this.#directEnd = end;
   }
@@ -130,6 +187,7 @@ export class ReceiveBuffer {
     const [chunk] = this.#direct;
     if (chunk === undefined || this.#direct.length > 1 || chunk.length >= DIRECT_BYTES) return;
     this.#direct = [];
+    this.#take(-chunk.length);
     this.#store(this.readOffset, chunk, 0, chunk.length);
   }
 
@@ -138,6 +196,7 @@ export class ReceiveBuffer {
     if (this.readOffset === this.nextOffset) return null;
     const direct = this.#direct.shift();
     if (direct !== undefined) {
+      this.#take(-direct.length);
       this.readOffset += direct.length;
       return direct;
     }
@@ -148,21 +207,48 @@ export class ReceiveBuffer {
     const bytes = this.#block(key).subarray(from, to);
     this.readOffset = key * blockBytes + to;
     // The rest of a block is filled by what comes next: a fresh one for each read would cost, and pin, a block a packet.
-    if (to === blockBytes) this.#blocks?.delete(key);
+    if (to === blockBytes && this.#blocks?.delete(key)) this.#take(-blockBytes);
     return bytes;
   }
 
   /** Gives back a block that is kept only to be filled up, as an idle connection should. */
   trim(): void {
-    if (this.readOffset === this.nextOffset && this.#ahead.length === 0) this.#blocks = null;
+    if (this.readOffset !== this.nextOffset || this.#ahead.length > 0) return;
+    this.#dropBlocks();
+    this.#blocks = null;
   }
 
   /** Forgets everything that is buffered. */
   clear(): void {
+    this.#dropAhead();
+    this.#dropBlocks();
+    this.#take(-this.#takenBytes);
     this.#direct = [];
     this.#blocks = null;
-    this.#ahead = [];
     this.readOffset = this.nextOffset;
+  }
+
+  /**
+   * Nothing more comes: what is ahead is given back at once, and what is in order, which may still be read, counts no more in
+   * the budget, as a reader may forget it.
+   */
+  close(): void {
+    this.#dropAhead();
+    this.#take(-this.#takenBytes);
+    this.#budget = null;
+  }
+
+  /** The blocks that nobody has got a part of are given back without waiting for the garbage collector. */
+  #dropAhead(): void {
+    this.#ahead = [];
+    this.#aheadBytes = 0;
+    const last = Math.floor((this.nextOffset - 1) / this.#blockBytes);
+    for (const [key, block] of this.#blocks ?? []) {
+      if (key <= last) continue;
+      this.#blocks?.delete(key);
+      this.#take(-this.#blockBytes);
+      this.#memory.release?.(block);
+    }
   }
 
   /** `bytes` has what lies at `start` at `from`. */
@@ -172,16 +258,23 @@ export class ReceiveBuffer {
     let last = first;
     while (last < ahead.length && (ahead[last] as Range).start <= end) last++;
     if (first === last && ahead.length >= this.#maxGaps && start > this.nextOffset) return false;
+    const next = this.nextOffset;
 
     // Bytes that are there already may have been handed out with their block's memory: only the gaps are written.
     let at = start;
     for (let i = first; i < last; i++) {
       if (CONFUNDO_ASSERTIONS) steps.taken++;
       const range = ahead[i] as Range;
-      if (at < range.start) this.#store(at, bytes, from + at - start, from + range.start - start);
+      if (at < range.start) {
+        this.#aheadBytes += range.start - at;
+        this.#store(at, bytes, from + at - start, from + range.start - start);
+      }
       at = Math.max(at, range.end);
     }
-    if (at < end) this.#store(at, bytes, from + at - start, from + end - start);
+    if (at < end) {
+      this.#aheadBytes += end - at;
+      this.#store(at, bytes, from + at - start, from + end - start);
+    }
 
     const merged = { start, end };
     if (first < last) {
@@ -190,6 +283,7 @@ export class ReceiveBuffer {
     }
     if (merged.start <= this.nextOffset) {
       this.nextOffset = merged.end;
+      this.#aheadBytes -= merged.end - next;
       ahead.splice(first, last - first);
     } else {
       ahead.splice(first, last - first, merged);
@@ -201,6 +295,12 @@ export class ReceiveBuffer {
   #check(): void {
     if (!CONFUNDO_ASSERTIONS) return;
     const { readOffset, nextOffset, capacityBytes } = this;
+    let aheadBytes = 0;
+    for (const { start, end } of this.#ahead) aheadBytes += end - start;
+    invariant(aheadBytes === this.#aheadBytes, `${this.#aheadBytes} bytes ahead, and ranges of ${aheadBytes}`);
+    const directBytes = this.#direct.reduce((bytes, chunk) => bytes + chunk.length, 0);
+    const taken = (this.#blocks?.size ?? 0) * this.#blockBytes + directBytes;
+    invariant(this.#budget === null || taken === this.#takenBytes, `${taken} bytes are taken, not ${this.#takenBytes}`);
     invariant(readOffset <= nextOffset, `${readOffset} was read and ${nextOffset} has come`);
     invariant(nextOffset - readOffset <= capacityBytes, `${nextOffset - readOffset} bytes of ${capacityBytes}`);
     invariant(this.#ahead.length <= this.#maxGaps, `${this.#ahead.length} ranges ahead`);
@@ -229,6 +329,11 @@ export class ReceiveBuffer {
 
   /** Puts `bytes`, from `from` to before `to`, where `offset` is. */
   #store(offset: number, bytes: Uint8Array, from: number, to: number): void {
+    if (this.#blocks === null || this.#blocks.size === 0) {
+      // A small window is not to be exceeded by far by the blocks that it begins and ends in.
+      const isSmall = this.windowBytes <= MIN_RECEIVE_WINDOW_BYTES;
+      this.#blockBytes = isSmall ? Math.min(BLOCK_BYTES, this.#largeBlockBytes) : this.#largeBlockBytes;
+    }
     const blockBytes = this.#blockBytes;
     while (from < to) {
       const key = Math.floor(offset / blockBytes);
@@ -245,6 +350,7 @@ export class ReceiveBuffer {
     const known = this.#blocks.get(key);
     if (known !== undefined) return known;
     const block = this.#memory.allocate(this.#blockBytes);
+    this.#take(this.#blockBytes);
     this.#blocks.set(key, block);
     return block;
   }

@@ -115,6 +115,7 @@ export class Gate {
         const why = "the server has as many sessions as it can bear, or as this device or its address may have";
         throw new SyncError("ERR_TOO_MANY", `${why}; close some`);
       }
+      socket.admit();
       const visitor = { peer, device: principal.id, stats: () => socket.stats, leave };
       // Once more who it is: what was revoked before the session stood is refused here, and what is later ends the session.
       const access = async (folder: string) => accessOf(auth, await known(auth, secured.pin, from), folder);

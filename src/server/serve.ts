@@ -19,6 +19,7 @@ import {
   type ConfundoSocket,
   createServer,
   type ServerOptions,
+  setReceiveBudget,
 } from "../stream/index.js";
 import { SyncError } from "../sync/index.js";
 import { reachableAddresses } from "./addresses.js";
@@ -58,6 +59,11 @@ export interface ServeOptions extends MirrorHomeOptions {
   readonly storageLimitBytes?: number;
   /** How many files, links and directories a folder may hold. Default: any number. */
   readonly maxEntries?: number;
+  /**
+   * Memory for what has arrived by UDP and was not read yet, of all connections of the process: see docs/security.md. Default 256 MiB,
+   * least 1 MiB.
+   */
+  readonly receiveBudgetBytes?: number;
   /** REST, WebSocket and the dashboard. Default: none. */
   readonly http?: WebOptions & {
     /** Where its port is taken, the rest is served all the same, and {@link Serving.httpProblem} says why. Default false. */
@@ -118,6 +124,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
       `Without encryption only this machine can be served: ${host} is not one of its own addresses.`,
     );
   }
+  if (options.receiveBudgetBytes !== undefined) setReceiveBudget(options.receiveBudgetBytes);
   const undo: (() => unknown)[] = [];
   try {
     return await open({ ...options, host, port, insecure }, undo);
@@ -173,7 +180,8 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
         });
   // Answers are small and awaited; and a client that has ended still gets them.
   const statelessResetKey = state.statelessResetKey();
-  const stream = { noDelay: true, allowHalfOpen: true, statelessResetKey, ...options.stream };
+  const requireAdmission = gate !== null;
+  const stream = { noDelay: true, allowHalfOpen: true, statelessResetKey, requireAdmission, ...options.stream };
   const server = createServer(stream, (socket) => (gate === null ? handlePlain(home, socket) : gate.enter(socket)));
   const address = await listen(server, options.port, host);
   undo.push(() => server.close());

@@ -7,6 +7,7 @@ import { type DatagramPort, Driver } from "./driver.js";
 import { addressError, blockedError, localAddressError, lookupError, refusedError } from "./errors.js";
 import { extendedOptions, transmissionBytes } from "./extended.js";
 import { NODE_MEMORY } from "./memory.js";
+import { RECEIVE_BUDGET } from "./receive-budget.js";
 import { RouteWatch } from "./route-watch.js";
 import type { AddressInfo, ConnectOptions, SocketParts } from "./socket-options.js";
 
@@ -81,6 +82,7 @@ export class ClientPort implements DatagramPort {
     this.transmissionBytes = transmissionBytes(edition, extended);
     const endpoint = new Endpoint({
       memory: NODE_MEMORY,
+      receiveBudget: RECEIVE_BUDGET,
       edition,
       extended,
       silenceTimeoutMs: checkSilenceTimeout(options.silenceTimeoutMs),

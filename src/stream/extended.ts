@@ -73,14 +73,19 @@ export function hmacSha256(key: Uint8Array): (message: string) => Buffer {
 
 /** What an endpoint is told of the extended edition; null where only the classic one is spoken. */
 export function extendedOptions(
-  options: SocketOptions & { readonly receiveBufferBytes?: number | undefined },
+  options: SocketOptions & {
+    readonly receiveBufferBytes?: number | undefined;
+    readonly requireAdmission?: boolean | undefined;
+  },
   pathBytes: (remoteAddress: string) => number,
 ): ExtendedOptions | null {
   const { extended = true, congestion, receiveBufferBytes, maxDatagramBytes = MAX_DATAGRAM_BYTES } = options;
+  const { requireAdmission = false } = options;
   if (extended === false) return null;
   return {
     random: secureRandom,
     required: extended === "required",
+    requireAdmission,
     // What was asked for is no reason to refuse a path, and 0 is one of which nothing is known.
     maxDatagramBytes: (address) =>
       Math.min(Math.max(MIN_DATAGRAM_BYTES, maxDatagramBytes), pathBytes(address) || BASE_DATAGRAM_BYTES),

@@ -9,4 +9,7 @@ export const NODE_MEMORY: Memory = {
   copy: (source, from, to, target, at) => {
     copy.call(source, target, at, from, to);
   },
+  release: (bytes) => {
+    (bytes.buffer as ArrayBuffer & { transfer(length: number): ArrayBuffer }).transfer(0);
+  },
 };

@@ -9,6 +9,11 @@ export interface ServerOptions extends SocketOptions {
   readonly maxConnections?: number | undefined;
   /** What is buffered for each connection's reader, in bytes; more is not accepted from the peer. Default 256 KiB. */
   readonly receiveBufferBytes?: number | undefined;
+  /**
+   * Give peers of the extended edition a receive window of 64 KiB until `socket.admit()` is called, as a server does that must know
+   * first who they are. Default false: until the program has read something of what they sent.
+   */
+  readonly requireAdmission?: boolean | undefined;
   /** Addresses whose connections are refused. */
   readonly blockList?: BlockList | undefined;
   /** Bytes that wait for a reader in each socket's stream before no more are taken from its connection. Default: Node's. */

@@ -22,6 +22,7 @@ import { type DatagramPort, Driver } from "./driver.js";
 import { bindError, type ConfundoError } from "./errors.js";
 import { extendedOptions, newMac, newResetTokens, transmissionBytes } from "./extended.js";
 import { NODE_MEMORY } from "./memory.js";
+import { RECEIVE_BUDGET } from "./receive-budget.js";
 import type { ListenOptions, ServerOptions, StatelessResetCounts } from "./server-options.js";
 import type { AddressInfo } from "./socket-options.js";
 
@@ -76,6 +77,7 @@ export class ServerPort implements DatagramPort {
     this.transmissionBytes = transmissionBytes(edition, extended);
     this.#endpoint = new Endpoint({
       memory: NODE_MEMORY,
+      receiveBudget: RECEIVE_BUDGET,
       edition,
       extended,
       accept: true,

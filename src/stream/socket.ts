@@ -428,6 +428,12 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     return true;
   }
 
+  /** Lets the peer send more than 64 KiB ahead of the reader, where the server's option `requireAdmission` waits for that. */
+  admit(): void {
+    this.#connection.admit(this.#driver.now());
+    this.#driver.drain(this.#connection);
+  }
+
   override read(size?: number): ReturnType<Duplex["read"]> {
     this.#reading = true;
     try {

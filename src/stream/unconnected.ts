@@ -38,6 +38,7 @@ export const NO_CONNECTION: Connection = {
   refuse: () => {},
   abort: () => {},
   discardInput: () => {},
+  admit: () => {},
   read: () => null,
   transmit: () => 0,
   limitDatagrams: () => {},

@@ -15,6 +15,7 @@ import {
 } from "../../src/protocol/extended/wire.js";
 import { MAX_DATAGRAM_BYTES, MAX_DATAGRAM_STEPS, MAX_SEARCH_STEPS } from "../../src/protocol/limits.js";
 import { PORTABLE_MEMORY } from "../../src/protocol/memory.js";
+import { ReceiveBudget } from "../../src/protocol/receive-budget.js";
 import { type Timed, Timers } from "../../src/protocol/timers.js";
 
 /**
@@ -64,6 +65,8 @@ class Victim {
         sendOnly: false,
         random: () => 0.5,
         memory: PORTABLE_MEMORY,
+        receiveBudget: new ReceiveBudget(),
+        requireAdmission: false,
         trace: null,
       },
       0,

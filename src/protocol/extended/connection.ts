@@ -145,7 +145,9 @@ export class ExtendedConnection implements Connection {
     this.#introducing = this.#telling = options.role === "client";
     this.#openedAt = now;
     this.#liveness = new Liveness(now, options.silenceTimeoutMs);
-    this.#receiver = new Receiver(options.windowBytes, options.memory);
+    this.#receiver = new Receiver(options.windowBytes, options.memory, options.receiveBudget);
+    // A client has chosen its peer.
+    if (options.role === "client") this.#receiver.admit();
     this.#sender = new Sender({
       isn: options.localTag,
       segmentBytes:
@@ -240,6 +242,11 @@ export class ExtendedConnection implements Connection {
 
   abort(now: number): void {
     if (!this.closed) this.#giveUp("aborted", "aborted", now);
+    this.#receiver.buffer.clear();
+  }
+
+  admit(_now: number): void {
+    if (!this.closed) this.#receiver.admit();
   }
 
   /** The peer's host says that nothing listens there. */
@@ -257,7 +264,10 @@ export class ExtendedConnection implements Connection {
 
   read(): Uint8Array | null {
     const bytes = this.#receiver.buffer.read();
-    if (bytes !== null) this.#receiver.afterRead();
+    if (bytes === null) return null;
+    // A program that reads takes the peer for one that it wants to hear.
+    if (!this.#receiver.admitted && !this.#options.requireAdmission) this.#receiver.admit();
+    this.#receiver.afterRead();
     return bytes;
   }
 
@@ -748,5 +758,6 @@ export class ExtendedConnection implements Connection {
     this.closed = true;
     this.failure = failure;
     this.#signals |= Signal.closed;
+    this.#receiver.buffer.close();
   }
 }

@@ -1,5 +1,6 @@
 import type { ControllerName } from "../congestion/index.js";
 import type { Memory } from "../memory.js";
+import type { ReceiveBudget } from "../receive-budget.js";
 import type { TraceSink } from "../trace.js";
 
 /** A peer that says nothing for so long is given up, unless one of both ends asks for less. */
@@ -45,5 +46,8 @@ export interface ExtendedConnectionOptions {
   /** In [0, 1). */
   readonly random: () => number;
   readonly memory: Memory;
+  readonly receiveBudget: ReceiveBudget;
+  /** The peer has no more than the least window until `admit()` is called: reading what it sent does not admit it. */
+  readonly requireAdmission: boolean;
   readonly trace: TraceSink | null;
 }

@@ -1,6 +1,14 @@
 import { steps } from "../../invariant/index.js";
-import { EXTENDED_BLOCK_BYTES, MAX_EXTENDED_GAPS, MAX_SACK_BLOCKS } from "../limits.js";
+import {
+  ADMITTED_WINDOW_BYTES,
+  EXTENDED_BLOCK_BYTES,
+  MAX_EXTENDED_GAPS,
+  MAX_SACK_BLOCKS,
+  MIN_RECEIVE_WINDOW_BYTES,
+  WINDOW_GROWTH,
+} from "../limits.js";
 import type { Memory } from "../memory.js";
+import { ReceiveBudget } from "../receive-budget.js";
 import { type Range, ReceiveBuffer } from "../receive-buffer.js";
 import { toPosition, toSequence } from "../sequence.js";
 import { bytesPerAck, MAX_ACK_DELAY_MS } from "./ack-policy.js";
@@ -44,8 +52,10 @@ export class Receiver {
   #acknowledgedAt = 0;
   #echo = 0;
   #echoArrivedAt = 0;
-  /** Position that the advertised window reaches to. */
-  #advertisedEnd = 0;
+  /** Position that the advertised window reaches to. Every peer counts on the least window. */
+  #advertisedEnd: number = 1 + MIN_RECEIVE_WINDOW_BYTES;
+  readonly #budget: ReceiveBudget;
+  #admitted = false;
   /** Where the last segment was put; its range is reported first (RFC 2018 section 4). */
   #newest = 0;
   /** Ranges are reported in turns where there are more than fit. */
@@ -53,8 +63,23 @@ export class Receiver {
   #duplicateStart = 0;
   #duplicateEnd = 0;
 
-  constructor(windowBytes: number, memory: Memory) {
-    this.buffer = new ReceiveBuffer(windowBytes, memory, EXTENDED_BLOCK_BYTES, MAX_EXTENDED_GAPS);
+  constructor(windowBytes: number, memory: Memory, budget: ReceiveBudget = new ReceiveBudget()) {
+    this.buffer = new ReceiveBuffer(windowBytes, memory, EXTENDED_BLOCK_BYTES, MAX_EXTENDED_GAPS, budget);
+    this.buffer.windowBytes = this.buffer.promisedEnd = MIN_RECEIVE_WINDOW_BYTES;
+    this.#budget = budget;
+  }
+
+  /** The peer may have more than the least window. */
+  get admitted(): boolean {
+    return this.#admitted;
+  }
+
+  /** Admits the peer: see {@link admitted}. It is told so at once where it has sent something. */
+  admit(): void {
+    if (this.#admitted) return;
+    this.#admitted = true;
+    this.buffer.windowBytes = this.#windowBytes();
+    if (this.#segments > 0 && !this.finReceived) this.ackDue = true;
   }
 
   /** The next position expected. */
@@ -118,7 +143,7 @@ export class Receiver {
   afterRead(): void {
     // Not for a few bytes: no silly windows (RFC 9293 section 3.8.6.2.2).
     const freed = this.#windowEnd() - this.#advertisedEnd;
-    if (freed >= this.buffer.capacityBytes / WINDOW_UPDATE_SHARE && !this.finReceived) this.ackDue = true;
+    if (freed >= this.buffer.windowBytes / WINDOW_UPDATE_SHARE && !this.finReceived) this.ackDue = true;
   }
 
   /** Bytes that an acknowledgement takes in a packet. */
@@ -143,6 +168,7 @@ export class Receiver {
       duplicate,
     );
     this.#advertisedEnd = windowEnd;
+    this.buffer.promisedEnd = windowEnd - 1;
     this.#duplicateStart = 0;
     this.#unacknowledged = 0;
     this.#acknowledgedAt = now;
@@ -196,8 +222,19 @@ export class Receiver {
     else if (this.ackAt === NEVER) this.ackAt = now + MAX_ACK_DELAY_MS;
   }
 
+  /** What was offered is not taken back. */
   #windowEnd(): number {
-    return this.buffer.readOffset + this.buffer.capacityBytes + 1;
+    const { buffer } = this;
+    buffer.windowBytes = this.#windowBytes();
+    return Math.max(this.#advertisedEnd, buffer.readOffset + buffer.windowBytes + 1);
+  }
+
+  /** A window grows with what is read, up to the capacity and to what the budget leaves. */
+  #windowBytes(): number {
+    const { readOffset, capacityBytes } = this.buffer;
+    if (!this.#admitted) return MIN_RECEIVE_WINDOW_BYTES;
+    const grownBytes = Math.max(ADMITTED_WINDOW_BYTES, WINDOW_GROWTH * readOffset);
+    return Math.floor(Math.min(capacityBytes, grownBytes, this.#budget.windowBytes));
   }
 
   /** The duplicate, if there was one (RFC 2883 section 4), the newest range, then others in turns. */

@@ -2,6 +2,7 @@
 import type { Context } from "hono";
 import { matchedRoutes } from "hono/route";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { receiveBudget } from "../../stream/index.js";
 import { LIMIT_NAMES, type LimitCounters } from "../limits.js";
 import type { EventHub } from "./hub.js";
 import type { LiveSession, Mirrors } from "./mirrors.js";
@@ -85,6 +86,17 @@ export class Metrics {
         for (const [limit, count] of Object.entries(mirrors.quotaFigures().refused)) this.inc({ limit }, count);
       },
     });
+    gauge(
+      "receive_budget_bytes",
+      "The limit to what has arrived by UDP and was not read yet.",
+      () => receiveBudget().limitBytes,
+    );
+    gauge("receive_budget_used_bytes", "Memory that it takes now.", () => receiveBudget().usedBytes);
+    total(
+      "receive_budget_refusals_total",
+      "Packets dropped because the receive budget was spent.",
+      () => receiveBudget().refusals,
+    );
     gauge("event_subscribers", "Who listens to events.", () => hub.subscribers);
     gauge("event_last", "The number of the newest event.", () => hub.last);
     gauge("session_bytes_received", "Bytes received by the connections of now.", () =>

@@ -37,7 +37,12 @@ async function gateRig() {
     const { client, server } = linkedPair();
     client.on("error", () => {});
     gate.enter(
-      Object.assign(server, { remoteAddress: address, remotePort: 1, stats: {} }) as unknown as ConfundoSocket,
+      Object.assign(server, {
+        remoteAddress: address,
+        remotePort: 1,
+        stats: {},
+        admit: () => {},
+      }) as unknown as ConfundoSocket,
     );
     return { client, server };
   };

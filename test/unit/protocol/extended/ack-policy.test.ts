@@ -16,6 +16,7 @@ class Gatherer {
   #sequence = 1;
 
   constructor() {
+    this.receiver.admit();
     for (let i = 0; i < QUICK_SEGMENTS; i++) this.take(SEGMENT, 0);
     this.acknowledge(0);
   }
