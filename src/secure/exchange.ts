@@ -10,6 +10,7 @@
 import type { Duplex } from "node:stream";
 import { isCode } from "./code.js";
 import { SecureError } from "./errors.js";
+import { MAX_PAIRING_ANSWER_BYTES, MAX_PAIRING_MS, MAX_PAIRING_REQUEST_BYTES } from "./limits.js";
 
 export interface PairRequest {
   /** Null: the device should be known already. */
@@ -21,17 +22,18 @@ export interface PairRequest {
 }
 
 const LENGTH_BYTES = 2;
-const MAX_REQUEST_BYTES = 512;
-const MAX_ANSWER_BYTES = 2048;
 const MAX_NAME_CHARACTERS = 64;
-const EXCHANGE_MS = 10_000;
 
 /** The client's side. Rejects with a SecureError: what the server says, or ERR_TLS where it does not answer properly. */
-export async function askToPair(stream: Duplex, request: PairRequest, timeoutMs: number = EXCHANGE_MS): Promise<void> {
+export async function askToPair(
+  stream: Duplex,
+  request: PairRequest,
+  timeoutMs: number = MAX_PAIRING_MS,
+): Promise<void> {
   const name = [...request.name].slice(0, MAX_NAME_CHARACTERS).join("");
   const { code: asked, rename = false } = request;
   stream.write(frame({ code: asked, name, ...(rename ? { rename } : {}) }));
-  const answer = await readFrame(stream, MAX_ANSWER_BYTES, timeoutMs);
+  const answer = await readFrame(stream, MAX_PAIRING_ANSWER_BYTES, timeoutMs);
   if (answer.ok === true) return;
   const { code, message } = answer;
   if (typeof code !== "string" || !/^ERR_[A-Z_]{1,40}$/.test(code) || typeof message !== "string") {
@@ -41,8 +43,8 @@ export async function askToPair(stream: Duplex, request: PairRequest, timeoutMs:
 }
 
 /** The server's side: what the client asks for. Rejects with a SecureError ERR_TLS. */
-export async function pairRequest(stream: Duplex, timeoutMs: number = EXCHANGE_MS): Promise<PairRequest> {
-  const { code, name, rename } = await readFrame(stream, MAX_REQUEST_BYTES, timeoutMs);
+export async function pairRequest(stream: Duplex, timeoutMs: number = MAX_PAIRING_MS): Promise<PairRequest> {
+  const { code, name, rename } = await readFrame(stream, MAX_PAIRING_REQUEST_BYTES, timeoutMs);
   if ((code !== null && (typeof code !== "string" || !isCode(code))) || typeof name !== "string") {
     throw new SecureError("ERR_TLS", "The pairing request is not one of this protocol.");
   }

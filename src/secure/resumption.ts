@@ -7,6 +7,7 @@
  * The first exchange of keys is safe from quantum computers where OpenSSL has that; so is all that its secret is mixed into.
  */
 import type { TLSSocket } from "node:tls";
+import { MAX_RESUMPTIONS, MAX_USED_RESUMPTIONS } from "./limits.js";
 
 /** What both ends of a connection know, and nobody else. */
 export interface Resumption {
@@ -17,10 +18,6 @@ export interface Resumption {
 
 /** Keys are shown again after so long. */
 export const RESUMED_MOST_MS: number = 24 * 60 * 60 * 1000;
-/** Secrets that a server remembers; of more, the oldest go. */
-const MAX_REMEMBERED = 4096;
-/** Secrets that were used, by which a server knows that one comes again; of more, the oldest go. */
-const MAX_USED = 16_384;
 const ID_BYTES = 8;
 export const SECRET_BYTES = 32;
 
@@ -67,7 +64,7 @@ export class Resumptions {
     if (known !== undefined) {
       this.#known.delete(id);
       this.#used.set(id, known);
-      trim(this.#used, MAX_USED);
+      trim(this.#used, MAX_USED_RESUMPTIONS);
       return "used";
     }
     if (!this.#used.has(id)) return "forgotten";
@@ -79,7 +76,7 @@ export class Resumptions {
   remember(stream: TLSSocket, pin: string, shownMs: number = this.#now()): void {
     const resumption = resumptionOf(stream);
     this.#known.set(resumption.id, { ...resumption, pin, shownMs });
-    trim(this.#known, MAX_REMEMBERED);
+    trim(this.#known, MAX_RESUMPTIONS);
   }
 
   /** All have to show their keys again. */

@@ -15,6 +15,7 @@ import {
 } from "node:tls";
 import { SecureError } from "./errors.js";
 import { type Identity, pinOf } from "./identity.js";
+import { MAX_HANDSHAKE_BYTES, MAX_HANDSHAKE_MS } from "./limits.js";
 import type { KnownAgain, Resumptions } from "./resumption.js";
 
 /** What is spoken inside, as ALPN (RFC 7301): the mirror protocol, at once or after the pairing exchange. */
@@ -40,10 +41,6 @@ export interface HandshakeOptions {
   /** Default 10,000. */
   readonly timeoutMs?: number;
 }
-
-const HANDSHAKE_MS = 10_000;
-/** A handshake of ours is about 1.5 KiB either way. */
-const MAX_HANDSHAKE_BYTES = 32 * 1024;
 
 const ROLES = {
   client: {},
@@ -145,7 +142,7 @@ function handshake(
   duplex: Duplex,
   stream: TLSSocket,
   done: "secure" | "secureConnect",
-  { timeoutMs = HANDSHAKE_MS }: HandshakeOptions,
+  { timeoutMs = MAX_HANDSHAKE_MS }: HandshakeOptions,
   identify: () => Pick<Secured, "pin" | "shownMs" | "reused">,
 ): Promise<Secured> {
   return new Promise((resolve, reject) => {

@@ -36,6 +36,24 @@ export const MAX_ATTEMPT_KEYS = 10_000;
 /** Pairs of account and address from which a login succeeded. */
 export const MAX_FAMILIAR = 1000;
 
+/** Bodies of requests that are no files, and a token in a request. */
+export const MAX_JSON_BYTES: number = 64 * 1024;
+export const MAX_TOKEN_CHARACTERS = 200;
+/** All headers of a request. */
+export const MAX_HEADER_BYTES: number = 16 * 1024;
+/** How long all headers may take, and all of a body that is no file. */
+export const MAX_HEADERS_MS: number = 10 * SECOND_MS;
+export const MAX_BODY_MS: number = 30 * SECOND_MS;
+/** A connection over which nothing is sent and nothing taken ends after so long. */
+export const MAX_IDLE_MS: number = 60 * SECOND_MS;
+/** A file that is received over HTTP brings so much within so long, or is given up. */
+export const LEAST_FILE_BYTES = 4096;
+export const MAX_FILE_WINDOW_MS: number = 30 * SECOND_MS;
+/** One message of a client that listens to events: it has nothing to say. */
+export const MAX_WEB_SOCKET_MESSAGE_BYTES = 4096;
+/** Pings, one in half a minute, that such a client leaves unanswered. */
+export const MAX_MISSED_PINGS = 8;
+
 /** A deleted folder can be restored for this long, unless its deletion says otherwise. */
 export const FOLDER_GRACE_MS = 30 * DAY_MS;
 export const MAX_FOLDER_GRACE_MS = 365 * DAY_MS;
@@ -83,6 +101,9 @@ export const LIMIT_NAMES = [
   ...(Object.keys(ATTEMPTS) as (keyof typeof ATTEMPTS)[]),
   "loginsPerUser",
   "tokensPerUser",
+  "attemptKeys",
+  "familiarLogins",
+  "endedTokensPerUser",
   "hashesWaiting",
   "handshakes",
   "handshakesPerAddress",
@@ -97,6 +118,14 @@ export const LIMIT_NAMES = [
   "sessionsPerAddress",
   "uploads",
   "uploadsPerUser",
+  "headerBytes",
+  "headersMs",
+  "jsonBytes",
+  "bodyMs",
+  "idleMs",
+  "fileWindowMs",
+  "webSocketMessageBytes",
+  "missedPings",
 ] as const;
 export type LimitName = (typeof LIMIT_NAMES)[number];
 
@@ -110,5 +139,48 @@ export class LimitCounters {
 
   of(limit: LimitName): number {
     return this.#counts.get(limit) ?? 0;
+  }
+}
+
+/**
+ * Codes of connections that were refused and of sessions that failed which are counted one by one. All others are one, as a peer
+ * may say any.
+ */
+const COUNTED_CODES: ReadonlySet<string> = new Set([
+  "ERR_CERTIFICATE",
+  "ERR_CHECKSUM",
+  "ERR_CODE",
+  "ERR_CONNECTION_LOST",
+  "ERR_FOLDER_DELETED",
+  "ERR_FOLDER_HELD",
+  "ERR_FORBIDDEN",
+  "ERR_LIMIT",
+  "ERR_MIRROR_BUSY",
+  "ERR_MIRROR_NAME",
+  "ERR_PEER_SILENT",
+  "ERR_PROTOCOL",
+  "ERR_RATE_LIMITED",
+  "ERR_REPLACED",
+  "ERR_RESUMPTION_REUSED",
+  "ERR_SERVER_CLOSING",
+  "ERR_TLS",
+  "ERR_TOO_MANY",
+  "ERR_UNAUTHENTICATED",
+  "ERR_UNAVAILABLE",
+  "ERR_UNSUPPORTED",
+]);
+
+/** Counts errors by their code. */
+export class CodeCounters {
+  readonly #counts = new Map<string, number>();
+
+  add(code: string): void {
+    const counted = COUNTED_CODES.has(code) ? code : "other";
+    this.#counts.set(counted, (this.#counts.get(counted) ?? 0) + 1);
+  }
+
+  /** All codes that can be counted, also those that were not yet. */
+  entries(): [code: string, count: number][] {
+    return [...COUNTED_CODES, "other"].map((code) => [code, this.#counts.get(code) ?? 0]);
   }
 }

@@ -31,7 +31,8 @@ import { Gate } from "./gate.js";
 import { watchAnswers } from "./held-deletes.js";
 import { MirrorHome, type MirrorHomeOptions } from "./home.js";
 import type { HttpServing } from "./http/index.js";
-import { LimitCounters } from "./limits.js";
+import type { ConnectionCounts } from "./http/metrics.js";
+import { CodeCounters, LimitCounters } from "./limits.js";
 import { lockHome } from "./lock.js";
 import { HomeMirrors } from "./mirrors.js";
 import { HomeState } from "./state.js";
@@ -164,7 +165,15 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
   });
   undo.push(() => keeper.close());
   await keeper.start();
-  const home = new MirrorHome({ ...options, keeper });
+  const [refused, failed] = [new CodeCounters(), new CodeCounters()];
+  const home = new MirrorHome({
+    ...options,
+    keeper,
+    onEvent: (event) => {
+      if (event.type === "closed" && event.code !== undefined) failed.add(event.code);
+      options.onEvent?.(event);
+    },
+  });
   keeper.guard((name, reason) => home.endSession(name, reason));
   const localCode = createCode();
   const gate =
@@ -176,7 +185,10 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
           localCode,
           limits,
           admit: ({ stream }, visitor) => home.handle(stream, visitor),
-          ...(options.onRefused === undefined ? {} : { onRefused: options.onRefused }),
+          onRefused: (peer, error) => {
+            refused.add(error.code);
+            options.onRefused?.(peer, error);
+          },
         });
   // Answers are small and awaited; and a client that has ended still gets them.
   const statelessResetKey = state.statelessResetKey();
@@ -195,7 +207,14 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
   const pairingAddress = (folder: string | null, code: string): string =>
     formatAddress({ ...reachable, name: folder ?? options.name ?? "mirror", code, pin: identity?.pin });
   const mirrors = new HomeMirrors(home, keeper, limits);
-  const parts = { auth, database, mirrors, pairingAddress, limits, stateFolder: state.folder };
+  const connectionCounts: ConnectionCounts = {
+    drops: () => server.stats.drops,
+    statelessResets: () => server.stats.statelessResets,
+    refused,
+    failed,
+    overflows: () => home.openSessions.reduce((all, { stats }) => all + (stats?.().overflows ?? 0), 0),
+  };
+  const parts = { auth, database, mirrors, pairingAddress, limits, connectionCounts, stateFolder: state.folder };
   const { http, httpProblem } = await openOrExplain(options.http, parts);
   undo.push(() => http?.close());
   return {

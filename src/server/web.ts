@@ -32,7 +32,7 @@ export interface WebOptions {
   readonly logger?: Logger;
 }
 
-type Parts = Pick<HttpOptions, "auth" | "database" | "mirrors" | "pairingAddress" | "limits"> & {
+type Parts = Pick<HttpOptions, "auth" | "database" | "mirrors" | "pairingAddress" | "limits" | "connectionCounts"> & {
   /** The home's own folder, for its certificate. */
   readonly stateFolder: string;
 };

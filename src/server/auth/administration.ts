@@ -222,7 +222,8 @@ class Desk {
   async #requireRoomForToken({ id, name }: User): Promise<void> {
     const { tokens } = this.#database;
     const now = this.#guard.now();
-    await tokens.trim(id, "api", now, MAX_ENDED_TOKENS_PER_USER);
+    if ((await tokens.trim(id, "api", now, MAX_ENDED_TOKENS_PER_USER)) > 0)
+      this.#guard.limits.add("endedTokensPerUser");
     const isGood = ({ kind, revokedAt, expiresAt }: Token): boolean =>
       kind === "api" && revokedAt === null && (expiresAt ?? Number.POSITIVE_INFINITY) > now;
     if ((await tokens.list(id)).filter(isGood).length < MAX_TOKENS_PER_USER) return;

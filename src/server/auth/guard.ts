@@ -1,6 +1,6 @@
 /** The audit log, and the budgets of failed attempts, for everything that the authentication service does or refuses. */
 import type { Database } from "../database/types.js";
-import { ATTEMPTS, type LimitCounters, MAX_FAMILIAR } from "../limits.js";
+import { ATTEMPTS, type AttemptLimit, type LimitCounters, MAX_FAMILIAR } from "../limits.js";
 import { AuthError, type AuthErrorCode } from "./errors.js";
 import { AttemptBudget, addressKey } from "./rate-limit.js";
 import type { Peer, Principal } from "./types.js";
@@ -35,9 +35,7 @@ export class Guard {
   readonly #database: Database;
   readonly limits: LimitCounters;
   readonly now: () => number;
-  readonly #budgets = Object.fromEntries(
-    Object.entries(ATTEMPTS).map(([name, limit]) => [name, new AttemptBudget(limit)]),
-  ) as Record<Budget, AttemptBudget>;
+  readonly #budgets: Readonly<Record<Budget, AttemptBudget>>;
   readonly #familiar = new Set<string>();
   #loading: Promise<void> | undefined;
 
@@ -45,6 +43,9 @@ export class Guard {
     this.#database = database;
     this.now = now;
     this.limits = limits;
+    const budget = (limit: AttemptLimit) => new AttemptBudget(limit, () => limits.add("attemptKeys"));
+    const budgets = Object.entries(ATTEMPTS).map(([name, limit]) => [name, budget(limit)]);
+    this.#budgets = Object.fromEntries(budgets);
   }
 
   /** Notes that something was done. */
@@ -96,7 +97,9 @@ export class Guard {
     this.#familiar.delete(key);
     this.#familiar.add(key);
     const [oldest] = this.#familiar;
-    if (this.#familiar.size > MAX_FAMILIAR && oldest !== undefined) this.#familiar.delete(oldest);
+    if (this.#familiar.size <= MAX_FAMILIAR || oldest === undefined) return;
+    this.#familiar.delete(oldest);
+    this.limits.add("familiarLogins");
   }
 
   /** Resolves when the logins of earlier runs are known, from the audit log. */

@@ -4,11 +4,14 @@ import { type AttemptLimit, MAX_ATTEMPT_KEYS } from "../limits.js";
 
 export class AttemptBudget {
   readonly #limit: AttemptLimit;
+  readonly #onForgotten: () => void;
   /** For each key, when its bucket will be empty. In order of the last attempt. */
   readonly #emptyAt = new Map<string, number>();
 
-  constructor(limit: AttemptLimit) {
+  /** `onForgotten`: called for each key that made way for another. */
+  constructor(limit: AttemptLimit, onForgotten: () => void = () => {}) {
     this.#limit = limit;
+    this.#onForgotten = onForgotten;
   }
 
   /** How long the key has to wait before its next attempt; 0: not at all. Milliseconds. */
@@ -24,7 +27,9 @@ export class AttemptBudget {
     this.#emptyAt.delete(key);
     this.#emptyAt.set(key, emptyAt);
     const [oldest] = this.#emptyAt.keys();
-    if (this.#emptyAt.size > MAX_ATTEMPT_KEYS && oldest !== undefined) this.#emptyAt.delete(oldest);
+    if (this.#emptyAt.size <= MAX_ATTEMPT_KEYS || oldest === undefined) return;
+    this.#emptyAt.delete(oldest);
+    this.#onForgotten();
   }
 
   /** Gives one attempt back. */

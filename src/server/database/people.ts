@@ -160,7 +160,7 @@ async function trimTokens(
   kind: Token["kind"],
   now: number,
   keep: number,
-): Promise<void> {
+): Promise<number> {
   const all = db.selectFrom("tokens").select("id").where("userId", "=", userId).where("kind", "=", kind);
   const ended = all.where((of) => of.or([of("revokedAt", "is not", null), of("expiresAt", "<=", now)]));
   const rows = await ended.orderBy("createdAt", "desc").orderBy("id").execute();
@@ -171,6 +171,7 @@ async function trimTokens(
       .where("id", "in", ids.slice(from, from + MAX_IDS))
       .execute();
   }
+  return ids.length;
 }
 
 function toToken({ scopes, ...row }: Selectable<Schema["tokens"]>): Token {

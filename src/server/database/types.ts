@@ -251,7 +251,7 @@ export interface Tokens {
   used(id: string, at: number): Promise<void>;
   revoke(id: string, at: number): Promise<boolean>;
   /** Forgets the user's tokens of a kind that have ended before or at `now`, but for the newest `keep`. */
-  trim(userId: string, kind: Token["kind"], now: number, keep: number): Promise<void>;
+  trim(userId: string, kind: Token["kind"], now: number, keep: number): Promise<number>;
 }
 
 export interface Folders {

@@ -10,7 +10,7 @@ import { authenticate, guardHost, guardPath, guardSite, limitBody, nameClient } 
 import type { EventHub } from "./hub.js";
 import { KnownTokens } from "./known-tokens.js";
 import { logError } from "./log.js";
-import { Metrics } from "./metrics.js";
+import { type ConnectionCounts, Metrics } from "./metrics.js";
 import type { Mirrors } from "./mirrors.js";
 import { openApiDocument } from "./openapi.js";
 import { Problem, problemDetails, problemHeaders } from "./problem.js";
@@ -39,6 +39,8 @@ export interface ApiOptions {
   readonly trustProxy?: readonly string[];
   /** Counts what the limits of the server refuse. Default: nothing does. */
   readonly limits?: LimitCounters;
+  /** Counts of the UDP port. Default: there is none. */
+  readonly connectionCounts?: ConnectionCounts;
   /** The connections of the port. Default: they are not bounded. */
   readonly connections?: Connections;
   /** Names by which the server may be addressed; a request with another `Host` is refused. Default: any. */

@@ -3,6 +3,7 @@ import type { Context, MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { getCookie } from "hono/cookie";
 import type { Access } from "../database/types.js";
+import { MAX_JSON_BYTES, MAX_TOKEN_CHARACTERS } from "../limits.js";
 import type { Services } from "./api.js";
 import { Problem } from "./problem.js";
 import type { ApiEnv, UserPrincipal } from "./router.js";
@@ -10,8 +11,6 @@ import { actorOf } from "./views.js";
 
 const SESSION_COOKIE = "confundo_session";
 export const LOGIN_PATH = "/api/v1/login";
-const MAX_JSON_BYTES = 64 * 1024;
-const MAX_TOKEN = 200;
 
 type Guard = MiddlewareHandler<ApiEnv>;
 
@@ -73,11 +72,12 @@ export function nameClient({ proxies, secure = false }: Services): Guard {
 }
 
 /** Bounds bodies: what is larger than any JSON of ours is not read. Files have bounds of their own. */
-export function limitBody({ metrics }: Services): Guard {
+export function limitBody({ metrics, limits }: Services): Guard {
   const limit = bodyLimit({
     maxSize: MAX_JSON_BYTES,
     onError: () => {
       metrics.refused("too-large");
+      limits?.add("jsonBytes");
       throw new Problem("ERR_TOO_LARGE", `a body may have ${MAX_JSON_BYTES} bytes`);
     },
   });
@@ -143,7 +143,7 @@ export function isForMetrics({ token }: UserPrincipal): boolean {
 function tokenOf(c: Context<ApiEnv>): string | undefined {
   const header = c.req.header("authorization");
   const token = header === undefined ? getCookie(c, sessionCookie(c)) : /^Bearer ([\w-]+)$/i.exec(header)?.[1];
-  return token !== undefined && token.length <= MAX_TOKEN ? token : undefined;
+  return token !== undefined && token.length <= MAX_TOKEN_CHARACTERS ? token : undefined;
 }
 
 /**

@@ -126,6 +126,7 @@ export class EventHub {
     const subscriber = new Subscriber(socket, listener, {
       page: (after, sight) => this.#page(after, sight),
       gone: (after) => this.#gone(after),
+      silent: () => this.#options.limits?.add("missedPings"),
       leave: () => {
         leave();
         this.#subscribers.delete(subscriber);

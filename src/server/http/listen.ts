@@ -4,7 +4,15 @@ import { createServer as createSecureServer } from "node:https";
 import { type AddressInfo, isIPv6, type Socket } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import { reachableAddresses } from "../addresses.js";
-import { SHARES, type ShareLimits } from "../limits.js";
+import {
+  type LimitCounters,
+  MAX_BODY_MS,
+  MAX_HEADER_BYTES,
+  MAX_HEADERS_MS,
+  MAX_IDLE_MS,
+  SHARES,
+  type ShareLimits,
+} from "../limits.js";
 import { type ApiOptions, createApi } from "./api.js";
 import { TrustedProxies } from "./client-address.js";
 import { Connections } from "./connections.js";
@@ -25,6 +33,8 @@ export interface HttpOptions extends Omit<ApiOptions, "hub" | "secure" | "hosts"
   /** @internal Milliseconds: until all headers are there, and all of a body that is no file. Default 10,000 and 30,000. */
   readonly headersMs?: number;
   readonly bodyMs?: number;
+  /** @internal Milliseconds without traffic. Default 60,000. */
+  readonly idleMs?: number;
   /** @internal Connections, and the shares of them. */
   readonly connectionShares?: ShareLimits;
 }
@@ -44,12 +54,8 @@ const LIMITS = {
   /** Files may take hours, at a pace: see {@link hurry} for the rest. */
   requestTimeout: 0,
   keepAliveTimeout: 10_000,
-  maxHeaderSize: 16 * 1024,
+  maxHeaderSize: MAX_HEADER_BYTES,
 } as const;
-const HEADERS_MS = 10_000;
-const BODY_MS = 30_000;
-/** Nothing sent and nothing taken for so long ends a connection. */
-const IDLE_MS = 60_000;
 /** Node refuses connections beyond this by itself, in a burst that comes before we see the first. */
 const MOST_UNSEEN = 1024;
 const CLOSING_MS = 2000;
@@ -62,10 +68,10 @@ export async function startHttp(options: HttpOptions): Promise<HttpServing> {
   const shares = options.connectionShares ?? SHARES.httpConnections;
   const connections = new Connections(new TrustedProxies(options.trustProxy), options.limits, shares);
   const { app } = createApi({ ...options, hub, connections, secure, ...(secure ? {} : { hosts: namesOf(host) }) });
-  const { headersMs = HEADERS_MS, bodyMs = BODY_MS } = options;
+  const { headersMs = MAX_HEADERS_MS, bodyMs = MAX_BODY_MS, idleMs = MAX_IDLE_MS } = options;
   const answer = getRequestListener(app.fetch);
   const listener = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
-    hurry(incoming, bodyMs);
+    hurry(incoming, bodyMs, options.limits);
     void answer(incoming, outgoing);
   };
   const limits = { ...LIMITS, headersTimeout: headersMs, connectionsCheckingInterval: headersMs / 5 };
@@ -75,9 +81,12 @@ export async function startHttp(options: HttpOptions): Promise<HttpServing> {
       : createSecureServer({ ...limits, ...tls, minVersion: "TLSv1.2" }, listener);
   server.maxConnections = shares.total + MOST_UNSEEN;
   server.on("connection", (socket: Socket) => connections.add(socket));
-  server.setTimeout(IDLE_MS);
-  server.on("clientError", refuse);
-  serveUpgrades(server, app);
+  server.setTimeout(idleMs, (socket) => {
+    options.limits?.add("idleMs");
+    socket.destroy();
+  });
+  server.on("clientError", (error, socket) => refuse(error, socket, options.limits));
+  serveUpgrades(server, app, options.limits);
   try {
     await listen(server, port, host);
   } catch (error) {
@@ -105,11 +114,15 @@ export async function startHttp(options: HttpOptions): Promise<HttpServing> {
 }
 
 /** Ends a connection whose request, if it is no file, is not here in time, whoever reads it or does not. */
-function hurry(incoming: IncomingMessage, ms: number): void {
+function hurry(incoming: IncomingMessage, ms: number, limits?: LimitCounters): void {
   const { headers, method, url = "" } = incoming;
   const hasBody = headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
   if (!hasBody || (method === "PUT" && isFilePath(url))) return;
-  const timer = setTimeout(() => incoming.complete || incoming.socket.destroy(), ms);
+  const timer = setTimeout(() => {
+    if (incoming.complete) return;
+    limits?.add("bodyMs");
+    incoming.socket.destroy();
+  }, ms);
   incoming.once("close", () => clearTimeout(timer));
 }
 
@@ -119,7 +132,9 @@ function namesOf(host: string): string[] {
 }
 
 /** What is no HTTP, is too large, or takes too long before there is a request to answer. */
-function refuse(error: NodeJS.ErrnoException, socket: import("node:stream").Duplex): void {
+function refuse(error: NodeJS.ErrnoException, socket: import("node:stream").Duplex, limits?: LimitCounters): void {
+  if (error.code === "HPE_HEADER_OVERFLOW") limits?.add("headerBytes");
+  if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") limits?.add("headersMs");
   const status =
     error.code === "HPE_HEADER_OVERFLOW"
       ? "431 Request Header Fields Too Large"

@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import { matchedRoutes } from "hono/route";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { receiveBudget } from "../../stream/index.js";
-import { LIMIT_NAMES, type LimitCounters } from "../limits.js";
+import { CodeCounters, LIMIT_NAMES, type LimitCounters } from "../limits.js";
 import type { EventHub } from "./hub.js";
 import type { LiveSession, Mirrors } from "./mirrors.js";
 import type { ApiEnv } from "./router.js";
@@ -14,7 +14,28 @@ export interface MetricsOptions {
   readonly mirrors: Mirrors;
   readonly hub: EventHub;
   readonly limits?: LimitCounters;
+  readonly connectionCounts?: ConnectionCounts;
 }
+
+/** Counts of the server's UDP port and of the sessions over it. */
+export interface ConnectionCounts {
+  /** Datagrams that no connection received, by reason. */
+  readonly drops: () => object;
+  readonly statelessResets: () => { readonly sent: number; readonly suppressed: number };
+  /** Connections that were refused before they were a session's, and sessions that failed, by code. */
+  readonly refused: CodeCounters;
+  readonly failed: CodeCounters;
+  /** Datagrams that the connections of now dropped as their receive buffers had no room. */
+  readonly overflows: () => number;
+}
+
+const NO_CONNECTIONS: ConnectionCounts = {
+  drops: () => ({}),
+  statelessResets: () => ({ sent: 0, suppressed: 0 }),
+  refused: new CodeCounters(),
+  failed: new CodeCounters(),
+  overflows: () => 0,
+};
 
 export class Metrics {
   readonly #registry = new Registry();
@@ -25,7 +46,7 @@ export class Metrics {
   readonly #received: Counter;
   #defaults = false;
 
-  constructor({ mirrors, hub, limits }: MetricsOptions) {
+  constructor({ mirrors, hub, limits, connectionCounts: connections = NO_CONNECTIONS }: MetricsOptions) {
     const registers = [this.#registry];
     const metric = (name: string, help: string) => ({ name: `confundo_${name}`, help, registers });
     this.#requests = new Counter({
@@ -49,6 +70,27 @@ export class Metrics {
         for (const name of LIMIT_NAMES) this.inc({ limit: name }, limits?.of(name) ?? 0);
       },
     });
+    const counts = (name: string, help: string, label: string, read: () => [string, number][]) =>
+      new Counter({
+        ...metric(name, help),
+        labelNames: [label],
+        collect() {
+          this.reset();
+          for (const [value, count] of read()) this.inc({ [label]: value }, count);
+        },
+      });
+    counts("datagrams_dropped_total", "Datagrams of the UDP port that no connection received.", "reason", () =>
+      Object.entries(connections.drops()),
+    );
+    counts("stateless_resets_total", "Packets for unknown connections, answered or too many.", "outcome", () =>
+      Object.entries(connections.statelessResets()),
+    );
+    counts("connections_refused_total", "Connections refused before they were a session's, by code.", "code", () =>
+      connections.refused.entries(),
+    );
+    counts("sessions_failed_total", "Sessions that ended with an error, by code.", "code", () =>
+      connections.failed.entries(),
+    );
     const gauge = (name: string, help: string, read: () => number) =>
       new Gauge({
         ...metric(name, help),
@@ -102,6 +144,9 @@ export class Metrics {
     gauge("session_bytes_received", "Bytes received by the connections of now.", () =>
       sum(({ connection }) => connection?.bytesReceived ?? 0),
     );
+    gauge("session_overflows", "Datagrams for which the receive buffers of the connections of now had no room.", () =>
+      connections.overflows(),
+    );
     gauge("session_retransmissions", "Datagrams sent again by the connections of now.", () =>
       sum(({ connection }) => connection?.retransmissions ?? 0),
     );
@@ -121,7 +166,7 @@ export class Metrics {
     return route;
   }
 
-  refused(why: "too-large" | "too-slow"): void {
+  refused(why: "too-large"): void {
     this.#refused.inc({ why });
   }
 

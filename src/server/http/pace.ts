@@ -1,7 +1,12 @@
+import { LEAST_FILE_BYTES, MAX_FILE_WINDOW_MS } from "../limits.js";
 import { Problem } from "./problem.js";
 
-const WINDOW_MS = 30_000;
-const LEAST_BYTES = 4096;
+export interface PaceOptions {
+  readonly windowMs?: number;
+  readonly leastBytes?: number;
+  /** Called when the source is given up. */
+  readonly onTooSlow?: () => void;
+}
 
 /**
  * Passes on what comes, and gives up on who sends less than 4 KiB in 30 s: a connection is not held by who has nothing to
@@ -9,7 +14,7 @@ const LEAST_BYTES = 4096;
  */
 export async function* atPace(
   source: AsyncIterable<Uint8Array>,
-  { windowMs = WINDOW_MS, leastBytes = LEAST_BYTES }: { windowMs?: number; leastBytes?: number } = {},
+  { windowMs = MAX_FILE_WINDOW_MS, leastBytes = LEAST_FILE_BYTES, onTooSlow = () => {} }: PaceOptions = {},
 ): AsyncGenerator<Uint8Array> {
   const iterator = source[Symbol.asyncIterator]();
   let waitedMs = 0;
@@ -18,7 +23,7 @@ export async function* atPace(
   try {
     for (;;) {
       const began = performance.now();
-      const next = await within(windowMs - waitedMs, iterator.next());
+      const next = await within(windowMs - waitedMs, iterator.next(), onTooSlow);
       if (next.done === true) {
         complete = true;
         return;
@@ -33,9 +38,12 @@ export async function* atPace(
   }
 }
 
-function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+function within<T>(ms: number, promise: Promise<T>, onTooSlow: () => void): Promise<T> {
   return new Promise((resolve, reject) => {
-    const late = () => reject(new Problem("ERR_TIMEOUT", "the body did not come, or came too slowly"));
+    const late = () => {
+      onTooSlow();
+      reject(new Problem("ERR_TIMEOUT", "the body did not come, or came too slowly"));
+    };
     const timer = setTimeout(late, Math.max(0, ms));
     promise.then(resolve, reject).finally(() => clearTimeout(timer));
   });

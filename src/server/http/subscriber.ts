@@ -1,4 +1,6 @@
 /** One who listens to events, and how far it is. */
+
+import { MAX_MISSED_PINGS } from "../limits.js";
 import type { Listener, Sight } from "./hub.js";
 import type { EventSocket } from "./upgrade.js";
 
@@ -15,14 +17,14 @@ export interface Source {
   page(after: number, sight: Sight): Promise<{ bytes: Buffer; last: number; gone: boolean; more: boolean }>;
   /** A frame that says that some events after a number are not kept any more. */
   gone(after: number): Buffer;
+  /** It is ended because it answers no pings. */
+  silent(): void;
   /** The subscriber is no more. */
   leave(): void;
 }
 
 /** Beyond this a subscriber is not fed before it has read. */
 const MOST_BUFFERED_BYTES = 64 * 1024;
-/** Looks, one in half a minute, without a sign of life: who reads slowly has much to read before it comes to a ping. */
-const MOST_MISSED_BEATS = 8;
 
 /**
  * It is fed in one of two ways. While it keeps up, by what is new. When it does not (or wants older events first), from the
@@ -96,8 +98,13 @@ export class Subscriber {
 
   /** Asks for a sign of life; ends it where the last ones were not answered. */
   beat(): void {
-    if (this.#missedBeats++ >= MOST_MISSED_BEATS) this.#socket.webSocket.terminate();
-    else this.#socket.webSocket.ping();
+    // Who reads slowly has much to read before it comes to a ping.
+    if (this.#missedBeats++ < MAX_MISSED_PINGS) {
+      this.#socket.webSocket.ping();
+      return;
+    }
+    this.#source.silent();
+    this.#socket.webSocket.terminate();
   }
 
   end(code: number, reason: string): void {

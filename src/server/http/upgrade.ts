@@ -3,6 +3,7 @@ import type { IncomingMessage, Server } from "node:http";
 import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
+import { type LimitCounters, MAX_WEB_SOCKET_MESSAGE_BYTES } from "../limits.js";
 import type { Api } from "./router.js";
 
 /** An open WebSocket, and the stream below it, for frames that were made before. */
@@ -14,15 +15,18 @@ export interface EventSocket {
 /** Called by a route that lets the client in; `use` is given the socket when it is open. */
 export type WebSocketAcceptor = (use: (socket: EventSocket) => void) => void;
 
-const MAX_MESSAGE_BYTES = 4096;
-
 /** Serves upgrades on `server`. What asks for another protocol, or is refused by the application, gets an HTTP answer. */
-export function serveUpgrades(server: Server, app: Api): WebSocketServer {
+export function serveUpgrades(server: Server, app: Api, limits?: LimitCounters): WebSocketServer {
   const sockets = new WebSocketServer({
     noServer: true,
-    maxPayload: MAX_MESSAGE_BYTES,
+    maxPayload: MAX_WEB_SOCKET_MESSAGE_BYTES,
     perMessageDeflate: false,
     clientTracking: false,
+  });
+  sockets.on("connection", (webSocket: WebSocket) => {
+    webSocket.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "WS_ERR_UNSUPPORTED_MESSAGE_LENGTH") limits?.add("webSocketMessageBytes");
+    });
   });
   server.on("upgrade", (request: IncomingMessage, stream: Duplex, head: Buffer) => {
     stream.on("error", () => stream.destroy());
@@ -46,7 +50,10 @@ async function upgrade(
   const response = await app.fetch(requestOf(incoming), wanted ? { incoming, accept } : { incoming });
   if (use === undefined) return refuse(stream, response);
   const taken = use;
-  sockets.handleUpgrade(incoming, stream, head, (webSocket) => taken({ webSocket, stream }));
+  sockets.handleUpgrade(incoming, stream, head, (webSocket) => {
+    sockets.emit("connection", webSocket, incoming);
+    taken({ webSocket, stream });
+  });
 }
 
 function requestOf(incoming: IncomingMessage): Request {

@@ -3,6 +3,8 @@ import net from "node:net";
 import { afterEach, describe, expect, onTestFinished, test } from "vitest";
 import { createCode, createIdentity } from "../../../src/secure/index.js";
 import { createAuth } from "../../../src/server/auth/auth.js";
+import { Guard } from "../../../src/server/auth/guard.js";
+import { AttemptBudget } from "../../../src/server/auth/rate-limit.js";
 import { TrustedProxies } from "../../../src/server/http/client-address.js";
 import { Connections } from "../../../src/server/http/connections.js";
 import { type Auth, type Database, LimitCounters, openDatabase } from "../../../src/server/index.js";
@@ -10,7 +12,9 @@ import {
   ATTEMPTS,
   LIMIT_NAMES,
   type LimitName,
+  MAX_ATTEMPT_KEYS,
   MAX_ENDED_TOKENS_PER_USER,
+  MAX_FAMILIAR,
   MAX_HASHES_AT_ONCE,
   MAX_HASHES_WAITING,
   MAX_LOGINS_PER_USER,
@@ -202,7 +206,19 @@ describe("failed attempts", () => {
     expect((await database.tokens.list(user.id)).length).toBeLessThanOrEqual(
       MAX_TOKENS_PER_USER + MAX_ENDED_TOKENS_PER_USER,
     );
-    expectReached(limits, "tokensPerUser");
+    expectReached(limits, "tokensPerUser", "endedTokensPerUser");
+  });
+
+  test("are remembered of so many addresses, and logins of so many", async () => {
+    const { limits, clock } = await rig();
+    const budget = new AttemptBudget(ATTEMPTS.tokensPerAddress, () => limits.add("attemptKeys"));
+    for (let i = 0; i <= MAX_ATTEMPT_KEYS; i++) budget.take(`address ${i}`, clock.now);
+    expect(limits.of("attemptKeys")).toBe(1);
+    const { database } = await rig();
+    const guard = new Guard(database, () => clock.now, limits);
+    for (let i = 0; i <= MAX_FAMILIAR; i++) guard.familiar("ann", { address: `2001:db8:0:${i.toString(16)}::1` });
+    expect(limits.of("familiarLogins")).toBe(1);
+    expectReached(limits, "attemptKeys", "familiarLogins");
   });
 
   test("to say the old password count like those to log in", async () => {
@@ -415,7 +431,19 @@ test("every limit is in the metrics", async () => {
 });
 
 test("every limit is reached in these tests", () => {
-  // Handshakes are reached in test/unit/server/gate.test.ts.
-  const elsewhere: LimitName[] = ["handshakes", "handshakesPerAddress"];
+  const elsewhere: LimitName[] = [
+    // test/unit/server/gate.test.ts
+    "handshakes",
+    "handshakesPerAddress",
+    // test/unit/server/http
+    "headerBytes",
+    "headersMs",
+    "jsonBytes",
+    "bodyMs",
+    "idleMs",
+    "fileWindowMs",
+    "webSocketMessageBytes",
+    "missedPings",
+  ];
   expect([...reached, ...elsewhere].sort()).toEqual([...LIMIT_NAMES].sort());
 });

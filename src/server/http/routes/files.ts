@@ -83,7 +83,8 @@ export function addFiles(app: Api, services: Services): void {
     await permit(services, c, folder, "write");
     await known(folder);
     refuseParts(c);
-    const content = count(atPace(bodyOf(c)), (bytes) => metrics.received(bytes));
+    const onTooSlow = (): void => services.limits?.add("fileWindowMs");
+    const content = count(atPace(bodyOf(c), { onTooSlow }), (bytes) => metrics.received(bytes));
     const { record, created } = await mirrors.place({
       folder,
       path,

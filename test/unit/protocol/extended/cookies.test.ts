@@ -195,6 +195,7 @@ describe("floods", () => {
       if (connection !== null) server.endpoint.settle(connection);
     }
     expect(server.endpoint.size).toBe(4096);
+    expect(server.endpoint.drops.halfOpenLimit).toBe(6000 - 4096);
     expect(server.open("192.0.2.1").connected).toBe(true);
     // Who goes on makes room for the next.
     const ack = Uint8Array.of(0, 0, 0, 0, 0, 0, 0x10, 0xe2, 0, 1, 0, 4);

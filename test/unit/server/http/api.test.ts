@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { filter, firstValueFrom } from "rxjs";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { REST_OF_PATH } from "../../../../src/server/http/router.js";
+import { LimitCounters } from "../../../../src/server/limits.js";
 import { ApiRig, hex, MODIFIED_AT, PASSWORD } from "../../../support/api-rig.js";
 import { eventually } from "../../../support/patience.js";
 
@@ -540,6 +541,14 @@ describe("what comes in", () => {
     const headers = { "content-type": type };
     const response = await rig.ask("POST", "/api/v1/login", { token: null, body, headers });
     expect(await code(response)).toEqual([status, expected]);
+  });
+
+  test("a body that is too large is counted", async () => {
+    const limits = new LimitCounters();
+    await using other = await ApiRig.start({ limits });
+    const json = { name: "x".repeat(70_000) };
+    expect((await other.ask("POST", "/api/v1/login", { token: null, json })).status).toBe(413);
+    expect(limits.of("jsonBytes")).toBe(1);
   });
 
   test("what is wrong with a request is said", async () => {

@@ -1,20 +1,27 @@
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import net from "node:net";
+import { PassThrough } from "node:stream";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { WebSocket } from "ws";
+import type { Listener as Listens } from "../../../../src/server/http/hub.js";
 import type { HttpServing } from "../../../../src/server/http/index.js";
 import { startHttp } from "../../../../src/server/http/listen.js";
+import { type Source, Subscriber } from "../../../../src/server/http/subscriber.js";
+import type { EventSocket } from "../../../../src/server/http/upgrade.js";
+import { LimitCounters, MAX_MISSED_PINGS } from "../../../../src/server/limits.js";
 import { ApiRig } from "../../../support/api-rig.js";
 import { eventually } from "../../../support/patience.js";
 
 let rig: ApiRig;
+let limits: LimitCounters;
 let serving: HttpServing;
 /** How far the clock of the server is ahead of the real one. */
 let aheadMs = 0;
 const listeners: Listener[] = [];
 
 beforeEach(async () => {
-  rig = await ApiRig.start();
+  limits = new LimitCounters();
+  rig = await ApiRig.start({ limits });
   aheadMs = 0;
   serving = await startHttp({ ...rig.options, port: 0, now: () => Date.now() + aheadMs });
 });
@@ -255,6 +262,7 @@ test("what a listener sends does no harm", async () => {
   await loud.hears("hello");
   loud.socket.send("x".repeat(100_000));
   expect((await loud.closed)[0]).toBe(1009);
+  expect(limits.of("webSocketMessageBytes")).toBe(1);
   const odd = new Listener();
   await odd.hears("hello");
   // biome-ignore lint/suspicious/noExplicitAny: the stream below, to send what is no frame
@@ -262,4 +270,19 @@ test("what a listener sends does no harm", async () => {
   expect((await odd.closed)[0]).toBeGreaterThanOrEqual(1002);
   await happen(1);
   await honest.hears("file.stored");
+});
+
+test("a listener that answers no pings is ended, and counted", () => {
+  let terminated = 0;
+  const webSocket = Object.assign(new EventEmitter(), { ping: () => {}, terminate: () => terminated++ });
+  const socket = { webSocket, stream: new PassThrough() } as unknown as EventSocket;
+  const silent = () => limits.add("missedPings");
+  const source = { silent, leave: () => {} } as unknown as Source;
+  const subscriber = new Subscriber(socket, {} as Listens, source);
+  for (let i = 0; i < MAX_MISSED_PINGS; i++) subscriber.beat();
+  webSocket.emit("pong");
+  for (let i = 0; i < MAX_MISSED_PINGS; i++) subscriber.beat();
+  expect([terminated, limits.of("missedPings")]).toEqual([0, 0]);
+  subscriber.beat();
+  expect([terminated, limits.of("missedPings")]).toEqual([1, 1]);
 });

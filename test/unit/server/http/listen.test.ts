@@ -8,6 +8,7 @@ import { gunzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { startHttp } from "../../../../src/server/http/listen.js";
 import { atPace } from "../../../../src/server/http/pace.js";
+import { LimitCounters } from "../../../../src/server/limits.js";
 import { ApiRig, hex } from "../../../support/api-rig.js";
 import { selfSigned } from "../../../support/certificate.js";
 import { temporaryFolder } from "../../../support/temp.js";
@@ -121,6 +122,21 @@ describe("over a real port", () => {
     clearInterval(drip);
   });
 
+  test("what is cut off is counted by its limit", async () => {
+    const limits = new LimitCounters();
+    const { address } = await start({ limits, headersMs: 100, bodyMs: 100 });
+    await raw(address.port, `GET / HTTP/1.1\r\nHost: localhost\r\nX: ${"x".repeat(40_000)}\r\n\r\n`);
+    expect(limits.of("headerBytes")).toBe(1);
+    await raw(address.port, "GET / HTTP/1.1\r\nHost: ");
+    expect(limits.of("headersMs")).toBe(1);
+    const post = "POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    await raw(address.port, `${post}Content-Length: 60\r\n\r\n{`);
+    expect(limits.of("bodyMs")).toBe(1);
+    const idle = await start({ limits, idleMs: 100 });
+    await raw(idle.address.port, "");
+    expect(limits.of("idleMs")).toBe(1);
+  });
+
   test("a port that is taken is an error with its code", async () => {
     const { address } = await start();
     await expect(startHttp({ ...rig.options, port: address.port })).rejects.toMatchObject({ code: "EADDRINUSE" });
@@ -182,6 +198,12 @@ test("who sends a body too slowly is given up, and who waits for us is not", asy
     return bytes;
   };
   await expect(read(never())).rejects.toMatchObject({ code: "ERR_TIMEOUT" });
+  const limits = new LimitCounters();
+  const options = { windowMs: 30, onTooSlow: () => limits.add("fileWindowMs") };
+  const all = atPace(never(), options);
+  await all.next();
+  await expect(all.next()).rejects.toMatchObject({ code: "ERR_TIMEOUT" });
+  expect(limits.of("fileWindowMs")).toBe(1);
   const ready = async function* () {
     for (let i = 0; i < 5; i++) yield Buffer.alloc(10);
   };
