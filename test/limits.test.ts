@@ -10,7 +10,7 @@ import * as versions from "../src/server/versions/limits.js";
 import * as sync from "../src/sync/limits.js";
 import { ApiRig } from "./support/api-rig.js";
 
-const OPTIONS = ["--quota", "--storage-limit", "--max-entries"];
+const OPTIONS = ["--quota", "--storage-limit", "--max-entries", "--receive-budget"];
 /** Bounds of what an administrator or this program asks for: nobody else reaches them. */
 const OWN = new Set(["MAX_FOLDER_GRACE_MS", "MAX_TOKEN_CHARACTERS", "MAX_PAIRING_ANSWER_BYTES"]);
 
@@ -44,7 +44,13 @@ const constants: Record<string, unknown> = { ...protocol, ...secure, ...server, 
 describe("each row", () => {
   test.each(rows().map((row) => [row.limit, row] as const))("%s names what there is", async (_, row) => {
     for (const name of namesOf(row)) {
-      const known = [...OPTIONS, ...LIMIT_NAMES, ...Object.keys(noDrops()), ...Object.keys(constants)];
+      const known = [
+        ...OPTIONS,
+        "maxConnections",
+        ...LIMIT_NAMES,
+        ...Object.keys(noDrops()),
+        ...Object.keys(constants),
+      ];
       expect(known, name).toContain(name);
     }
     for (const file of names(row.test)) {
