@@ -32,7 +32,10 @@ function tier(): Finding {
 /** Whether somebody answers there, and knows this device; the mirror itself is left alone, and so is a code. */
 async function reach({ host, port, code }: MirrorAddress): Promise<Finding> {
   const start = performance.now();
-  const socket = code === undefined ? connectSecurely({ host, port }) : reached(connect({ host, port, noDelay: true }));
+  const socket =
+    code === undefined
+      ? connectSecurely({ host, port })
+      : reached(connect({ host, port, noDelay: true, extended: "required" }));
   try {
     const opened = await socket;
     const ms = Math.round(performance.now() - start);

@@ -139,7 +139,7 @@ async function mirrorOne(
       const { deviceName } = options;
       if (!options.insecure)
         return connectSecurely({ host, port, retryRefused: true, code, signal, onSocket, deviceName });
-      onSocket(connect({ host, port, signal, noDelay: true, retryRefused: true }));
+      onSocket(connect({ host, port, signal, noDelay: true, retryRefused: true, extended: "required" }));
       return socket as unknown as ConfundoSocket;
     },
     name,

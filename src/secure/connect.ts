@@ -10,7 +10,8 @@ import { isLoopback, localCode } from "./local.js";
 import { type KnownAgain, resumptionOf } from "./resumption.js";
 import { MIRROR_PROTOCOL, PAIR_PROTOCOL, resumeClient, secureClient } from "./tls.js";
 
-export interface SecureConnectOptions extends ConnectOptions {
+/** As of `connect()`, which speaks the extended edition only here. */
+export interface SecureConnectOptions extends Omit<ConnectOptions, "extended" | "edition"> {
   /** What stands behind the `#` of a pairing address. Needed once; later it does no harm. */
   readonly code?: string | undefined;
   /** Where the device's key and the known servers are kept. Default: the user's own. */
@@ -47,7 +48,7 @@ export async function connectSecurely(options: SecureConnectOptions): Promise<TL
   const used = known?.pin === invited?.pin && known?.codeHash === invited?.hash && known?.device === state.identity.pin;
   const attempt: Attempt = { host, port, state, known, invited: used ? undefined : invited, deviceName };
   const open = async (): Promise<ConfundoSocket> => {
-    const socket = connect({ ...connectOptions, noDelay: true });
+    const socket = connect({ ...connectOptions, noDelay: true, extended: "required" });
     onSocket?.(socket);
     return connected(socket);
   };

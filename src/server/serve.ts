@@ -70,8 +70,8 @@ export interface ServeOptions extends MirrorHomeOptions {
     /** Where its port is taken, the rest is served all the same, and {@link Serving.httpProblem} says why. Default false. */
     readonly optional?: boolean;
   };
-  /** Passed on to the Confundo server (edition, limits). */
-  readonly stream?: ServerOptions;
+  /** Passed on to the Confundo server (limits), which speaks the extended edition only. */
+  readonly stream?: Omit<ServerOptions, "extended" | "edition">;
   /** Errors of the port after it has begun to listen. Default: a process warning. */
   readonly onError?: (error: Error) => void;
   /** Called once when the database goes away, with the reason, and once, with nothing, when it is back. */
@@ -193,7 +193,9 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
   // Answers are small and awaited; and a client that has ended still gets them.
   const statelessResetKey = state.statelessResetKey();
   const requireAdmission = gate !== null;
-  const stream = { noDelay: true, allowHalfOpen: true, statelessResetKey, requireAdmission, ...options.stream };
+  const ours = { noDelay: true, allowHalfOpen: true, statelessResetKey, requireAdmission };
+  // A classic client's address cannot be verified, and TLS is long.
+  const stream = { ...ours, ...options.stream, extended: "required" as const };
   const server = createServer(stream, (socket) => (gate === null ? handlePlain(home, socket) : gate.enter(socket)));
   const address = await listen(server, options.port, host);
   undo.push(() => server.close());
