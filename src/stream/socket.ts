@@ -2,6 +2,7 @@ import type { IpcSocketConnectOpts, Server, SetKeepAliveOptions } from "node:net
 import { Duplex, type DuplexOptions } from "node:stream";
 import { type Connection, type EditionName, Signal } from "../protocol/index.js";
 import { checkDuration, checkFunction, checkSocketOptions, connectArguments } from "./arguments.js";
+import { isReaderOfTls, leaveClosingToReader } from "./below-tls.js";
 import { ClientPort } from "./client-port.js";
 import { isRegularEnd, isUnreadFarewell, type Progress } from "./closing.js";
 import type { ConnectionOwner } from "./driver.js";
@@ -505,6 +506,12 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     if (onRead.push(bytes)) return true;
     this.pause();
     return false;
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: as in the types of node:events.
+  override on(event: string | symbol, listener: (...args: any[]) => void): this {
+    if (event === "data" && isReaderOfTls(listener)) leaveClosingToReader(this);
+    return super.on(event, listener);
   }
 
   override pause(): this {

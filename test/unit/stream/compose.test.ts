@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { Duplex, Readable, type Writable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { connect as connectTls, TLSSocket } from "node:tls";
 import { createGunzip, createGzip } from "node:zlib";
 import { extract, pack } from "tar-stream";
@@ -95,6 +96,21 @@ describe.each(BOTH_EDITIONS)("a socket of the %s edition composes with", (_name,
       await closing;
       expect(errors).toEqual([]);
     }
+  });
+
+  it("node:tls, whose program reads after the peer's end", async () => {
+    const { key, cert } = selfSigned("confundo.test");
+    await using pair = await connectedPair({ both });
+    const ended = once(pair.client, "end");
+    const served = new TLSSocket(pair.accepted, { isServer: true, key, cert }).resume();
+    const secure = connectTls({ socket: pair.client, ca: cert, servername: "confundo.test" });
+    const closing = Promise.all([pair.client, pair.accepted, served].map((socket) => once(socket, "close")));
+    served.end(DATA.subarray(0, 10_000));
+    await ended;
+    for (let turn = 0; turn < 10; turn++) await nextTurn();
+    expect(secure.destroyed).toBe(false);
+    expect((await readAll(secure)).equals(DATA.subarray(0, 10_000))).toBe(true);
+    await closing;
   });
 
   it("node:tls, whose refusal of a certificate ends the connection", async () => {
