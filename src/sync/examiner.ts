@@ -139,6 +139,7 @@ export class Examiner {
     if (!this.#desk.settled || this.#looking || began < this.#lookAgainMs) return;
     this.#looking = true;
     this.#wanted = false;
+    const { steps } = this.#desk;
     try {
       // What was changed behind our back is not known: to say what it is now takes reading it.
       const looking = this.#look(MAX_HASHED_BYTES, false);
@@ -147,6 +148,11 @@ export class Examiner {
       if (scrubBytes > 0) await this.#scrub(entries, scrubBytes);
       const root = await rootOf(entries.values(), this.comparison);
       if (root === undefined || !this.#desk.settled || this.#closed) return;
+      // What was stored meanwhile is in it in part: the root is one that the mirror never had.
+      if (this.#desk.steps !== steps) {
+        this.#wanted = true;
+        return;
+      }
       this.#compare(root);
       this.#desk.channel.send({ type: "root", root });
     } catch {
