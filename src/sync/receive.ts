@@ -51,7 +51,7 @@ class Receiver implements ReceiveSession {
   constructor(duplex: Duplex, options: ReceiveOptions) {
     this.#options = options;
     this.#handshake = setTimeout(
-      () => this.end(new SyncError("ERR_PROTOCOL", "the client did not say what it wants")),
+      () => this.end(new SyncError("ERR_PEER_SILENT", "the client sent no greeting in time")),
       options.handshakeMs ?? HANDSHAKE_MS,
     );
     this.#channel = new Channel(duplex, {
