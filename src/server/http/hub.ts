@@ -76,6 +76,7 @@ export class EventHub {
   #gathering: NodeJS.Timeout | undefined;
   #last = 0;
   #checkedAt: number;
+  #beatAt: number;
   /** What those who see the same were told last of the moment. */
   #told = new Map<string, string>();
   #nextMomentAt = 0;
@@ -85,6 +86,7 @@ export class EventHub {
   constructor(options: HubOptions) {
     this.#options = options;
     this.#checkedAt = this.#now();
+    this.#beatAt = this.#checkedAt;
     const { total, forAdministrators } = SHARES.webSockets;
     const most = options.mostSubscribers ?? total;
     this.#shares = new Shares("webSockets", options.limits, {
@@ -230,9 +232,12 @@ export class EventHub {
       if (expiresAt !== null && expiresAt <= now) subscriber.end(...CLOSE.unauthenticated);
     }
     if (now >= this.#nextMomentAt) this.#nextMomentAt = now + (this.#tellMoment() / MOMENT_BYTES_PER_S) * 1000;
-    if (now - this.#checkedAt < CHECK_MS) return;
-    for (const subscriber of [...this.#subscribers]) subscriber.beat();
-    void this.#check();
+    // By itself: changes of rights are followed by checks, and would put it off for ever.
+    if (now - this.#beatAt >= CHECK_MS) {
+      this.#beatAt = now;
+      for (const subscriber of [...this.#subscribers]) subscriber.beat();
+    }
+    if (now - this.#checkedAt >= CHECK_MS) void this.#check();
   }
 
   /** Tells how connections and transfers do, where that has changed. Returns how many bytes that took. */

@@ -17,7 +17,7 @@ export interface Source {
   page(after: number, sight: Sight): Promise<{ bytes: Buffer; last: number; gone: boolean; more: boolean }>;
   /** A frame that says that some events after a number are not kept any more. */
   gone(after: number): Buffer;
-  /** It is ended because it answers no pings. */
+  /** It is ended because it answers no pings, or reads nothing. */
   silent(): void;
   /** The subscriber is no more. */
   leave(): void;
@@ -25,6 +25,8 @@ export interface Source {
 
 /** Beyond this a subscriber is not fed before it has read. */
 const MOST_BUFFERED_BYTES = 64 * 1024;
+/** Events that pass without anything being read. */
+const MOST_MISSED_BYTES = 64 * 1024 * 1024;
 
 /**
  * It is fed in one of two ways. While it keeps up, by what is new. When it does not (or wants older events first), from the
@@ -40,6 +42,8 @@ export class Subscriber {
   #feeding = false;
   #over = false;
   #missedBeats = 0;
+  /** Bytes of events that it should have got since it read last. */
+  #missedBytes = 0;
   /** What is of the moment and waits for room: only the newest does. */
   #waiting: Buffer | undefined;
   sight: Sight = new Map();
@@ -79,10 +83,15 @@ export class Subscriber {
 
   /** Events `first` to `last` are new; `bytes` are those of them that it may see. */
   news(bytes: Buffer, first: number, last: number): void {
-    if (!this.ready || this.#behind) return;
+    if (!this.ready) return;
+    if (this.#behind) {
+      if (this.#full) this.#miss(bytes.length);
+      return;
+    }
     if (this.#full || first <= this.#sent) {
       this.#behind = true;
       if (!this.#full) void this.#feed();
+      else this.#miss(bytes.length);
       return;
     }
     this.#sent = last;
@@ -94,6 +103,14 @@ export class Subscriber {
     if (!this.ready) return;
     if (this.#full) this.#waiting = bytes;
     else this.#write(bytes);
+  }
+
+  /** It has not read what was sent, and this is more that it should: one who reads nothing does not stay for long. */
+  #miss(bytes: number): void {
+    this.#missedBytes += bytes;
+    if (this.#missedBytes <= MOST_MISSED_BYTES) return;
+    this.#source.silent();
+    this.#socket.webSocket.terminate();
   }
 
   /** Asks for a sign of life; ends it where the last ones were not answered. */
@@ -120,6 +137,7 @@ export class Subscriber {
   #onDrain(): void {
     if (this.#over) return;
     this.#missedBeats = 0;
+    this.#missedBytes = 0;
     if (this.#waiting !== undefined) this.#write(this.#waiting);
     this.#waiting = undefined;
     if (this.#behind) void this.#feed();
