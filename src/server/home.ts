@@ -263,7 +263,7 @@ export class MirrorHome {
       const { clientId, label } = candidate;
       const claim = (source: string): void => this.#owners.set(name, { source, clientId, label, since: Date.now() });
       const whose = { ...this.#owners.relationTo(candidate), claim };
-      return { storage, release, ...whose, ...(keeping === undefined ? {} : { admitBytes: keeping.admitBytes }) };
+      return { storage, release, ...whose, ...(keeping === undefined ? {} : stepsOf(keeping)) };
     } catch (error) {
       leave();
       throw error;
@@ -287,6 +287,10 @@ export class MirrorHome {
     }
     this.#tenants.set(key, candidate);
   }
+}
+
+function stepsOf({ admitBytes, onRecorded, room }: Keeping): Pick<Admission, "admitBytes" | "onRecorded" | "room"> {
+  return { admitBytes, onRecorded, room };
 }
 
 /** Where the file system takes two spellings for one folder, so do we. */

@@ -34,6 +34,7 @@ import type { HttpServing } from "./http/index.js";
 import type { ConnectionCounts } from "./http/metrics.js";
 import { CodeCounters, LimitCounters } from "./limits.js";
 import { lockHome } from "./lock.js";
+import { LoopDelay } from "./loop-delay.js";
 import { HomeMirrors } from "./mirrors.js";
 import { HomeState } from "./state.js";
 import { deletedError } from "./versions/deletion.js";
@@ -65,6 +66,8 @@ export interface ServeOptions extends MirrorHomeOptions {
    * least 1 MiB.
    */
   readonly receiveBudgetBytes?: number;
+  /** Bytes of changes that may wait to be written to the database before clients wait. Default 64 MiB. */
+  readonly writeBehindBytes?: number;
   /** REST, WebSocket and the dashboard. Default: none. */
   readonly http?: WebOptions & {
     /** Where its port is taken, the rest is served all the same, and {@link Serving.httpProblem} says why. Default false. */
@@ -92,6 +95,10 @@ export interface FirstStart {
 
 export interface Serving {
   readonly home: MirrorHome;
+  /** How late the event loop is. */
+  readonly loopDelay: LoopDelay;
+  /** Resolves when what an earlier run left is finished, which goes on in the background after a crash. */
+  readonly recovered: () => Promise<void>;
   /** Null where it was not asked for, or was optional and failed. */
   readonly http: HttpServing | null;
   readonly httpProblem: Error | null;
@@ -153,6 +160,8 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
   });
   undo.push(() => database.close());
   const limits = new LimitCounters();
+  const loopDelay = new LoopDelay();
+  undo.push(() => loopDelay.close());
   const auth = createAuth({ database, limits });
   const keeper = new Keeper({
     dir: state.dir,
@@ -161,6 +170,7 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
     quotaBytes: options.quotaBytes ?? null,
     storageLimitBytes: options.storageLimitBytes ?? null,
     maxEntries: options.maxEntries ?? null,
+    writeBehindBytes: options.writeBehindBytes,
     ...(options.onError === undefined ? {} : { onError: options.onError }),
   });
   undo.push(() => keeper.close());
@@ -216,11 +226,14 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
     failed,
     overflows: () => home.openSessions.reduce((all, { stats }) => all + (stats?.().overflows ?? 0), 0),
   };
-  const parts = { auth, database, mirrors, pairingAddress, limits, connectionCounts, stateFolder: state.folder };
+  const figures = { limits, connectionCounts, loopDelay, writeBehind: () => keeper.writeBehind };
+  const parts = { auth, database, mirrors, pairingAddress, ...figures, stateFolder: state.folder };
   const { http, httpProblem } = await openOrExplain(options.http, parts);
   undo.push(() => http?.close());
   return {
     home,
+    loopDelay,
+    recovered: () => keeper.recovered(),
     http,
     httpProblem,
     auth,
@@ -238,6 +251,7 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
       await Promise.all([http?.close(), home.close(), portClosed]);
       await keeper.close();
       await database.close();
+      loopDelay.close();
       unlock();
     },
   };

@@ -32,7 +32,10 @@ export interface WebOptions {
   readonly logger?: Logger;
 }
 
-type Parts = Pick<HttpOptions, "auth" | "database" | "mirrors" | "pairingAddress" | "limits" | "connectionCounts"> & {
+type Parts = Pick<
+  HttpOptions,
+  "auth" | "database" | "mirrors" | "pairingAddress" | "limits" | "connectionCounts" | "loopDelay" | "writeBehind"
+> & {
   /** The home's own folder, for its certificate. */
   readonly stateFolder: string;
 };

@@ -33,6 +33,7 @@ export class Desk {
   #pending = 0;
   #pendingBytes = 0;
   #full = false;
+  #waitsForRoom = false;
 
   constructor(options: DeskOptions) {
     this.#options = options;
@@ -140,6 +141,8 @@ export class Desk {
       if ("entry" in event) this.#remember(event.entry);
       this.#options.onStep(event);
     }
+    this.#options.admission.onRecorded?.();
+    this.#awaitRoom();
     if (this.#tickets.size > 0) for (const { id } of group) this.release(id);
     this.channel.send({ type: "done", ids: group.map(({ id }) => id) });
     this.#throttle();
@@ -153,6 +156,18 @@ export class Desk {
   #remember(entry: StoredEntry | undefined): void {
     if (entry?.sha256 === undefined) return;
     this.storage.hashes.remember(entry.path, entry.size, entry.mtimeNs, entry.sha256);
+  }
+
+  #awaitRoom(): void {
+    if (this.#waitsForRoom) return;
+    const room = this.#options.admission.room?.();
+    if (room === undefined) return;
+    this.#waitsForRoom = true;
+    this.channel.hold();
+    void room.then(() => {
+      this.#waitsForRoom = false;
+      this.channel.release();
+    });
   }
 
   /** Reads no further than we can store, and than the client reads our answers. */

@@ -77,6 +77,10 @@ export interface Admission {
    * anything is renamed to it. What it throws (a {@link SyncError} `ERR_QUOTA`) fails that step alone, and nothing has changed.
    */
   readonly admitBytes?: (path: string, bytes: number, what: Admitted) => Ticket | undefined;
+  /** Called when the events of some steps were reported, before the client is told that these are done. */
+  readonly onRecorded?: () => void;
+  /** Where the host can take no more steps now: resolves when it can. Until then nothing more is read from the client. */
+  readonly room?: () => Promise<void> | undefined;
   /** Whose the mirror is, see {@link Relation}, and what that client calls itself. Default: that is not known. */
   readonly relation?: Relation;
   readonly owner?: string;

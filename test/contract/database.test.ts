@@ -9,6 +9,7 @@ import { migrate } from "../../src/server/database/migrations.js";
 import { openDatabase } from "../../src/server/database/open.js";
 import { openSqlite } from "../../src/server/database/sqlite.js";
 import { Store } from "../../src/server/database/store.js";
+import { versionCursor } from "../../src/server/database/versions.js";
 import type { Database, FileChange, LoggedEvent } from "../../src/server/index.js";
 import { until } from "../support/patience.js";
 import { hasPostgres, type Postgres, startPostgres } from "../support/postgres.js";
@@ -16,7 +17,7 @@ import { hasPostgres, type Postgres, startPostgres } from "../support/postgres.j
 /** What every database has to do. */
 
 interface Place {
-  /** A database of its own; a second call opens the same one again. */
+  /** A database of its own; a second call opens the same one again. `now` is its time, and that of the machine since it started. */
   open(now?: () => number): Promise<Database>;
   /** Past the program, as somebody else would. */
   sql(statement: string): Promise<unknown[]>;
@@ -384,8 +385,8 @@ describe.each(databases)("%s", (_, place) => {
 
     test("are numbered and dated", async () => {
       expect(await db.versions.list("f", "a", { limit: 10 })).toEqual([
-        { ...record("a", "two!", { version: 2, storedAt: 20 }), endedAt: 30, why: "deleted", movedTo: null },
-        { ...record("a", "one", { version: 1, storedAt: 10 }), endedAt: 20, why: "replaced", movedTo: null },
+        { ...record("a", "two!", { version: 2, storedAt: 20 }), endedAt: 30, why: "deleted", movedTo: null, number: 2 },
+        { ...record("a", "one", { version: 1, storedAt: 10 }), endedAt: 20, why: "replaced", movedTo: null, number: 1 },
       ]);
       expect(await db.files.byPath("f", "a")).toMatchObject({ version: 3, storedAt: 40 });
       expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 7 });
@@ -420,25 +421,29 @@ describe.each(databases)("%s", (_, place) => {
       const paths = async (path: string | undefined) =>
         (await db.versions.list("f", path, { limit: 10 })).map((version) => version.path);
       expect(await paths("d/")).toEqual(["d/y", "d/x"]);
-      expect(await paths(undefined)).toEqual(["d/y", "d/x", "d-z", "a", "a"]);
+      expect(await paths(undefined)).toEqual(["d-z", "d/y", "d/x", "a", "a"]);
       const found: string[] = [];
       for (let after: string | undefined; ; ) {
         const page = await db.versions.list("f", "", { limit: 2, ...(after === undefined ? {} : { after }) });
         found.push(...page.map(({ path, version }) => `${path}:${version}`));
         const last = page.at(-1);
         if (last === undefined) break;
-        after = `${last.endedAt}/${last.version}/${last.path}`;
+        after = versionCursor(last);
       }
-      expect(found).toEqual(["d/y:1", "d/x:1", "d-z:1", "a:2", "a:1"]);
+      expect(found).toEqual(["d-z:1", "d/y:1", "d/x:1", "a:2", "a:1"]);
     });
 
     test("are pruned by age and by number; what content they needed is free then", async () => {
-      expect((await db.versions.endedBefore("f", 30, 10)).map(({ version }) => version)).toEqual([1]);
-      expect((await db.versions.beyond("f", 1, 10)).map(({ version }) => version)).toEqual([1]);
-      expect(await db.versions.needs(hash("one"))).toBe(true);
+      expect(await db.versions.oldest("f", 10, time)).toEqual([]);
+      expect((await db.versions.oldest("f", 10)).map(({ version }) => version)).toEqual([1, 2]);
+      time += 50;
+      expect((await db.versions.oldest("f", 1, time)).map(({ version }) => version)).toEqual([1]);
+      expect(await db.versions.beyond("f", 1)).toMatchObject({ versions: [{ version: 1 }], done: false });
+      expect(await db.versions.needed([hash("one"), hash("three")])).toEqual(new Set([hash("one")]));
       expect(await db.folders.byName("f")).toMatchObject({ versions: 2, entries: 1 });
       await db.versions.remove("f", [{ path: "a", version: 1 }]);
-      expect(await db.versions.needs(hash("one"))).toBe(false);
+      expect(await db.versions.beyond("f", 1)).toEqual({ versions: [], done: true });
+      expect(await db.versions.needed([hash("one"), hash("two!")])).toEqual(new Set([hash("two!")]));
       expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 4, versions: 1 });
       await db.versions.remove("f", [{ path: "a", version: 1 }]);
       expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 4, versions: 1, entries: 1 });
@@ -471,7 +476,7 @@ describe.each(databases)("%s", (_, place) => {
       const { version: _, ...entry } = record("h", "hi", { version: 1, storedAt: 3 });
       await db.versions.add({ ...entry, endedAt: 5, why: "deleted" });
       expect(await db.versions.list("f", "h", { limit: 1 })).toEqual([
-        { ...entry, version: 1, endedAt: 5, why: "deleted", movedTo: null },
+        { ...entry, version: 1, endedAt: 5, why: "deleted", movedTo: null, number: 3 },
       ]);
     });
   });
@@ -552,13 +557,21 @@ describe.each(databases)("%s", (_, place) => {
     test("that are old are gone, and it is told", async () => {
       await db.events.append([event("a")]);
       const first = await db.events.last();
+      const pruned = async () => {
+        const later = await open();
+        await later.prune();
+        return later;
+      };
+      await pruned();
       time += 8 * 24 * 60 * 60 * 1000;
       await db.events.append([event("b")]);
-      const later = await open();
+      const later = await pruned();
       expect(await later.events.since(0, 10)).toMatchObject({ gone: true, events: [{ type: "b" }] });
       expect(await later.events.since(first, 10)).toMatchObject({ gone: false, events: [{ type: "b" }] });
       time += 8 * 24 * 60 * 60 * 1000;
-      expect(await (await open()).events.last()).toBe(await db.events.last());
+      const last = await pruned();
+      expect(await last.events.since(0, 10)).toEqual({ gone: true, events: [] });
+      expect(await last.events.last()).toBe(await db.events.last());
     });
   });
 
@@ -618,7 +631,11 @@ async function postgres(): Promise<Place> {
       .then(({ rows }) => rows)
       .finally(() => client.end());
   };
-  return { open: (now = Date.now) => openDatabase({ url, now }), sql, close: async () => {} };
+  return {
+    open: (now = Date.now) => openDatabase({ url, now, uptime: { boot: "one", now } }),
+    sql,
+    close: async () => {},
+  };
 }
 
 describe.runIf(hasPostgres())("PostgreSQL that goes away", () => {
@@ -714,7 +731,7 @@ async function sqlite(): Promise<Place> {
         database.close();
       }
     },
-    open: (now = Date.now) => openDatabase({ path: join(dir, "database.sqlite"), now }),
+    open: (now = Date.now) => openDatabase({ path: join(dir, "database.sqlite"), now, uptime: { boot: "one", now } }),
     close: () => rm(dir, { recursive: true }),
   };
 }

@@ -5,79 +5,93 @@
 import { type Kysely, sql } from "kysely";
 import { parentOf } from "../../sync/index.js";
 import { ensureFolder } from "./files.js";
+import { VERSIONS_COUNTED } from "./migrations.js";
 import type { FileRow, Schema } from "./schema.js";
-import type { FileChange, Version } from "./types.js";
+import type { FileChange, NewVersion } from "./types.js";
 
-/** Rows a statement reads or writes: SQLite takes 32,766 values at most. */
-const MAX_ROWS = 500;
+/** Changes that are applied at a time: so many take some milliseconds, after which others have their turn. */
+const MAX_ROWS = 100;
+/** Rows that the move of a directory changes in one transaction. */
+const MAX_MOVED = 100;
 
 type Row = FileRow & { parent: string };
-type VersionRow = Schema["versions"];
+type VersionRow = Omit<Schema["versions"], "number" | "endedSeen">;
 type Put = FileChange & { do: "put" };
 
-export async function applyChanges(db: Kysely<Schema>, changes: readonly FileChange[], at: number): Promise<void> {
-  let rest = changes;
-  while (rest[0] !== undefined) {
-    const { folder, do: what } = rest[0];
+/** Tells when a version ended by the clock that never jumps. */
+export type Elapsed = () => number;
+
+/**
+ * Applies changes in order, up to about {@link MAX_ROWS}, and returns how many of them are complete; the caller passes the rest
+ * again, best in another transaction. The move of a directory is done in parts, of which each can be repeated.
+ */
+export async function applyChanges(
+  db: Kysely<Schema>,
+  changes: readonly FileChange[],
+  at: number,
+  elapsed: Elapsed,
+): Promise<number> {
+  for (let done = 0; ; ) {
+    const first = changes[done];
+    if (first === undefined || done >= MAX_ROWS) return done;
+    const { folder } = first;
     await ensureFolder(db, folder, at);
-    if (what === "move") await applyMove(db, rest[0], at);
-    const end = what === "move" ? 1 : rest.findIndex((one) => one.folder !== folder || one.do === "move");
-    const run = end === -1 ? rest : rest.slice(0, end);
-    if (what !== "move") {
-      for (let from = 0; from < run.length; from += MAX_ROWS) {
-        const piece = await Piece.of(
-          db,
-          folder,
-          run.slice(from, from + MAX_ROWS).map(({ path }) => path),
-        );
-        for (const change of run.slice(from, from + MAX_ROWS)) piece.apply(change, change.at ?? at);
-        await piece.write(db);
-      }
-    }
-    rest = rest.slice(run.length);
+    const other = changes.findIndex((one, place) => place > done && one.folder !== folder);
+    const run = changes.slice(done, Math.min(other === -1 ? changes.length : other, done + MAX_ROWS));
+    const piece = await Piece.of(db, folder, run.flatMap(pathsOf), elapsed);
+    // Up to the move of a directory, or of what is not known, which is done by itself.
+    const end = run.findIndex((change) => !piece.apply(change, change.at ?? at));
+    if (end !== 0) {
+      await piece.write(db);
+      done += end === -1 ? run.length : end;
+    } else if (first.do !== "move" || (await applyMove(db, first, at, elapsed))) done++;
+    else return done;
   }
 }
 
-/** As if all that moves were deleted there and stored here. */
-async function applyMove(db: Kysely<Schema>, change: FileChange & { do: "move" }, at: number): Promise<void> {
+function pathsOf(change: FileChange): string[] {
+  return change.do === "move" ? [change.from, change.path] : [change.path];
+}
+
+/** Moves up to {@link MAX_MOVED} rows. Whether that was all. */
+async function applyMove(
+  db: Kysely<Schema>,
+  change: FileChange & { do: "move" },
+  at: number,
+  elapsed: Elapsed,
+): Promise<boolean> {
   const { folder, from, path } = change;
   const time = change.at ?? at;
-  const inside = sql<boolean>`(path = ${from} or (path >= ${`${from}/`} and path < ${`${from}0`}))`;
-  for (;;) {
-    const moving = db.selectFrom("files").selectAll().where("folder", "=", folder).where(inside);
-    const rows = await moving
-      .orderBy("path")
-      .limit(MAX_ROWS / 2)
-      .execute();
-    if (rows.length === 0) return;
-    const target = (row: Row): string => path + row.path.slice(from.length);
-    const piece = await Piece.of(db, folder, [...rows.map((row) => row.path), ...rows.map(target)]);
-    for (const row of rows) {
-      const entry = { ...row, mtimeNs: BigInt(row.mtimeNs) };
-      if (row.kind !== "directory") {
-        piece.apply({ ...entry, do: "retire", why: "moved", movedTo: target(row) }, time);
-      }
-      piece.apply({ do: "remove", folder, path: row.path }, time);
-      piece.apply({ ...entry, do: "put", path: target(row) }, time);
-    }
-    await piece.write(db);
-  }
+  const all = db.selectFrom("files").selectAll().where("folder", "=", folder);
+  const self = await all.where("path", "=", from).execute();
+  // Two statements: with "or" SQLite reads the whole folder.
+  const inside = all.where("path", ">=", `${from}/`).where("path", "<", `${from}0`);
+  const below = await inside.orderBy("path").limit(MAX_MOVED).execute();
+  const rows = [...self, ...below];
+  if (rows.length === 0) return true;
+  const target = (row: Row): string => path + row.path.slice(from.length);
+  const piece = await Piece.of(db, folder, [...rows.map((row) => row.path), ...rows.map(target)], elapsed);
+  for (const row of rows) piece.move(row, target(row), time);
+  await piece.write(db);
+  return below.length < MAX_MOVED;
 }
 
 /** Adds a version without touching what is there now. */
 export async function addVersion(
   db: Kysely<Schema>,
-  { endedAt, ...version }: Omit<Version, "version" | "movedTo"> & { readonly movedTo?: string | null },
+  { endedAt, ...version }: NewVersion,
+  elapsed: Elapsed,
 ): Promise<void> {
   const { folder, path } = version;
   await ensureFolder(db, folder, endedAt);
-  const piece = await Piece.of(db, folder, [path]);
+  const piece = await Piece.of(db, folder, [path], elapsed);
   piece.apply({ ...version, do: "retire" }, endedAt, version.storedAt);
   await piece.write(db);
 }
 
 class Piece {
   readonly #folder: string;
+  readonly #elapsed: Elapsed;
   readonly #rows: Map<string, Row>;
   /** The last versions that were kept. */
   readonly #last: Map<string, { version: number; endedAt: number }>;
@@ -90,30 +104,49 @@ class Piece {
 
   constructor(
     folder: string,
+    elapsed: Elapsed,
     rows: readonly Row[],
     last: readonly { path: string; version: number; endedAt: number }[],
   ) {
     this.#folder = folder;
+    this.#elapsed = elapsed;
     this.#rows = new Map(rows.map((row) => [row.path, row]));
     this.#last = new Map(last.map((one) => [one.path, one]));
   }
 
-  static async of(db: Kysely<Schema>, folder: string, paths: readonly string[]): Promise<Piece> {
+  static async of(db: Kysely<Schema>, folder: string, paths: readonly string[], elapsed: Elapsed): Promise<Piece> {
     const some = [...new Set(paths)];
     const rows = db.selectFrom("files").selectAll().where("folder", "=", folder).where("path", "in", some);
-    const versions = db.selectFrom("versions").where("folder", "=", folder).where("path", "in", some);
-    const last = versions.select(({ fn }) => [
-      "path",
-      fn.max("version").as("version"),
-      fn.max("endedAt").as("endedAt"),
-    ]);
-    return new Piece(folder, await rows.execute(), await last.groupBy("path").execute());
+    // The last of each path, by its place in the index: a path may have had many. As a join, it may be made by reading all.
+    const ofPath = sql`from versions where folder = ${folder} and path = wanted.path order by version desc limit 1`;
+    const last = sql<{ path: string; version: number | null; endedAt: number }>`
+      with wanted (path) as (values ${values(some)})
+      select path, (select version ${ofPath}) as version, (select ended_at ${ofPath}) as ended_at from wanted`;
+    const known = (await last.execute(db)).rows.flatMap(({ version, ...row }) =>
+      version === null ? [] : [{ ...row, version }],
+    );
+    return new Piece(folder, elapsed, await rows.execute(), known);
   }
 
-  apply(change: FileChange, at: number, storedAt?: number): void {
+  /** Whether it could: what is moved has to be a known entry with nothing below it. */
+  apply(change: FileChange, at: number, storedAt?: number): boolean {
     if (change.do === "put") this.#put(change, at);
     else if (change.do === "retire") this.#retire(change, at, storedAt);
     else if (change.do === "remove") this.#remove(change.path, at);
+    else {
+      const row = this.#rows.get(change.from);
+      if (row === undefined || row.kind === "directory") return false;
+      this.move(row, change.path, at);
+    }
+    return true;
+  }
+
+  /** As if it was deleted there and stored here. */
+  move(row: Row, path: string, at: number): void {
+    const entry = { ...row, mtimeNs: BigInt(row.mtimeNs) };
+    if (row.kind !== "directory") this.#retire({ ...entry, do: "retire", why: "moved", movedTo: path }, at);
+    this.#remove(row.path, at);
+    this.#put({ ...entry, do: "put", path }, at);
   }
 
   async write(db: Kysely<Schema>): Promise<void> {
@@ -217,19 +250,31 @@ class Piece {
     for (const { sha256, size, why } of this.#retired)
       if (sha256 !== null && why !== "changed") sizes.set(sha256, size);
     if (sizes.size > 0) {
-      const kept = db
-        .selectFrom("versions")
-        .select("sha256")
-        .distinct()
-        .where("folder", "=", this.#folder)
-        .where("why", "<>", "changed");
-      for (const { sha256 } of await kept.where("sha256", "in", [...sizes.keys()]).execute()) {
-        if (sha256 !== null) sizes.delete(sha256);
-      }
+      const kept = sql<{ sha256: string; found: number | null }>`
+        with wanted (sha256) as (values ${values([...sizes.keys()])})
+        select sha256, (select 1 from versions where versions.sha256 = wanted.sha256 and folder = ${this.#folder}
+          and why in ('replaced', 'deleted', 'moved') limit 1) as found from wanted`;
+      for (const { sha256, found } of (await kept.execute(db)).rows) if (found !== null) sizes.delete(sha256);
     }
-    await db.insertInto("versions").values(this.#retired).execute();
+    const last = await countVersions(db, this.#retired.length);
+    const first = last - this.#retired.length + 1;
+    const endedSeen = this.#elapsed();
+    const rows = this.#retired.map((row, place) => ({ ...row, number: first + place, endedSeen }));
+    await db.insertInto("versions").values(rows).execute();
     return [...sizes.values()].reduce((sum, size) => sum + size, 0);
   }
+}
+
+/** Adds to the count of all versions that there ever were, and returns it: the number of the last of those. */
+async function countVersions(db: Kysely<Schema>, more: number): Promise<number> {
+  const counting = sql<{ value: string }>`
+    insert into facts (name, value) values (${VERSIONS_COUNTED}, ${String(more)})
+    on conflict (name) do update set value = cast(cast(facts.value as bigint) + ${sql.lit(more)} as text) returning value`;
+  return Number((await counting.execute(db)).rows[0]?.value);
+}
+
+function values(texts: readonly string[]) {
+  return sql.join(texts.map((text) => sql`(${text})`));
 }
 
 /** A folder that was just made has no time of its own yet. */

@@ -22,15 +22,7 @@ const PRUNED = "events.pruned";
 
 export function transfers(store: Store): Transfers {
   return {
-    add: (rows) =>
-      store.write(async (db) => {
-        for (let at = 0; at < rows.length; at += MAX_ROWS) {
-          await db
-            .insertInto("transfers")
-            .values(rows.slice(at, at + MAX_ROWS))
-            .execute();
-        }
-      }),
+    add: (rows) => store.write((db) => insertTransfers(db, rows)),
     list: ({ folder, ...page }) =>
       store.read(async (db) => {
         const all = db.selectFrom("transfers").selectAll().orderBy("id", "desc").limit(limitOf(page));
@@ -67,7 +59,7 @@ export function events(store: Store, live: LiveEvents): Events {
   return {
     append: async (events) => {
       if (events.length === 0) return;
-      await store.write((db) => append(store, db, events));
+      await store.write((db) => appendEvents(store, db, events));
       live.wake();
     },
     since: (id, limit) => store.read((db) => eventsAfter(db, id, limit)),
@@ -93,45 +85,89 @@ export async function eventsAfter(
   return { events: rows.map(toEvent), gone: id < (await prunedTo(db)) };
 }
 
-/** Deletes what is too old or too much. */
-export async function prune(store: Store): Promise<void> {
-  await store.write(async (db) => {
-    const pruned = await pruneTable(db, "events", store.now());
-    if (pruned === undefined) return;
-    const value = String(pruned);
-    await db
-      .insertInto("facts")
-      .values({ name: PRUNED, value })
-      .onConflict((conflict) => conflict.column("name").doUpdateSet({ value }))
-      .execute();
-  });
-  await store.write((db) => pruneTable(db, "transfers", store.now()));
-  await store.write((db) => pruneTable(db, "audit", store.now()));
+/** Deletes what is too old or too much, in slices, so that others have their turn in between. */
+export async function prune(store: Store, signal?: AbortSignal): Promise<void> {
+  for (const table of ["events", "transfers", "audit"] as const) {
+    while (signal?.aborted !== true && (await store.write((db) => pruneSlice(store, db, table))));
+  }
 }
 
-/** The last id that is deleted now; `undefined` when nothing is. */
-async function pruneTable(db: Transaction<Schema>, table: keyof typeof KEPT, now: number): Promise<number | undefined> {
-  const { ageMs, rows } = KEPT[table];
-  const ids = db
-    .selectFrom(table as "events")
-    .select("id")
-    .orderBy("id", "desc");
-  const time = table === "transfers" ? "endedAt" : "at";
-  const tooMany = await ids.offset(rows).limit(1).executeTakeFirst();
-  const tooOld = await ids
-    .where(time as "at", "<", now - ageMs)
-    .limit(1)
-    .executeTakeFirst();
-  if (tooMany === undefined && tooOld === undefined) return undefined;
-  const last = Math.max(tooMany?.id ?? 0, tooOld?.id ?? 0);
+/** Deletes some of the oldest rows that are not to be kept. Whether there may be more of these. */
+async function pruneSlice(store: Store, db: Transaction<Schema>, name: keyof typeof KEPT): Promise<boolean> {
+  const { ageMs, rows } = KEPT[name];
+  const table = name as "events";
+  const newest = await db.selectFrom(table).select("id").orderBy("id", "desc").limit(1).executeTakeFirst();
+  if (newest === undefined) return false;
+  const aged = await agedTo(store, db, name, newest.id, ageMs);
+  const until = Math.max(newest.id - rows, aged);
+  const oldest = db.selectFrom(table).select("id").where("id", "<=", until).orderBy("id").limit(MAX_ROWS);
+  const ids = (await oldest.execute()).map(({ id }) => id);
+  const last = ids.at(-1);
+  if (last === undefined) return false;
+  await db.deleteFrom(table).where("id", "<=", last).execute();
+  if (table === "events") await setFact(db, PRUNED, String(last));
+  return ids.length === MAX_ROWS;
+}
+
+/** The last row of a table at some moments. */
+type Mark = readonly [elapsed: number, id: number];
+
+/**
+ * The last row that is older than `ageMs` by the time that the home has seen. For that, the number of the newest row is noted
+ * from time to time; rows from before the first note are as old as that.
+ */
+async function agedTo(
+  store: Store,
+  db: Transaction<Schema>,
+  table: keyof typeof KEPT,
+  newest: number,
+  ageMs: number,
+): Promise<number> {
+  const fact = `marks.${table}`;
+  const marks = parseMarks(
+    (await db.selectFrom("facts").select("value").where("name", "=", fact).executeTakeFirst())?.value,
+  );
+  const now = store.elapsed();
+  const last = marks.at(-1);
+  const due = last === undefined || (now - last[0] >= ageMs / MARKS && last[1] < newest);
+  if (due) marks.push([now, newest]);
+  const aged = marks.findLastIndex(([elapsed]) => elapsed < now - ageMs);
+  const until = marks[aged]?.[1] ?? 0;
+  if (aged > 0 || due) await setFact(db, fact, JSON.stringify(marks.slice(Math.max(aged, 0))));
+  return until;
+}
+
+/** Notes for the time that something is kept. */
+const MARKS = 50;
+
+function parseMarks(text: string | undefined): Mark[] {
+  try {
+    const marks = JSON.parse(text ?? "[]") as unknown;
+    const isMark = (one: unknown): one is Mark => Array.isArray(one) && one.length === 2 && one.every(Number.isFinite);
+    return Array.isArray(marks) ? marks.filter(isMark) : [];
+  } catch {
+    return [];
+  }
+}
+
+export async function setFact(db: Kysely<Schema>, name: string, value: string): Promise<void> {
   await db
-    .deleteFrom(table as "events")
-    .where("id", "<=", last)
+    .insertInto("facts")
+    .values({ name, value })
+    .onConflict((conflict) => conflict.column("name").doUpdateSet({ value }))
     .execute();
-  return last;
 }
 
-async function append(
+export async function insertTransfers(db: Kysely<Schema>, rows: readonly Omit<Transfer, "id">[]): Promise<void> {
+  for (let at = 0; at < rows.length; at += MAX_ROWS) {
+    await db
+      .insertInto("transfers")
+      .values(rows.slice(at, at + MAX_ROWS))
+      .execute();
+  }
+}
+
+export async function appendEvents(
   store: Store,
   db: Transaction<Schema>,
   events: readonly Omit<LoggedEvent, "id" | "at">[],

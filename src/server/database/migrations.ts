@@ -22,6 +22,8 @@ export async function migrate(store: Store): Promise<void> {
 }
 
 const MIGRATION_LOCK = 0x636f6e66;
+/** The fact that counts all versions that there ever were: the last {@link Schema.versions.number}. */
+export const VERSIONS_COUNTED = "versions counted";
 
 async function refuseNewer(db: Kysely<Schema>, known: string[], { dialect, where }: Store): Promise<void> {
   const tables = await sql<{ name: string }>`${
@@ -137,6 +139,30 @@ function MIGRATIONS(dialect: Store["dialect"]): Record<string, Migration> {
         const { text } = builders(db, dialect);
         await db.schema.alterTable("versions").addColumn("moved_to", text).execute();
         await index(db, "versions", ["folder", "moved_to"]);
+      },
+    },
+    "005-numbered-versions": {
+      up: async (db: Kysely<unknown>) => {
+        const { number } = builders(db, dialect);
+        for (const column of ["number", "ended_seen"]) {
+          const add = db.schema.alterTable("versions");
+          await add.addColumn(column, number, (c) => c.notNull().defaultTo(0)).execute();
+        }
+        const row = sql.ref(dialect === "sqlite" ? "rowid" : "ctid");
+        await sql`update versions set ended_seen = ended_at, number = numbered.number
+          from (select ${row} as id, row_number() over (order by ended_at, version, path) as number from versions) as numbered
+          where numbered.id = versions.${row}`.execute(db);
+        await sql`insert into facts (name, value) select ${VERSIONS_COUNTED}, cast(count(*) as text) from versions
+          having count(*) > 0`.execute(db);
+        await db.schema.dropIndex("versions_by_folder_ended_at").execute();
+        await db.schema.dropIndex("versions_by_sha256_folder").execute();
+        await index(db, "versions", ["folder", "number"]);
+        await index(db, "versions", ["sha256", "folder", "why"]);
+        await sql`create index versions_listed on versions (folder, number) where not (kind = 'directory' and why = 'changed')`.execute(
+          db,
+        );
+        await sql`create index folders_unclean on folders (name) where unclean = 1`.execute(db);
+        await sql`create index folders_deleted on folders (name) where deleted_at is not null`.execute(db);
       },
     },
   };

@@ -1,5 +1,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import { CamelCasePlugin, type Dialect, Kysely } from "kysely";
+import { batches } from "./batches.js";
+import { HomeClock, type Uptime } from "./clock.js";
 import { DatabaseError, toDatabaseError } from "./errors.js";
 import { files, folders } from "./files.js";
 import { audit, events, prune, transfers } from "./journal.js";
@@ -27,6 +29,8 @@ export type DatabaseOptions = (
   readonly now?: () => number;
   /** Called once when the database goes away while it is open, with the reason, and once, with nothing, when it is back. */
   readonly onAvailability?: (problem: DatabaseError | undefined) => void;
+  /** For retention. Default: the system's. */
+  readonly uptime?: Uptime;
 };
 
 /** How often another process's writes are looked for while somebody listens. */
@@ -49,18 +53,24 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const backend = connect(options);
   const kysely = new Kysely<Schema>({ dialect: backend.dialect, plugins: [new CamelCasePlugin()] });
   const store = new Store(kysely, backend.kind, backend.where, options.now ?? Date.now);
+  let clock: HomeClock;
   try {
     await migrate(store);
-    await prune(store);
+    clock = await HomeClock.open(store, options.uptime);
+    store.elapsed = () => clock.now();
   } catch (error) {
     await store.close();
     throw error;
   }
   if (options.onAvailability !== undefined) store.onAvailability = options.onAvailability;
   const live = new LiveEvents(store, backend.watch);
+  const ending = new AbortController();
   // What fails now is tried again in an hour.
-  const pruning = setInterval(() => void prune(store).catch(() => {}), PRUNE_MS).unref();
+  const pruneInBackground = (): void => void prune(store, ending.signal).catch(() => {});
+  const pruning = setInterval(pruneInBackground, PRUNE_MS).unref();
+  pruneInBackground();
   return {
+    batches: batches(store, live),
     users: users(store),
     devices: devices(store),
     grants: grants(store),
@@ -69,13 +79,18 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     folders: folders(store),
     files: files(store),
     versions: versions(store),
+    elapsed: () => store.elapsed(),
+    prune: () => prune(store, ending.signal),
     transfers: transfers(store),
     audit: audit(store),
     events: events(store, live),
     ping: async () => void (await store.read((db) => db.selectFrom("facts").select("name").limit(1).execute())),
     close: async () => {
       clearInterval(pruning);
+      ending.abort();
+      clock.close();
       live.close();
+      await clock.save(store).catch(() => {});
       await store.close();
     },
   };

@@ -71,7 +71,15 @@ export interface Schema {
     unclean: number;
   };
   files: FileRow & { parent: string };
-  versions: FileRow & { endedAt: number; why: Version["why"]; movedTo: string | null };
+  versions: FileRow & {
+    endedAt: number;
+    why: Version["why"];
+    movedTo: string | null;
+    /** Counts the versions of all folders in the order in which they were added, whatever the clock said. */
+    number: number;
+    /** When it ended by the clock that never jumps, see HomeClock. */
+    endedSeen: number;
+  };
   transfers: {
     id: Generated<number>;
     folder: string;

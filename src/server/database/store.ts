@@ -3,12 +3,18 @@
  * which is durable before any of it resolves. A disk flushes a few hundred times a second; so many small writes one by
  * one would wait for each other.
  */
+import { setImmediate as yieldToOthers } from "node:timers/promises";
 import { type Kysely, sql, type Transaction } from "kysely";
 import { DatabaseError, toDatabaseError } from "./errors.js";
 import type { Schema } from "./schema.js";
 
 /** Writes of one transaction; more wait for the next. */
 const MAX_GROUP = 500;
+/**
+ * After this time of a transaction no other write comes into it, so that the rest of the program has its turn: SQLite works in this
+ * thread. Between two statements of one transaction nothing else may have it, as another connection would wait in this thread.
+ */
+const SLICE_MS = 5;
 
 interface Write {
   readonly change: (db: Transaction<Schema>) => Promise<unknown>;
@@ -26,6 +32,8 @@ export class Store {
   /** Called when the database has become unavailable, with the reason, and with nothing when it answers again. */
   onAvailability: (problem: DatabaseError | undefined) => void = () => {};
   #isAway = false;
+  /** The time that the home has seen, see {@link HomeClock}. Set when the database is open. */
+  elapsed: () => number;
   readonly #kysely: Kysely<Schema>;
   #waiting: Write[] = [];
   #running: Promise<void> | undefined;
@@ -36,6 +44,7 @@ export class Store {
     this.dialect = dialect;
     this.where = where;
     this.now = now;
+    this.elapsed = now;
   }
 
   async read<T>(query: (db: Kysely<Schema>) => Promise<T>): Promise<T> {
@@ -82,6 +91,8 @@ export class Store {
       try {
         const outcomes = await this.#kysely.transaction().execute((db) => this.#carryOut(group, db));
         this.#answers();
+        // What did not come into this transaction is next.
+        this.#waiting.unshift(...group.splice(outcomes.length));
         for (const [at, outcome] of outcomes.entries()) {
           if ("error" in outcome) group[at]?.reject(this.#explained(outcome.error));
           else group[at]?.resolve(outcome.value as never);
@@ -90,6 +101,7 @@ export class Store {
         const explained = this.#explained(error);
         for (const { reject } of group) reject(explained);
       }
+      if (this.#waiting.length > 0) await yieldToOthers();
     }
     this.#running = undefined;
   }
@@ -114,7 +126,9 @@ export class Store {
     const [only] = group;
     if (group.length === 1 && only !== undefined) return [{ value: await only.change(db) }];
     const outcomes: Outcome[] = [];
+    const began = performance.now();
     for (const { change } of group) {
+      if (outcomes.length > 0 && performance.now() - began > SLICE_MS) break;
       await sql`savepoint one`.execute(db);
       try {
         outcomes.push({ value: await change(db) });

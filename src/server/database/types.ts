@@ -135,7 +135,12 @@ export interface Version extends FileRecord {
   readonly why: "replaced" | "deleted" | "moved" | "changed";
   /** The path that it got, where it was moved. */
   readonly movedTo: string | null;
+  /** Counts the versions of all folders in the order in which they ended, whatever the clock said then. */
+  readonly number: number;
 }
+
+/** A version before it has its numbers. */
+export type NewVersion = Omit<Version, "version" | "movedTo" | "number"> & { readonly movedTo?: string | null };
 
 export interface Transfer {
   readonly id: string;
@@ -197,7 +202,7 @@ export type FileChange = { readonly at?: number } & (
   /** What stood at the path was kept as a version, because it is about to be replaced or removed by a change that follows. */
   | ({ readonly do: "retire"; readonly movedTo?: string | null } & Omit<
       Version,
-      "version" | "storedAt" | "endedAt" | "movedTo"
+      "version" | "storedAt" | "endedAt" | "movedTo" | "number"
     >)
   /** A folder becomes a version by itself; a file does if it is retired first. */
   | { readonly do: "remove"; readonly folder: string; readonly path: string }
@@ -265,6 +270,8 @@ export interface Folders {
   deleted(): Promise<Folder[]>;
   /** Marks it as deleted, to be purged at `purgeAt`. False where there is none, or it is deleted already. */
   delete(name: string, deletedAt: number, purgeAt: number): Promise<boolean>;
+  /** The deleted folders whose time is over at `elapsed`, see {@link Database.elapsed}. */
+  overdue(elapsed: number): Promise<string[]>;
   /** Takes the mark away. False where it is not deleted. */
   undelete(name: string): Promise<boolean>;
   /**
@@ -295,9 +302,9 @@ export interface Files {
 }
 
 export interface Versions {
-  add(version: Omit<Version, "version" | "movedTo"> & { readonly movedTo?: string | null }): Promise<void>;
+  add(version: NewVersion): Promise<void>;
   /**
-   * Newest first; of one path, of everything below a folder (`path` ending in "/"), or of all ("" or undefined). Without
+   * The last one first; of one path, of everything below a folder (`path` ending in "/"), or of all ("" or undefined). Without
    * folders that have got other attributes, which nearly every change in them does.
    */
   list(folder: string, path: string | undefined, page: Page): Promise<Version[]>;
@@ -307,13 +314,16 @@ export interface Versions {
   at(folder: string, path: string, time: number): Promise<Version | FileRecord | undefined>;
   /** The whole folder as it was at that time, by path. */
   treeAt(folder: string, time: number): AsyncIterable<Version | FileRecord>;
-  /** Ended before `before`, oldest first, for pruning. */
-  endedBefore(folder: string, before: number, limit: number): Promise<Version[]>;
-  /** Those beyond the newest `keep` of each path, for pruning. */
-  beyond(folder: string, keep: number, limit: number): Promise<Version[]>;
+  /** The oldest, and of these only those that ended before `before` by {@link Database.elapsed}. Default: any. */
+  oldest(folder: string, limit: number, before?: number): Promise<Version[]>;
+  /**
+   * Some of those beyond the newest `keep` of each path. Looks at the next of those that came since it was called last, and
+   * marks them as looked at where none is beyond; `done` when there are no more. To be called again when those are removed.
+   */
+  beyond(folder: string, keep: number): Promise<{ readonly versions: Version[]; readonly done: boolean }>;
   remove(folder: string, versions: readonly { path: string; version: number }[]): Promise<void>;
-  /** Whether any kept version still needs this content. */
-  needs(sha256: string): Promise<boolean>;
+  /** Which of these contents a version still needs. */
+  needed(sha256s: readonly string[]): Promise<ReadonlySet<string>>;
 }
 
 export interface Transfers {
@@ -337,7 +347,29 @@ export interface Events {
   readonly live$: Observable<LoggedEvent>;
 }
 
+/** What a server has noted, in order, to be written together. */
+export interface Batch {
+  readonly changes: readonly FileChange[];
+  readonly transfers: readonly Omit<Transfer, "id">[];
+  readonly events: readonly Omit<LoggedEvent, "id" | "at">[];
+  /** Root hashes that a folder and its client have agreed on. */
+  readonly agreed: readonly { readonly folder: string; readonly root: string; readonly at: number }[];
+  /** By the run of a program, the number of the last thing that is in the batch. */
+  readonly positions: ReadonlyMap<string, number>;
+}
+
+/** Writes batches once, whatever fails in between: how far each run of a program has come is written with them. */
+export interface Batches {
+  /** Nothing happens where the positions say that it is written already. A batch with the move of a directory has no other change. */
+  write(batch: Batch, at: number): Promise<void>;
+  /** The number of the last thing of a run that is written; 0 for none. */
+  position(run: string): Promise<number>;
+  /** The run is over, and everything of it is written. */
+  forget(run: string): Promise<void>;
+}
+
 export interface Database {
+  readonly batches: Batches;
   readonly users: Users;
   readonly devices: Devices;
   readonly grants: Grants;
@@ -349,6 +381,10 @@ export interface Database {
   readonly transfers: Transfers;
   readonly audit: Audit;
   readonly events: Events;
+  /** The time that the home has seen, in milliseconds: it advances while a server runs, whatever the system's clock does. */
+  elapsed(): number;
+  /** Deletes events, transfers and audit entries that are too old or too many; it does so by itself once an hour. */
+  prune(): Promise<void>;
   /** For `/readyz`: rejects where it does not answer. */
   ping(): Promise<void>;
   /** Writes what is batched, and closes. */

@@ -4,6 +4,8 @@ import type { Logger } from "pino";
 import type { Auth } from "../auth/types.js";
 import type { Database } from "../database/types.js";
 import type { LimitCounters } from "../limits.js";
+import type { LoopDelay } from "../loop-delay.js";
+import type { WriteBehindFigures } from "../versions/write-behind.js";
 import { TrustedProxies } from "./client-address.js";
 import type { Connections } from "./connections.js";
 import { authenticate, guardHost, guardPath, guardSite, limitBody, nameClient } from "./guard.js";
@@ -41,6 +43,10 @@ export interface ApiOptions {
   readonly limits?: LimitCounters;
   /** Counts of the UDP port. Default: there is none. */
   readonly connectionCounts?: ConnectionCounts;
+  /** How late the event loop is, for the metrics. Default: that is not measured. */
+  readonly loopDelay?: LoopDelay;
+  /** How far the database is behind, for the metrics. */
+  readonly writeBehind?: () => WriteBehindFigures;
   /** The connections of the port. Default: they are not bounded. */
   readonly connections?: Connections;
   /** Names by which the server may be addressed; a request with another `Host` is refused. Default: any. */

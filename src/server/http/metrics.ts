@@ -4,6 +4,8 @@ import { matchedRoutes } from "hono/route";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import { receiveBudget } from "../../stream/index.js";
 import { CodeCounters, LIMIT_NAMES, type LimitCounters } from "../limits.js";
+import type { LoopDelay } from "../loop-delay.js";
+import type { WriteBehindFigures } from "../versions/write-behind.js";
 import type { EventHub } from "./hub.js";
 import type { LiveSession, Mirrors } from "./mirrors.js";
 import type { ApiEnv } from "./router.js";
@@ -15,6 +17,8 @@ export interface MetricsOptions {
   readonly hub: EventHub;
   readonly limits?: LimitCounters;
   readonly connectionCounts?: ConnectionCounts;
+  readonly loopDelay?: LoopDelay;
+  readonly writeBehind?: () => WriteBehindFigures;
 }
 
 /** Counts of the server's UDP port and of the sessions over it. */
@@ -46,7 +50,14 @@ export class Metrics {
   readonly #received: Counter;
   #defaults = false;
 
-  constructor({ mirrors, hub, limits, connectionCounts: connections = NO_CONNECTIONS }: MetricsOptions) {
+  constructor({
+    mirrors,
+    hub,
+    limits,
+    connectionCounts: connections = NO_CONNECTIONS,
+    loopDelay,
+    writeBehind,
+  }: MetricsOptions) {
     const registers = [this.#registry];
     const metric = (name: string, help: string) => ({ name: `confundo_${name}`, help, registers });
     this.#requests = new Counter({
@@ -109,6 +120,24 @@ export class Metrics {
           this.inc(read());
         },
       });
+    if (loopDelay !== undefined) {
+      const seconds = (ms: number): number => ms / 1000;
+      const longest = "The longest time in the last minute for which the event loop was blocked.";
+      gauge("event_loop_delay_max_seconds", longest, () => seconds(loopDelay.maxMs));
+      const mean = "How late the event loop was in the last second, in the mean.";
+      gauge("event_loop_delay_mean_seconds", mean, () => seconds(loopDelay.meanMs));
+      total("event_loop_delay_seconds_total", "All delays of the event loop together.", () =>
+        seconds(loopDelay.totalMs),
+      );
+    }
+    if (writeBehind !== undefined) {
+      const lag = "For how long the oldest change has been waiting to be written to the database.";
+      gauge("database_lag_seconds", lag, () => writeBehind().lagMs / 1000);
+      gauge("database_waiting_changes", "Changes that are not in the database yet.", () => writeBehind().items);
+      gauge("database_waiting_bytes", "Bytes of those, in memory and in files.", () => writeBehind().bytes);
+      const waits = "How often clients had to wait because no more changes could be noted.";
+      total("database_backpressure_total", waits, () => writeBehind().waits);
+    }
     total(
       "evicted_versions_total",
       "Old versions deleted to keep folders within their storage limits.",

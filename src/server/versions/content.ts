@@ -7,11 +7,13 @@
  */
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
+import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
 import { makeFolder } from "../../files/make-folder.js";
 import { nameFromBytes } from "../../sync/index.js";
 import { hashFile } from "./hash.js";
+import { isRunning } from "./running.js";
 
 const fdatasync = promisify(fs.fdatasync);
 const fsync = promisify(fs.fsync);
@@ -114,22 +116,19 @@ export class ContentStore {
   }
 
   /** What earlier runs, of programs that have ended, left unfinished; each is to be kept and settled. */
-  unfinished(): Retired[] {
-    const found: Retired[] = [];
+  *unfinished(): Generator<Retired> {
     for (const run of this.#earlierRuns()) {
       for (const line of readLines(`${this.#incoming}/${run}/${JOURNAL}`)) {
         const retired = parse(line);
         // Content that is not there any more was settled; of links the database knows.
-        if (retired?.run === run && (retired.kind === "link" || fs.existsSync(this.#place(retired))))
-          found.push(retired);
+        if (retired?.run === run && (retired.kind === "link" || fs.existsSync(this.#place(retired)))) yield retired;
       }
     }
-    return found;
   }
 
   /** When all that is unfinished is settled: what is left of earlier runs are extras. */
-  forgetEarlierRuns(): void {
-    for (const run of this.#earlierRuns()) fs.rmSync(`${this.#incoming}/${run}`, { recursive: true, force: true });
+  async forgetEarlierRuns(): Promise<void> {
+    for (const run of this.#earlierRuns()) await rm(`${this.#incoming}/${run}`, { recursive: true, force: true });
   }
 
   /** Where the content is; `undefined` where it is not kept. */
@@ -160,20 +159,25 @@ export class ContentStore {
     return !back;
   }
 
-  /** Every content that is kept; what was set aside when a program ended is put back first. */
-  *all(): Generator<string> {
-    for (const prefix of listOrNothing(this.#objects)) {
-      for (const name of listOrNothing(`${this.#objects}/${prefix}`)) {
-        const sha256 = name.replace(/\.going$/, "");
-        if (!SHA256.test(sha256)) continue;
-        if (name !== sha256) {
-          const object = this.#object(sha256);
-          if (fs.existsSync(object)) fs.rmSync(`${object}.going`, { force: true });
-          else fs.renameSync(`${object}.going`, object);
-        }
-        yield sha256;
+  /** The places that content is spread over, each with about a 256th of it. */
+  places(): string[] {
+    return listOrNothing(this.#objects);
+  }
+
+  /** The content that is kept at one of the {@link places}; what was set aside when a program ended is put back first. */
+  keptAt(place: string): string[] {
+    const found = new Set<string>();
+    for (const name of listOrNothing(`${this.#objects}/${place}`)) {
+      const sha256 = name.replace(/\.going$/, "");
+      if (!SHA256.test(sha256)) continue;
+      if (name !== sha256) {
+        const object = this.#object(sha256);
+        if (fs.existsSync(object)) fs.rmSync(`${object}.going`, { force: true });
+        else fs.renameSync(`${object}.going`, object);
       }
+      found.add(sha256);
     }
+    return [...found];
   }
 
   close(): void {
@@ -230,19 +234,8 @@ function linkOrCopy(from: string | Buffer, to: string): void {
   }
 }
 
-/** Our own id in a dead program's file means that the number was given again. */
-function isRunning(pid: number): boolean {
-  if (pid === process.pid) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-}
-
 /** What is read from a disk may be anything. */
-function isRetired(value: unknown): value is Retired {
+export function isRetired(value: unknown): value is Retired {
   if (typeof value !== "object" || value === null) return false;
   const { id, run, folder, path, why, at, kind, size, mode, mtimeNs, target } = value as Record<string, unknown>;
   const texts = [run, folder, path].every((text) => typeof text === "string");

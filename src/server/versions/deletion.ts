@@ -21,6 +21,8 @@ export interface FolderDeletionOptions {
   readonly dir: string;
   readonly database: Database;
   readonly hold: Hold;
+  /** Removes the versions of a folder, with the content that no other needs. */
+  readonly removeVersions: (name: string) => Promise<void>;
   /** Called when nothing is left of a folder. */
   readonly onPurged: (name: string) => void;
 }
@@ -60,11 +62,11 @@ export class FolderDeletion {
     return folder;
   }
 
-  /** Removes what is left of the folders whose time is over. */
-  async purge(now: number, isOver: () => boolean): Promise<void> {
-    for (const { name, purgeAt } of await this.#options.database.folders.deleted()) {
+  /** Removes what is left of the folders whose time is over, by the time that the home has seen. */
+  async purge(elapsed: number, isOver: () => boolean): Promise<void> {
+    for (const name of await this.#options.database.folders.overdue(elapsed)) {
       if (isOver()) return;
-      if (purgeAt !== null && purgeAt <= now) await this.#purge(name);
+      await this.#purge(name);
     }
   }
 
@@ -76,7 +78,7 @@ export class FolderDeletion {
 
   /** The disk first: interrupted, it is done again, as the database still knows the folder. */
   async #purge(name: string): Promise<void> {
-    const { dir, database, onPurged } = this.#options;
+    const { dir, database, onPurged, removeVersions } = this.#options;
     if (mirrorNameProblem(name) !== undefined) return;
     const own = join(dir, ".confundo");
     // By one rename the name is free, however long it takes to remove what was there.
@@ -91,6 +93,7 @@ export class FolderDeletion {
     }
     for (const kept of KEPT_BY_NAME) await rm(join(own, kept, name), { recursive: true, force: true });
     await rm(join(own, "trash"), { recursive: true, force: true });
+    await removeVersions(name);
     await database.folders.purge(name, Date.now());
     await database.events.append([{ type: PURGED, folder: name, data: {} }]);
     onPurged(name);

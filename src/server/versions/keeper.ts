@@ -3,8 +3,11 @@
  * goes is kept as a version. The folders are the truth: a client's change is acknowledged when it is on the disk, not
  * when the database has it; a folder is marked unclean while it may be behind, and is looked through after a crash.
  */
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { randomUUID } from "node:crypto";
+import { existsSync, readdirSync, renameSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as pause, setImmediate as yieldToOthers } from "node:timers/promises";
 import type { Subscription } from "rxjs";
 import { makeFolder } from "../../files/make-folder.js";
 import { type Admission, type Archive, type ReceiveEvent, Storage, SyncError } from "../../sync/index.js";
@@ -14,8 +17,10 @@ import { mirrorNameProblem } from "../name.js";
 import { ContentStore } from "./content.js";
 import { deletedError, FolderDeletion } from "./deletion.js";
 import { VersionError } from "./errors.js";
+import { FolderChecks } from "./folder-checks.js";
 import { Hold, held } from "./hold.js";
-import { type Keep, pruneVersions } from "./prune.js";
+import { VERSION_LOOKUP_MS } from "./limits.js";
+import { type Keep, pruneVersions, removeVersions, sweepContent } from "./prune.js";
 import { type Limits, plus, storageOf, type Usage } from "./quota.js";
 import type { Actor } from "./record.js";
 import { type Reindexed, reindex } from "./reindex.js";
@@ -30,7 +35,7 @@ import {
   type Wanted,
 } from "./restore.js";
 import { type QuotaFigures, Quotas } from "./room.js";
-import { WriteBehind } from "./write-behind.js";
+import { WriteBehind, type WriteBehindFigures } from "./write-behind.js";
 
 export interface KeeperOptions {
   /** The home's directory: mirrors are in `dir/NAME`, ours is `dir/.confundo`. */
@@ -43,6 +48,8 @@ export interface KeeperOptions {
   /** Default: three times the quota. */
   readonly storageLimitBytes?: number | null;
   readonly maxEntries?: number | null;
+  /** Bytes that may wait to be written to the database. Default 64 MiB. */
+  readonly writeBehindBytes?: number | undefined;
   /** Trouble that nobody waits for. Default: a process warning. */
   readonly onError?: (error: Error) => void;
   /** How often folders are looked through for what was changed by hand. Milliseconds, default 10 minutes; 0: never. */
@@ -55,13 +62,22 @@ export interface Keeping {
   /** See `Admission.admitBytes`. */
   readonly admitBytes: NonNullable<Admission["admitBytes"]>;
   readonly onEvent: (event: ReceiveEvent) => void;
+  /** See `Admission.onRecorded` and `Admission.room`. */
+  readonly onRecorded: () => void;
+  readonly room: () => Promise<void> | undefined;
   /** When nothing of the session is being written any more. */
   readonly end: () => void;
 }
 
 const LIMITS_CHANGED = "folder.limits";
+/** Between two tries to finish what an earlier run left. */
+const RETRY_MS = 1000;
 const PRUNE_MS = 60 * 60 * 1000;
 const LOOK_MS = 10 * 60 * 1000;
+/** Places of the content, of 256, that are looked through at each prune. */
+const SWEPT_AN_HOUR = 8;
+/** Versions of a purged folder that are removed together. */
+const PURGED_AT_ONCE = 200;
 /** So many of a path's last versions can come back to a client that remembers them. */
 const HELD_VERSIONS = 100;
 const DEFAULT_KEEP: Keep = { days: 30 };
@@ -81,8 +97,15 @@ export class Keeper {
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #written: WriteBehind;
   readonly #quotas: Quotas;
+  /** The last place of the content that was looked through. Not the first one after each start. */
+  #sweptTo = Math.floor(Math.random() * 256)
+    .toString(16)
+    .padStart(2, "0");
   #closing = false;
   readonly #background = new Set<Promise<void>>();
+  readonly #checks: FolderChecks;
+  #recovering: Promise<void> = Promise.resolve();
+  #replayed: Promise<void> = Promise.resolve();
   #guard: Subscription | undefined;
   #limits: Subscription | undefined;
 
@@ -90,19 +113,30 @@ export class Keeper {
     this.#options = options;
     this.database = options.database;
     this.#hold = new Hold(options.database);
+    this.#checks = new FolderChecks(
+      (name) => this.#insist(() => this.reindex(name, false)),
+      (error) => this.#report(error),
+    );
     this.deletion = new FolderDeletion({
       ...options,
       hold: this.#hold,
       onPurged: (name) => {
         this.#known.delete(name);
-        // The content of its versions, which no other needs.
-        if (this.#timers.length > 0) this.#inBackground(() => this.prune());
+      },
+      removeVersions: async (name) => {
+        for (;;) {
+          const versions = await this.database.versions.oldest(name, PURGED_AT_ONCE);
+          if (versions.length === 0) return;
+          await removeVersions(this.database, this.content, name, versions);
+        }
       },
     });
     this.content = new ContentStore(`${options.dir}/.confundo/versions`);
     this.#written = new WriteBehind({
       database: options.database,
       content: this.content,
+      dir: `${options.dir}/.confundo/write-behind`,
+      maxBytes: options.writeBehindBytes,
       catchUp: () => this.#catchUp(),
       isOpen: (name) => this.#open.has(name),
       updateQuota: (name) => this.#updateQuota(name),
@@ -117,6 +151,11 @@ export class Keeper {
       settled: () => this.settled(),
       onError: (error) => this.#report(error),
     });
+  }
+
+  /** How far the database is behind. */
+  get writeBehind(): WriteBehindFigures {
+    return this.#written.figures;
   }
 
   get quotaFigures(): QuotaFigures {
@@ -138,13 +177,17 @@ export class Keeper {
   }
 
   /**
-   * Finishes what an earlier run left, and looks through the folders that it was writing to. Then, in the background, old
-   * versions are pruned and folders looked through now and then.
+   * Begins to finish what an earlier run left, see {@link recovered}; sessions can begin when this resolves, and wait for their own
+   * folders. Then, in the background, old versions are pruned and folders looked through now and then.
    */
   async start(): Promise<void> {
-    // What single uploads left when an earlier run was killed.
-    rmSync(`${this.#options.dir}/.confundo/uploads`, { recursive: true, force: true });
-    await this.recover();
+    this.#checks.add(await this.database.files.unclean());
+    const leftovers = this.#setAside();
+    const recovering = new Promise<void>((resolve) => {
+      this.#recovering = this.#recover(leftovers, resolve).finally(resolve);
+    });
+    this.#replayed = recovering;
+    this.#inBackground(() => this.#recovering);
     this.#limits = this.database.events.live$.subscribe(({ type, folder }) => {
       if (type === LIMITS_CHANGED && folder !== null) this.#inBackground(() => this.#updateQuota(folder));
     });
@@ -152,13 +195,14 @@ export class Keeper {
     const every = (ms: number, work: () => Promise<unknown>): void => {
       this.#timers.push(setInterval(() => this.#inBackground(work), ms).unref());
     };
-    every(PRUNE_MS, () => this.prune());
+    every(PRUNE_MS, () => this.prune(SWEPT_AN_HOUR));
     if (lookMs > 0) every(lookMs, () => this.look());
-    this.#inBackground(() => this.prune());
   }
 
   /** Before a client's session begins. Rejects with `ERR_FOLDER_HELD` or `ERR_DATABASE_UNAVAILABLE` for the client. */
   async open(name: string, device: string | null): Promise<Keeping> {
+    await this.#replayed;
+    await this.#checks.until(name);
     const folder = await this.#ask(async ({ folders, files }) => {
       const found = await folders.ensure(name);
       if (found.heldAt === null && found.deletedAt === null) await files.markUnclean(name);
@@ -179,16 +223,18 @@ export class Keeper {
     const { name } = folder;
     this.#open.set(name, (this.#open.get(name) ?? 0) + 1);
     const quota = this.#quotas.enter(folder);
-    /** A path was gone at the moment in which something else came. */
-    const retiredAt = new Map<string, { readonly at: number; readonly left: Usage }>();
+    /** By path, when it was gone because something else came: many times, before the first is reported. */
+    const retiredAt = new Map<string, { readonly at: number; readonly left: Usage }[]>();
     const archive: Archive = {
       retire: (absolutePath, path, why) => {
         const at = Date.now();
         const retired = this.content.retire(absolutePath, { folder: name, path, why, at });
         const size = retired.kind === "file" ? retired.size : 0;
         const { kept, left } = quota.retired(path, size);
-        this.#written.add({ retired, count: { quota, usage: kept } });
-        retiredAt.set(path, { at, left });
+        this.#written.add({ retired }, { quota, usage: kept });
+        const others = retiredAt.get(path);
+        if (others === undefined) retiredAt.set(path, [{ at, left }]);
+        else others.push({ at, left });
       },
       flush: () => this.content.flush(),
       find: (sha256) => this.content.find(sha256),
@@ -199,22 +245,25 @@ export class Keeper {
       admitBytes: (path, bytes, what) => quota.admit(path, bytes, what),
       onEvent: (event) => {
         const path = "path" in event ? event.path : "";
-        const before = retiredAt.get(path);
+        const retired = retiredAt.get(path);
+        const before = retired?.shift();
         const at = before?.at ?? Date.now();
-        retiredAt.delete(path);
+        if (retired?.length === 0) retiredAt.delete(path);
         const counted = quota.count(event);
         const usage = before === undefined ? counted : plus(counted, before.left, 1);
         // Then what was there is still there.
         if (event.type === "failed") quota.written(usage);
-        const count = { quota, usage };
-        this.#written.record(event, name, who, { at, startedAt: quota.since(event) ?? at, count });
+        const recorded = { event, folder: name, who, at, startedAt: quota.since(event) ?? at, endedAt: Date.now() };
+        this.#written.add({ recorded }, { quota, usage });
       },
+      onRecorded: () => this.#written.flush(),
+      room: () => this.#written.room,
       end: () => {
         const left = (this.#open.get(name) ?? 1) - 1;
         if (left > 0) this.#open.set(name, left);
         else this.#open.delete(name);
         this.#quotas.leave(name);
-        if (left === 0) this.#written.add({ clean: name });
+        if (left === 0) this.#written.clean(name);
       },
     };
   }
@@ -240,11 +289,15 @@ export class Keeper {
     }
   }
 
-  /** Deletes versions that are not to be kept any longer, and content that none needs. */
-  async prune(): Promise<void> {
+  /**
+   * Deletes versions that are not to be kept any longer, with their content. Content that a crash has left without a version is
+   * looked for in so many places, of 256; default: in all.
+   */
+  async prune(places = 256): Promise<void> {
     const isOver = (): boolean => this.#closing;
-    await this.deletion.purge(Date.now(), isOver);
-    await pruneVersions(this.database, this.content, this.#options.keep ?? DEFAULT_KEEP, Date.now(), isOver);
+    await this.deletion.purge(this.database.elapsed(), isOver);
+    await pruneVersions(this.database, this.content, this.#options.keep ?? DEFAULT_KEEP, isOver);
+    this.#sweptTo = await sweepContent(this.database, this.content, { after: this.#sweptTo, places, isOver });
     for (const folder of await this.database.folders.list()) {
       if (this.#closing) return;
       if (!this.#open.has(folder.name)) this.#cleanStaging(folder.name);
@@ -264,16 +317,36 @@ export class Keeper {
     if (folder !== undefined) this.#quotas.update(folder);
   }
 
-  async recover(): Promise<void> {
+  /** Resolves when what an earlier run left is finished, and the folders that it was writing to are looked through. */
+  async recovered(): Promise<void> {
+    await this.#recovering;
+    await this.#checks.idle();
+  }
+
+  /** `leftovers`: what an earlier run left to be removed. `replayed` is called when what it noted comes before all that is new. */
+  async #recover(leftovers: readonly string[], replayed: () => void): Promise<void> {
+    // After a crash there may be content without a version anywhere.
+    let crashed = this.#checks.pending > 0;
+    const earlier = await this.#insist(() => this.#written.replay(() => yieldToOthers()));
+    replayed();
+    if (earlier.runs.length > 0) crashed = true;
     for (const retired of this.content.unfinished()) {
-      const page = await this.database.versions.list(retired.folder, retired.path, { limit: 1000 });
+      crashed = true;
+      if (earlier.retired.has(`${retired.run}/${retired.id}`)) continue;
+      await yieldToOthers();
+      const { folder, path } = retired;
+      const page = await this.#insist(() => this.database.versions.list(folder, path, { limit: 1000 }));
       if (page.some(({ endedAt }) => endedAt === retired.at)) this.content.settle(retired);
-      else this.#written.add({ retired, count: undefined });
+      else this.#written.add({ retired });
     }
     await this.settled();
     // What could not be written down stays for the next start.
-    if (!this.#written.incomplete) this.content.forgetEarlierRuns();
-    for (const name of await this.database.files.unclean()) await this.reindex(name, false);
+    if (!this.#written.incomplete) await this.content.forgetEarlierRuns();
+    await this.#insist(() => this.#written.forget(earlier.runs));
+    for (const name of leftovers) await rm(name, { recursive: true, force: true });
+    this.#checks.start();
+    await this.#checks.idle();
+    await this.prune(crashed ? undefined : SWEPT_AN_HOUR);
   }
 
   /** While a server lives: sessions of a folder that is put on hold are ended by `end`. See {@link Hold}. */
@@ -343,6 +416,8 @@ export class Keeper {
   /** A session of somebody else than a client, while no client has one. Rejects with `ERR_MIRROR_BUSY` where one has. */
   async changing<T>(name: string, by: string, work: (keeping: Keeping) => Promise<T>): Promise<T> {
     this.refuseWhereBusy(name);
+    await this.#replayed;
+    await this.#checks.until(name);
     const folder = await this.database.folders.ensure(name);
     if (folder.deletedAt !== null) throw deletedError(folder);
     await this.database.files.markUnclean(name);
@@ -374,14 +449,20 @@ export class Keeper {
     return place === undefined ? undefined : { place, version: wanted };
   }
 
-  /** Where the content of an old version of that very path is. What went a moment ago may not be written down yet. */
+  /**
+   * Where the content of an old version of that very path is. A database that does not answer soon is not waited for: then there
+   * is none.
+   */
   async #held(folder: string, path: string, sha256: string): Promise<string | undefined> {
-    for (const waits of [false, true]) {
-      if (waits) await this.settled();
-      const versions = await this.database.versions.list(folder, path, { limit: HELD_VERSIONS });
-      if (versions.some((version) => version.sha256 === sha256)) return this.content.find(sha256);
+    for (const retired of this.#written.retired(folder, path)) {
+      if ((await this.content.hash(retired).catch(() => undefined)) !== sha256) continue;
+      this.content.keep(retired, sha256);
+      return this.content.find(sha256);
     }
-    return undefined;
+    if (this.#written.failing) return undefined;
+    const asked = this.database.versions.list(folder, path, { limit: HELD_VERSIONS });
+    const versions = await Promise.race([asked.catch(() => []), pause(VERSION_LOOKUP_MS, [], { ref: false })]);
+    return versions.some((version) => version.sha256 === sha256) ? this.content.find(sha256) : undefined;
   }
 
   /** The mirrors that are on the disk or in the database. */
@@ -409,6 +490,7 @@ export class Keeper {
     this.#guard?.unsubscribe();
     this.#limits?.unsubscribe();
     this.#written.hasten();
+    await this.#checks.close();
     await Promise.all(this.#background);
     await this.#written.close();
     await this.#quotas.close().catch((error) => this.#report(error));
@@ -443,6 +525,29 @@ export class Keeper {
       }
       throw error;
     }
+  }
+
+  /** Again and again while the database is away. */
+  async #insist<T>(work: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (this.#closing || !(error instanceof DatabaseError && error.retryable)) throw error;
+        await pause(RETRY_MS, undefined, { ref: false });
+      }
+    }
+  }
+
+  /** What single uploads left when an earlier run was killed makes way at once, and is removed later. */
+  #setAside(): string[] {
+    const own = join(this.#options.dir, ".confundo");
+    const [uploads, trash] = [join(own, "uploads"), join(own, "trash")];
+    if (existsSync(uploads)) {
+      makeFolder(trash, 0o700);
+      renameSync(uploads, join(trash, randomUUID()));
+    }
+    return existsSync(trash) ? readdirSync(trash).map((name) => join(trash, name)) : [];
   }
 
   #inBackground(work: () => Promise<unknown>): void {

@@ -17,3 +17,15 @@ export const EVICTION_BATCH = 500;
 export const EVICTION_AUDIT_MS = 60_000;
 /** How long a change waits for room, which the database has to be there for, before it fails with `ERR_DATABASE_UNAVAILABLE`. */
 export const ROOM_WAIT_MS = 10_000;
+/**
+ * How long a session waits for its folder to be compared with the database after an unclean end, before it is refused with
+ * `ERR_UNAVAILABLE` and tries again: less than the time in which a client expects an answer.
+ */
+export const FOLDER_CHECK_WAIT_MS = 6000;
+/**
+ * Bytes that may wait to be written to the database, in memory and in files; then clients wait until half of it is written. Around
+ * 200,000 changes.
+ */
+export const MAX_WRITE_BEHIND_BYTES: number = 64 << 20;
+/** A session does not wait for longer than this for what the database knows: what it asked for is sent instead. */
+export const VERSION_LOOKUP_MS = 250;

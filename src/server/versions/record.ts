@@ -1,6 +1,8 @@
-/** What a session tells, as rows of the database. Pure. */
+/** What a session tells, as rows of the database, and as lines of a file until it is there. Pure. */
 import type { ReceiveEvent, StoredEntry } from "../../sync/index.js";
 import type { FileChange, FileRecord, LoggedEvent } from "../database/types.js";
+import { isRetired } from "./content.js";
+import type { Kept, Recorded } from "./write-behind.js";
 
 export function toChange(event: ReceiveEvent, folder: string, at: number): FileChange | undefined {
   switch (event.type) {
@@ -56,4 +58,70 @@ function fromStored(entry: StoredEntry, folder: string, at: number): Omit<FileRe
 
 function kindOf({ kind }: StoredEntry): FileRecord["kind"] {
   return kind === "symlink" ? "link" : kind;
+}
+
+/** As plain JSON: times in nanoseconds are texts. */
+export function toLine(kept: Kept): unknown {
+  if (!("recorded" in kept)) return kept;
+  const { event } = kept.recorded;
+  const entry = "entry" in event ? event.entry : undefined;
+  if (entry?.mtimeNs === undefined) return kept;
+  return { recorded: { ...kept.recorded, event: { ...event, entry: { ...entry, mtimeNs: String(entry.mtimeNs) } } } };
+}
+
+/** What {@link toLine} has made, as far as it is sound: what is read from a disk may be anything. */
+export function fromLine(line: unknown): Kept | undefined {
+  const { retired, recorded, event } = (line ?? {}) as Readonly<Record<string, unknown>>;
+  if (retired !== undefined) return isRetired(retired) ? { retired } : undefined;
+  if (recorded !== undefined) return recordedOf(recorded as Recorded);
+  const { type, folder, data } = (event ?? {}) as Readonly<Record<string, unknown>>;
+  if (typeof type !== "string" || !(folder === null || typeof folder === "string")) return undefined;
+  return { event: { type, folder, data: data ?? null } };
+}
+
+function recordedOf({ event, folder, who, at, startedAt, endedAt }: Recorded): Kept | undefined {
+  const sound =
+    typeof folder === "string" &&
+    isObject(who) &&
+    [at, startedAt, endedAt].every((time) => Number.isFinite(time)) &&
+    isObject(event) &&
+    TYPES.has(event.type);
+  if (!sound) return undefined;
+  const pathed = event as { readonly path?: unknown; readonly from?: unknown };
+  if (PATHED.has(event.type) && typeof pathed.path !== "string") return undefined;
+  if (event.type === "moved" && typeof pathed.from !== "string") return undefined;
+  if (!("entry" in event) || event.entry === undefined) {
+    const needs = event.type === "stored" || event.type === "changed";
+    return needs ? undefined : { recorded: { event, folder, who, at, startedAt, endedAt } };
+  }
+  const entry = entryOf(event.entry as unknown as Readonly<Record<string, unknown>>);
+  if (entry === undefined) return undefined;
+  return { recorded: { event: { ...event, entry } as ReceiveEvent, folder, who, at, startedAt, endedAt } };
+}
+
+const TYPES: ReadonlySet<string> = new Set([
+  "stored",
+  "changed",
+  "removed",
+  "moved",
+  "failed",
+  "settled",
+  "agreed",
+  "deletes",
+  "opened",
+  "closed",
+] satisfies ReceiveEvent["type"][]);
+const PATHED: ReadonlySet<string> = new Set(["stored", "changed", "removed", "moved", "failed"]);
+
+function entryOf(value: Readonly<Record<string, unknown>>): StoredEntry | undefined {
+  const { kind, path, size, mtimeNs, ...others } = value;
+  const timed = mtimeNs === undefined || (typeof mtimeNs === "string" && /^-?\d{1,20}$/.test(mtimeNs));
+  const kinds = kind === "file" || kind === "directory" || kind === "symlink";
+  if (!kinds || typeof path !== "string" || !Number.isSafeInteger(size) || !timed) return undefined;
+  const time = mtimeNs === undefined ? {} : { mtimeNs: BigInt(mtimeNs) };
+  return { ...others, kind, path, size, ...time } as StoredEntry;
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === "object" && value !== null;
 }

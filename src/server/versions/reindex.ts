@@ -1,5 +1,6 @@
 /** Makes the file tables what the folder is: after a crash, and for what somebody changed by hand. */
 import { lstatSync } from "node:fs";
+import { setImmediate as yieldToOthers } from "node:timers/promises";
 import { type Entry, readEntry, scanFolder, systemPath } from "../../sync/index.js";
 import type { Database, FileChange, FileRecord, LoggedEvent } from "../database/types.js";
 import type { ContentStore } from "./content.js";
@@ -26,7 +27,9 @@ export interface ReindexOptions {
   readonly content: ContentStore;
 }
 
-const BATCH = 500;
+const BATCH = 100;
+/** Entries looked at before others have their turn. */
+const STEPS_IN_A_ROW = 100;
 /** Between the clock and the change time of what is stored at that moment. */
 const SLACK_MS = 2000;
 const TRIES = 5;
@@ -44,7 +47,12 @@ export async function reindex(options: ReindexOptions): Promise<Reindexed> {
   const counts = { added: 0, changed: 0, removed: 0 };
   const differences: Difference[] = [];
   await database.folders.ensure(folder);
+  let steps = 0;
+  const turn = async (): Promise<void> => {
+    if (++steps % STEPS_IN_A_ROW === 0) await yieldToOthers();
+  };
   for await (const row of database.files.all(folder)) {
+    await turn();
     const entry = unknown.get(row.path);
     unknown.delete(row.path);
     const fits = entry !== undefined && isSame(row, entry);
@@ -60,6 +68,7 @@ export async function reindex(options: ReindexOptions): Promise<Reindexed> {
     differences.push({ path: row.path, row, now });
   }
   for (const path of unknown.keys()) {
+    await turn();
     const now = await look(options, path);
     if (now === undefined) continue;
     counts.added++;
@@ -83,6 +92,7 @@ async function write(options: ReindexOptions, differences: readonly Difference[]
   for (let from = 0; from < differences.length; from += BATCH) {
     const changes: FileChange[] = [];
     const events: Omit<LoggedEvent, "id" | "at">[] = [];
+    await yieldToOthers();
     for (const { path, row, now } of differences.slice(from, from + BATCH)) {
       if (row !== undefined && row.sha256 !== now?.sha256 && (await canBeKept(options, row, arrived, changing))) {
         changes.push({ ...row, do: "retire", why: now === undefined ? "deleted" : "replaced" });

@@ -5,6 +5,7 @@ import { DatabaseError } from "../database/errors.js";
 import type { Database, Folder, FolderLimits, Version } from "../database/types.js";
 import type { ContentStore } from "./content.js";
 import { ENTRY_COST_BYTES, EVICTION_AUDIT_MS, EVICTION_BATCH, ROOM_WAIT_MS } from "./limits.js";
+import { removeVersions } from "./prune.js";
 import { inUnits, type Limit, limitsOf, Quota } from "./quota.js";
 
 /** Counters since the server began. */
@@ -160,7 +161,7 @@ export class Quotas {
   /** Deletes the oldest versions, as many as are necessary. False where there is none. */
   async #dropVersions(name: string, quota: Quota, evicted: Evicted): Promise<boolean> {
     const { database, content } = this.#options;
-    const oldest = await database.versions.endedBefore(name, Number.MAX_SAFE_INTEGER, EVICTION_BATCH);
+    const oldest = await database.versions.oldest(name, EVICTION_BATCH);
     const leaving: Version[] = [];
     let freed = 0;
     for (const version of oldest) {
@@ -169,12 +170,7 @@ export class Quotas {
       leaving.push(version);
     }
     if (leaving.length === 0) return false;
-    await database.versions.remove(name, leaving);
-    for (const sha256 of new Set(leaving.map((version) => version.sha256))) {
-      if (sha256 === null) continue;
-      const needed = (): Promise<boolean> => database.versions.needs(sha256);
-      if (!(await needed())) await content.remove(sha256, needed);
-    }
+    await removeVersions(database, content, name, leaving);
     for (const { size, sha256, endedAt } of leaving) {
       evicted.versions++;
       evicted.bytes += sha256 === null ? 0 : size;

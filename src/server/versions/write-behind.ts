@@ -1,28 +1,66 @@
-/** What sessions have done, on its way into the database, in batches: file changes, versions, events and transfers. */
+/**
+ * What sessions have done, on its way into the database, in batches: file changes, versions, events and transfers. It is kept
+ * in files until the database has it, and is bounded: where it is full, clients wait.
+ */
 import type { ReceiveEvent } from "../../sync/index.js";
 import { DatabaseError } from "../database/errors.js";
-import type { Database, FileChange, LoggedEvent, Transfer } from "../database/types.js";
+import type { Batch, Database, FileChange, LoggedEvent, Transfer } from "../database/types.js";
 import type { ContentStore, Retired } from "./content.js";
+import { MAX_WRITE_BEHIND_BYTES } from "./limits.js";
 import { Queue } from "./queue.js";
 import type { Quota, Usage } from "./quota.js";
-import { type Actor, toChange, toEvent } from "./record.js";
+import { type Actor, fromLine, toChange, toEvent, toLine } from "./record.js";
+import { WriteBehindLog } from "./write-behind-log.js";
 
-/** Something to be written to the database. */
-export type Item =
-  | { readonly retired: Retired; readonly count: Counted }
-  | { readonly change: FileChange; readonly count: Counted }
-  | { readonly event: Omit<LoggedEvent, "id" | "at"> }
-  | { readonly transfer: Omit<Transfer, "id"> }
-  | { readonly agreed: { readonly folder: string; readonly root: string; readonly at: number } }
+/** What a session has reported. */
+export interface Recorded {
+  readonly event: ReceiveEvent;
+  readonly folder: string;
+  readonly who: Actor;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  readonly startedAt: number;
+  readonly endedAt: number;
+}
+
+/** What is kept in files until it is written. */
+export type Kept =
+  | { readonly retired: Retired }
+  | { readonly recorded: Recorded }
+  | { readonly event: Omit<LoggedEvent, "id" | "at"> };
+
+type Item =
+  | (Kept & { readonly count?: Counted; readonly run: string; readonly number: number })
   | { readonly clean: string }
   | { readonly done: () => void };
 
 /** A change that the folder's quota has counted, where the folder is being changed. */
 export type Counted = { readonly quota: Quota; readonly usage: Usage } | undefined;
 
+/** How far the database is behind. */
+export interface WriteBehindFigures {
+  /** For how long the oldest thing has been waiting, in milliseconds. */
+  readonly lagMs: number;
+  readonly items: number;
+  readonly bytes: number;
+  /** How often clients had to wait. */
+  readonly waits: number;
+}
+
+/** What earlier runs have left. */
+export interface Replayed {
+  readonly runs: readonly string[];
+  /** Versions among it, each as `RUN/ID`. */
+  readonly retired: ReadonlySet<string>;
+}
+
 export interface WriteBehindOptions {
   readonly database: Database;
   readonly content: ContentStore;
+  /** Where the files are. Made when needed. */
+  readonly dir: string;
+  /** Default {@link MAX_WRITE_BEHIND_BYTES}. */
+  readonly maxBytes?: number | undefined;
   /** See `QueueOptions.catchUp`. */
   readonly catchUp: () => Promise<void>;
   /** Whether sessions are changing the folder. */
@@ -35,15 +73,31 @@ export interface WriteBehindOptions {
 export class WriteBehind {
   readonly #options: WriteBehindOptions;
   readonly #queue: Queue<Item>;
+  readonly #log: WriteBehindLog;
+  readonly #maxBytes: number;
+  /** Clients that wait until there is room. */
+  #room: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
+  #waits = 0;
+  /** By folder and path, what was replaced or deleted there and is not written yet. */
+  readonly #retired = new Map<string, Retired[]>();
+  #flushing: NodeJS.Immediate | undefined;
 
   constructor(options: WriteBehindOptions) {
     this.#options = options;
-    this.#queue = new Queue({
+    this.#maxBytes = options.maxBytes ?? MAX_WRITE_BEHIND_BYTES;
+    this.#log = new WriteBehindLog(options.dir, (error) => options.onError(error));
+    this.#queue = new Queue<Item>({
       write: (batch) => this.#write(batch),
       isPassing: (error) => error instanceof DatabaseError && error.retryable,
+      isAlone: isTreeMove,
+      onDropped: () => this.#concede(),
       onLost: (items, error) => this.#lose(items, error),
       catchUp: options.catchUp,
     });
+  }
+
+  get figures(): WriteBehindFigures {
+    return { lagMs: this.#queue.lagMs, items: this.#queue.size, bytes: this.#queue.bytes, waits: this.#waits };
   }
 
   /** Whether something was lost that is not caught up with yet. */
@@ -51,13 +105,78 @@ export class WriteBehind {
     return this.#queue.incomplete;
   }
 
-  add(item: Item): void {
-    this.#queue.add(item, "done" in item);
+  /** Whether the database takes nothing now. */
+  get failing(): boolean {
+    return this.#queue.failing;
+  }
+
+  /** `undefined` where there is room, else what resolves when there is. */
+  get room(): Promise<void> | undefined {
+    if (this.#queue.bytes < this.#maxBytes) return undefined;
+    if (this.#room === undefined) {
+      let resolve: () => void = () => {};
+      const promise = new Promise<void>((done) => {
+        resolve = done;
+      });
+      this.#room = { promise, resolve };
+      this.#waits++;
+    }
+    return this.#room.promise;
+  }
+
+  /** What was replaced or deleted at a path and is not in the database yet. */
+  retired(folder: string, path: string): readonly Retired[] {
+    return this.#retired.get(keyOf(folder, path)) ?? [];
+  }
+
+  add(kept: Kept, count?: Counted): void {
+    if ("retired" in kept) this.#remember(kept.retired);
+    const { number, bytes } = this.#log.append(toLine(kept));
+    this.#queue.add({ ...kept, count, run: this.#log.run, number }, { bytes });
+    this.#flushing ??= setImmediate(() => this.flush());
+  }
+
+  /** What was added survives the end of the program from now on. */
+  flush(): void {
+    if (this.#flushing !== undefined) clearImmediate(this.#flushing);
+    this.#flushing = undefined;
+    this.#log.flush();
+  }
+
+  /** Marks the folder as clean when everything added so far is in the database, unless it is being changed then. */
+  clean(folder: string): void {
+    this.#queue.add({ clean: folder });
   }
 
   /** Resolves when everything added so far is in the database. */
   settled(): Promise<void> {
-    return new Promise((resolve) => this.add({ done: resolve }));
+    return new Promise((resolve) => this.#queue.add({ done: resolve }, { hurry: true }));
+  }
+
+  /** Adds what earlier runs have left. Resolves to the runs, to be {@link forget forgotten} when that is settled. */
+  async replay(turn: () => Promise<unknown>): Promise<Replayed> {
+    const positions = new Map<string, number>();
+    for (const run of this.#log.earlierRuns()) {
+      positions.set(run, await this.#options.database.batches.position(run));
+    }
+    const retired = new Set<string>();
+    for (const { run, number, bytes, value } of this.#log.earlier()) {
+      await turn();
+      if (number <= (positions.get(run) ?? 0)) continue;
+      const kept = fromLine(value);
+      if (kept === undefined) continue;
+      if ("retired" in kept) {
+        retired.add(`${kept.retired.run}/${kept.retired.id}`);
+        this.#remember(kept.retired);
+      }
+      this.#queue.add({ ...kept, run, number }, { bytes });
+    }
+    return { runs: [...positions.keys()], retired };
+  }
+
+  async forget(runs: readonly string[]): Promise<void> {
+    this.#log.forgetEarlier();
+    for (const run of runs) await this.#options.database.batches.forget(run);
   }
 
   /** Nothing waits any longer for more, or for a database that is unavailable. */
@@ -65,30 +184,17 @@ export class WriteBehind {
     this.#queue.hasten();
   }
 
-  /** Writes what is left, if the database takes it. */
-  close(): Promise<void> {
-    return this.#queue.close();
-  }
-
-  record(
-    event: ReceiveEvent,
-    folder: string,
-    who: Actor,
-    { at, startedAt, count }: { readonly at: number; readonly startedAt: number; readonly count: Counted },
-  ): void {
-    const change = toChange(event, folder, at);
-    if (change !== undefined) this.add({ change, count });
-    const logged = toEvent(event, folder, who);
-    if (event.type === "agreed") this.add({ agreed: { folder, root: event.root, at } });
-    if (logged !== undefined) this.add({ event: logged });
-    if (event.type === "failed" || (event.type === "stored" && event.entry.kind === "file")) {
-      const bytes = event.type === "stored" ? event.bytes : 0;
-      const outcome = event.type === "stored" ? "stored" : "failed";
-      const code = event.type === "failed" ? event.code : null;
-      const { path } = event;
-      const device = "device" in who ? who.device : null;
-      this.add({ transfer: { folder, device, path, bytes, startedAt, endedAt: Date.now(), outcome, code } });
+  /** Writes what is left, if the database takes it; else it is in the files. */
+  async close(): Promise<void> {
+    this.flush();
+    await this.#queue.close();
+    this.#room?.resolve();
+    if (this.#queue.size > 0) {
+      this.#log.close();
+      return;
     }
+    this.#log.remove();
+    if (this.#log.isUsed) await this.#options.database.batches.forget(this.#log.run).catch(() => {});
   }
 
   /** It is still in the folders, which stay unclean and are looked through, and in the journal of versions. */
@@ -97,38 +203,69 @@ export class WriteBehind {
     for (const item of items) {
       if ("done" in item) item.done();
       if ("count" in item) item.count?.quota.written(item.count.usage);
+      if ("retired" in item) this.#forget(item.retired);
     }
   }
 
+  #remember(retired: Retired): void {
+    const key = keyOf(retired.folder, retired.path);
+    const others = this.#retired.get(key);
+    if (others === undefined) this.#retired.set(key, [retired]);
+    else others.push(retired);
+  }
+
+  #forget(retired: Retired): void {
+    const key = keyOf(retired.folder, retired.path);
+    const others = this.#retired.get(key)?.filter((one) => one !== retired) ?? [];
+    if (others.length === 0) this.#retired.delete(key);
+    else this.#retired.set(key, others);
+  }
+
   async #write(batch: readonly Item[]): Promise<void> {
-    const { files, events, folders, transfers } = this.#options.database;
+    const { database } = this.#options;
     const changes: FileChange[] = [];
+    const events: Batch["events"][number][] = [];
+    const transfers: Omit<Transfer, "id">[] = [];
+    const agreed: Batch["agreed"][number][] = [];
+    const positions = new Map<string, number>();
     const kept: { retired: Retired; sha256: string | null }[] = [];
     for (const item of batch) {
-      if ("change" in item) changes.push(item.change);
-      if (!("retired" in item)) continue;
-      const sha256 = await this.#keep(item.retired);
-      kept.push({ retired: item.retired, sha256 });
-      const { folder, path, kind, size, mode, mtimeNs, target, why, at } = item.retired;
-      changes.push({ do: "retire", at, folder, path, kind, size, mode, mtimeNs: BigInt(mtimeNs), sha256, target, why });
+      if ("number" in item) positions.set(item.run, item.number);
+      if ("event" in item) events.push(item.event);
+      if ("retired" in item) {
+        const sha256 = await this.#keep(item.retired);
+        kept.push({ retired: item.retired, sha256 });
+        changes.push(retiring(item.retired, sha256));
+      }
+      if (!("recorded" in item)) continue;
+      const { event, folder, who, at } = item.recorded;
+      const change = toChange(event, folder, at);
+      if (change !== undefined) changes.push(change);
+      const logged = toEvent(event, folder, who);
+      if (logged !== undefined) events.push(logged);
+      if (event.type === "agreed") agreed.push({ folder, root: event.root, at });
+      const transfer = toTransfer(item.recorded);
+      if (transfer !== undefined) transfers.push(transfer);
     }
-    // Asked for together, they are one transaction.
-    await Promise.all([
-      files.apply(changes, Date.now()),
-      transfers.add(batch.flatMap((item) => ("transfer" in item ? [item.transfer] : []))),
-      events.append(batch.flatMap((item) => ("event" in item ? [item.event] : []))),
-      ...batch.map((item) => "agreed" in item && folders.settled(item.agreed.folder, item.agreed.root, item.agreed.at)),
-    ]);
+    if (positions.size > 0) await database.batches.write({ changes, transfers, events, agreed, positions }, Date.now());
     await this.#updateQuotas(batch);
     for (const { retired, sha256 } of kept) {
-      // It may have been pruned away in the moment before the database knew of it.
-      if (sha256 !== null) this.#options.content.keep(retired, sha256);
+      if (sha256 !== null) await this.#keepAgain(retired, sha256);
       this.#options.content.settle(retired);
+      this.#forget(retired);
     }
+    this.#log.written(positions.get(this.#log.run) ?? 0);
     for (const item of batch) {
       if ("done" in item) item.done();
-      if ("clean" in item && !this.#options.isOpen(item.clean)) await files.markClean(item.clean);
+      if ("clean" in item && !this.#options.isOpen(item.clean)) await database.files.markClean(item.clean);
     }
+  }
+
+  /** Lets those go on that wait for room, when there is enough of it. */
+  #concede(): void {
+    if (this.#room === undefined || this.#queue.bytes > this.#maxBytes / 2) return;
+    this.#room.resolve();
+    this.#room = undefined;
   }
 
   /** What was pending in the quotas is in the database now. */
@@ -143,6 +280,15 @@ export class WriteBehind {
     for (const name of limited) await this.#options.updateQuota(name);
   }
 
+  /** It may have been pruned away in the moment before the database knew of it, or since. */
+  async #keepAgain(retired: Retired, sha256: string): Promise<void> {
+    const { content, database } = this.#options;
+    if (content.find(sha256) !== undefined) return;
+    content.keep(retired, sha256);
+    const needed = async (): Promise<boolean> => (await database.versions.needed([sha256])).has(sha256);
+    if (!(await needed())) await content.remove(sha256, needed);
+  }
+
   /** Gives content its place; its hash is what the database knows of that very file, or else is made. */
   async #keep(retired: Retired): Promise<string | null> {
     if (retired.kind === "link") return null;
@@ -153,4 +299,29 @@ export class WriteBehind {
     this.#options.content.keep(retired, sha256);
     return sha256;
   }
+}
+
+function keyOf(folder: string, path: string): string {
+  return `${folder}\0${path}`;
+}
+
+function retiring(retired: Retired, sha256: string | null): FileChange {
+  const { folder, path, kind, size, mode, mtimeNs, target, why, at } = retired;
+  return { do: "retire", at, folder, path, kind, size, mode, mtimeNs: BigInt(mtimeNs), sha256, target, why };
+}
+
+function toTransfer({ event, folder, who, startedAt, endedAt }: Recorded): Omit<Transfer, "id"> | undefined {
+  if (event.type !== "failed" && !(event.type === "stored" && event.entry.kind === "file")) return undefined;
+  const bytes = event.type === "stored" ? event.bytes : 0;
+  const outcome = event.type === "stored" ? "stored" : "failed";
+  const code = event.type === "failed" ? event.code : null;
+  const device = "device" in who ? who.device : null;
+  return { folder, device, path: event.path, bytes, startedAt, endedAt, outcome, code };
+}
+
+/** The move of a directory may take many transactions. */
+function isTreeMove(item: Item): boolean {
+  if (!("recorded" in item)) return false;
+  const { event } = item.recorded;
+  return event.type === "moved" && event.kind === "directory";
 }

@@ -14,6 +14,7 @@ async function rig() {
   const database = await openDatabase({ path: ":memory:" });
   const keeper = new Keeper({ dir, database, lookMs: 0 });
   await keeper.start();
+  await keeper.recovered();
   const home = testHome({ dir, keeper });
   keeper.guard((name, reason) => home.home.endSession(name, reason));
   onTestFinished(async () => {
@@ -58,12 +59,12 @@ describe("a deleted folder", () => {
   test("is removed with its versions when its time is over, also where an earlier try was interrupted", async () => {
     const { dir, database, keeper, mirror, objects } = await rig();
     await keeper.deletion.delete("m", HOUR);
-    await keeper.deletion.purge(Date.now() + HOUR - 60_000, () => false);
+    await keeper.deletion.purge(database.elapsed() + HOUR - 60_000, () => false);
     expect(await database.folders.deleted()).toHaveLength(1);
     // As a crash leaves it: the content has gone, and the database knows the folder.
     fs.rmSync(path.join(dir, "m"), { recursive: true });
     fs.mkdirSync(path.join(dir, ".confundo", "trash", "left"), { recursive: true });
-    await keeper.deletion.purge(Date.now() + HOUR, () => false);
+    await keeper.deletion.purge(database.elapsed() + HOUR, () => false);
     expect(await database.folders.deleted()).toEqual([]);
     expect(fs.existsSync(path.join(dir, ".confundo", "trash"))).toBe(false);
     await keeper.prune();

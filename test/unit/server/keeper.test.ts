@@ -26,6 +26,7 @@ async function rig(options: Partial<KeeperOptions> = {}) {
   const errors: Error[] = [];
   const keeper = new Keeper({ onError: (error) => errors.push(error), lookMs: 0, ...options, dir, database });
   await keeper.start();
+  await keeper.recovered();
   const home = testHome({ dir, keeper });
   keeper.guard((name, reason) => home.home.endSession(name, reason));
   onTestFinished(async () => {
@@ -447,6 +448,7 @@ describe("a crash", () => {
     orphan(first.dir);
     const next = new Keeper({ dir: first.dir, database: first.database, lookMs: 0 });
     await next.start();
+    await next.recovered();
     expect(await log(first.database)).toEqual(["f 1 replaced 3", "l 1 deleted 1"]);
     expect(first.objects()).toEqual(["one"]);
     expect(fs.readdirSync(incoming)).toEqual([]);
@@ -462,6 +464,7 @@ describe("a crash", () => {
     fs.renameSync(path.join(at(), "f"), path.join(at(), "moved"));
     const next = new Keeper({ dir, database, lookMs: 0 });
     await next.start();
+    await next.recovered();
     expect(Object.keys(await rows(database))).toEqual(["moved", "unknown"]);
     // Its content is still to be had.
     expect(await log(database)).toEqual(["f 1 deleted 3"]);

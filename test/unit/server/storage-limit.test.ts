@@ -20,6 +20,7 @@ async function rig(options: Partial<KeeperOptions> = {}) {
   const errors: Error[] = [];
   const keeper = new Keeper({ onError: (error) => errors.push(error), lookMs: 0, ...options, dir, database });
   await keeper.start();
+  await keeper.recovered();
   const home = testHome({ dir, keeper });
   onTestFinished(async () => {
     await home.home.close();

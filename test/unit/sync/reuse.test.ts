@@ -50,6 +50,7 @@ async function keeping(dir = tempFolder()) {
   const database = await openDatabase({ path: ":memory:" });
   const keeper = new Keeper({ dir, database, lookMs: 0 });
   await keeper.start();
+  await keeper.recovered();
   onTestFinished(async () => {
     await keeper.close();
     await database.close();
