@@ -16,6 +16,7 @@ import {
 } from "../secure/index.js";
 import type { ConfundoSocket } from "../stream/index.js";
 import { encode, SyncError } from "../sync/index.js";
+import { Admission } from "./admission.js";
 import { addressKey } from "./auth/rate-limit.js";
 import type { Auth, Peer, Principal } from "./auth/types.js";
 import type { Access } from "./database/types.js";
@@ -38,6 +39,8 @@ export interface GateOptions {
   readonly timeoutMs?: number;
   /** Counts what the limits refuse. */
   readonly limits?: LimitCounters;
+  /** The mean delay of the event loop, in milliseconds: newcomers wait while it is long. Default: nobody does. */
+  readonly delayMs?: () => number;
 }
 
 /** A refusal leaves within this, or not at all. */
@@ -47,6 +50,7 @@ export class Gate {
   readonly #options: GateOptions;
   readonly #guests: Guests;
   readonly #sessions: Shares;
+  readonly #admission: Admission;
   readonly #resumptions = new Resumptions();
   #closed = false;
 
@@ -54,6 +58,8 @@ export class Gate {
     this.#options = options;
     this.#guests = new Guests(options.limits);
     this.#sessions = new Shares("sessions", options.limits);
+    const { limits, delayMs = () => 0 } = options;
+    this.#admission = new Admission({ delayMs, onRefused: () => limits?.add("admission") });
   }
 
   /** Connections that have not shown yet who they are. */
@@ -87,12 +93,18 @@ export class Gate {
   /** Ends those that have not shown yet who they are, and takes no more. */
   close(): void {
     this.#closed = true;
+    this.#admission.close();
     this.#guests.clear(new SecureError("ERR_TLS", "the server is closing"));
   }
 
   async #receive(socket: ConfundoSocket, from: Peer, peer: string): Promise<void> {
     const { identity, timeoutMs, auth, admit } = this.#options;
     const resumptions = this.#resumptions;
+    const admitted = this.#admission.enter();
+    if (admitted !== true && !(await admitted)) {
+      throw new SecureError("ERR_TLS", "the server is busy with those that it serves; come back later");
+    }
+    if (socket.destroyed) throw new SecureError("ERR_TLS", "the client did not wait");
     const limits = timeoutMs === undefined ? {} : { timeoutMs };
     const secured = await secureServer(socket, { identity, resumptions, ...limits });
     try {

@@ -73,6 +73,15 @@ export const MAX_HASHES_WAITING = 64;
 export const MAX_HANDSHAKES = 1024;
 export const MAX_HANDSHAKES_PER_ADDRESS = 512;
 
+/** Beyond this mean delay of the event loop, newcomers wait until those are served that are in … */
+export const BUSY_LOOP_DELAY_MS = 30;
+/** … and are let in one by one, so often at most … */
+export const ADMISSION_EVERY_MS = 10;
+/** … and so often at least. */
+export const LEAST_ADMISSION_MS = 250;
+/** Who has waited for so long is turned away, and comes back later. Clients give up after 10 s. */
+export const ADMISSION_WAIT_MS = 6000;
+
 /** How many of something there may be, and what part of it one user, device or address gets. */
 export interface ShareLimits {
   readonly total: number;
@@ -107,6 +116,7 @@ export const LIMIT_NAMES = [
   "hashesWaiting",
   "handshakes",
   "handshakesPerAddress",
+  "admission",
   "webSockets",
   "webSocketsPerUser",
   "webSocketsPerAddress",

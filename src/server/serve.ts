@@ -194,6 +194,7 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
           auth,
           localCode,
           limits,
+          delayMs: () => loopDelay.meanMs,
           admit: ({ stream }, visitor) => home.handle(stream, visitor),
           onRefused: (peer, error) => {
             refused.add(error.code);

@@ -33,6 +33,8 @@ export interface ConnectionCounts {
   readonly overflows: () => number;
 }
 
+const NOTHING_WAITS: WriteBehindFigures = { lagMs: 0, items: 0, bytes: 0, waits: 0 };
+
 const NO_CONNECTIONS: ConnectionCounts = {
   drops: () => ({}),
   statelessResets: () => ({ sent: 0, suppressed: 0 }),
@@ -56,7 +58,7 @@ export class Metrics {
     limits,
     connectionCounts: connections = NO_CONNECTIONS,
     loopDelay,
-    writeBehind,
+    writeBehind = () => NOTHING_WAITS,
   }: MetricsOptions) {
     const registers = [this.#registry];
     const metric = (name: string, help: string) => ({ name: `confundo_${name}`, help, registers });
@@ -130,14 +132,12 @@ export class Metrics {
         seconds(loopDelay.totalMs),
       );
     }
-    if (writeBehind !== undefined) {
-      const lag = "For how long the oldest change has been waiting to be written to the database.";
-      gauge("database_lag_seconds", lag, () => writeBehind().lagMs / 1000);
-      gauge("database_waiting_changes", "Changes that are not in the database yet.", () => writeBehind().items);
-      gauge("database_waiting_bytes", "Bytes of those, in memory and in files.", () => writeBehind().bytes);
-      const waits = "How often clients had to wait because no more changes could be noted.";
-      total("database_backpressure_total", waits, () => writeBehind().waits);
-    }
+    const lag = "For how long the oldest change has been waiting to be written to the database.";
+    gauge("database_lag_seconds", lag, () => writeBehind().lagMs / 1000);
+    gauge("database_waiting_changes", "Changes that are not in the database yet.", () => writeBehind().items);
+    gauge("database_waiting_bytes", "Bytes of those, in memory and in files.", () => writeBehind().bytes);
+    const waits = "How often clients had to wait because no more changes could be noted.";
+    total("database_backpressure_total", waits, () => writeBehind().waits);
     total(
       "evicted_versions_total",
       "Old versions deleted to keep folders within their storage limits.",

@@ -435,6 +435,8 @@ test("every limit is reached in these tests", () => {
     // test/unit/server/gate.test.ts
     "handshakes",
     "handshakesPerAddress",
+    // test/unit/server/admission.test.ts
+    "admission",
     // test/unit/server/http
     "headerBytes",
     "headersMs",

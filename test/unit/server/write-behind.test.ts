@@ -125,6 +125,7 @@ describe("while the database is away", () => {
   });
 
   test("clients wait where as much is noted as may be, and go on when it is written", async () => {
+    // Instead of MAX_WRITE_BEHIND_BYTES.
     const writeBehindBytes = 20_000;
     const { folder, connect, state, keeper, at } = await rig({ writeBehindBytes });
     const { events, subscription } = follow(folder, connect);
