@@ -30,6 +30,8 @@ test("reports the path that the system refuses", () => {
   expect(() => makeFolder(path.join(root, "file/a/b"))).toThrow(
     expect.objectContaining({ code: "ENOTDIR", path: path.join(root, "file/a") }),
   );
+  const relative = path.relative(process.cwd(), path.join(root, "file"));
+  expect(() => makeFolder(relative)).toThrow(expect.objectContaining({ code: "EEXIST", path: relative }));
   fs.symlinkSync("nowhere", path.join(root, "link"));
   expect(() => makeFolder(path.join(root, "link"))).toThrow(expect.objectContaining({ code: "EEXIST" }));
 });
