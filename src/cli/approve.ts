@@ -22,7 +22,9 @@ export function approve(name: string, options: ApproveOptions): Promise<void> {
     const held = requireHeld(name, files.of(name), options.id);
     if (options.json) process.stdout.write(`${JSON.stringify(held)}\n`);
     else show(name, held);
-    const asks = options.id === undefined && !options.keep && !options.json && isInteractive();
+    // Without an id nothing says that these are the deletes that are meant: JSON is only to be looked at.
+    if (options.json && options.id === undefined && !options.keep) return;
+    const asks = options.id === undefined && !options.keep && isInteractive();
     const approved = !options.keep && (!asks || (await ask(name, held)));
     await answerDeletes(database, { folder: name, id: held.id, approved, by: "local" });
     const action = approved ? "deletes.approve" : "deletes.keep";

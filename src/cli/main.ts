@@ -230,7 +230,7 @@ export function program(): Command {
     .argument("<name>", "the mirror")
     .option("--id <id>", "only those that were shown under this id")
     .option("--keep", "keep the files, and go on holding the deletes back")
-    .option("--json", "print what is held back as JSON")
+    .option("--json", "print what is held back as JSON, and approve it only with --id")
     .option("--dir <dir>", "the folder that is served")
     .action(async (name, options) => (await import("./approve.js")).approve(name, options));
 

@@ -58,6 +58,8 @@ export interface Welcome {
   /** Whose the mirror is, where the server knows; and what that client calls itself. */
   readonly relation?: Relation;
   readonly owner?: string;
+  /** The latest modification time that the mirror's file system keeps, where it is less than the whole range. */
+  readonly latestNs?: bigint;
 }
 
 /** Client to server: one step, answered by DONE or FAIL with its `id`. */

@@ -383,8 +383,9 @@ class WireRemote implements RemoteSession {
     this.#sources = message.chunks ?? false;
     this.#versions = message.versions ?? false;
     const checks = ((message.features ?? 0) & FEATURE_CHECKS) !== 0;
-    const { mtimeToleranceNs } = message;
-    const latest = ((message.features ?? 0) & FEATURE_TIMES) === 0 ? { latestNs: LATEST_OLD_NS } : {};
+    const { mtimeToleranceNs, latestNs } = message;
+    const old = ((message.features ?? 0) & FEATURE_TIMES) === 0;
+    const latest = old ? { latestNs: LATEST_OLD_NS } : latestNs === undefined ? {} : { latestNs };
     const times = { mtimeToleranceNs, folderTimes, linkTimes, ...latest };
     this.comparison = { executable, checks, hashes: true, perms: this.#perms, ...times };
     this.#roots = new Roots(this.comparison);

@@ -219,8 +219,10 @@ function modeOf(entry: Entry, { executable = true, perms = false }: Comparison):
 }
 
 /** Rounded down. */
-function timeOf(entry: Entry, { folderTimes = false, linkTimes = false }: Comparison, unit: bigint): bigint {
+function timeOf(entry: Entry, comparison: Comparison, unit: bigint): bigint {
+  const { folderTimes = false, linkTimes = false, latestNs } = comparison;
   const counts = entry.kind === "file" || (entry.kind === "directory" ? folderTimes : linkTimes);
-  const time = counts ? (entry.mtimeNs ?? 0n) : 0n;
+  const own = counts ? (entry.mtimeNs ?? 0n) : 0n;
+  const time = latestNs !== undefined && own > latestNs ? latestNs : own;
   return unit === 1n ? time : (time - (((time % unit) + unit) % unit)) / unit;
 }

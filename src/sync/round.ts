@@ -26,6 +26,7 @@ import type { Outcome, Remote } from "./remote.js";
 import { count, isShown, sizeOf, toStep } from "./round-report.js";
 import { modificationTime, type PartialSnapshot, type Problem, type Snapshot, scanFolder, scanPaths } from "./scan.js";
 import { ofAnother, type Source, standingOf } from "./source.js";
+import { yearOf } from "./times.js";
 
 export interface RoundOptions {
   readonly ignore: Ignore;
@@ -279,12 +280,12 @@ export class Round {
     return soughtSources(part.entries, await samePart(this.#remote.entries, part), this.#remote.entries);
   }
 
-  /** Of a server that does not know times so late. */
+  /** Of a server, or a file system there, that does not know times so late. */
   #clampTimes(local: ReadonlyMap<string, Entry>): void {
     const { latestNs } = this.#remote.comparison;
     if (latestNs === undefined) return;
-    const message =
-      "its modification time is later than 2262, the latest that this server knows, and becomes that there";
+    const year = yearOf(latestNs);
+    const message = `its modification time is later than ${year}, the latest that the destination keeps, and becomes that there`;
     for (const { path, mtimeNs = 0n } of local.values()) {
       if (mtimeNs > latestNs) this.skipped.push({ path, code: "ERR_TIME", message });
     }

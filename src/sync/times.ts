@@ -11,6 +11,11 @@ export function clampTime(timeNs: bigint): bigint {
   return timeNs < EARLIEST_NS ? EARLIEST_NS : timeNs > LATEST_NS ? LATEST_NS : timeNs;
 }
 
+/** The year of a time, in UTC. */
+export function yearOf(timeNs: bigint): number {
+  return new Date(Number(timeNs / 1_000_000n)).getUTCFullYear();
+}
+
 /** A time as a signed number of 64 bits. Times up to 2262 are themselves; later ones are the negative numbers before 1901. */
 export function timeToBits(timeNs: bigint): bigint {
   return BigInt.asIntN(64, timeNs);

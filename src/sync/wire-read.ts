@@ -24,6 +24,7 @@ import {
 import type { FileIdentity, Hello, Message, Relation } from "./messages.js";
 import { OWNER_EXECUTES, type Permissions } from "./modes.js";
 import { ROOT_BYTES } from "./roots.js";
+import { LATEST_NS } from "./times.js";
 
 export const KINDS: readonly Kind[] = ["file", "directory", "symlink"];
 /** In WELCOME, from 1 on. */
@@ -121,15 +122,23 @@ function readWelcome(reader: Reader): Message {
     mtimeToleranceNs: reader.i64(),
     ...readFeatures(reader),
     ...readOwner(reader),
+    ...readLatest(reader),
   };
 }
 
 /** Older servers do not know. */
 function readOwner(reader: Reader): { relation?: Relation; owner?: string } {
-  const relation = reader.left < 3 ? undefined : RELATIONS[reader.u8() - 1];
-  if (relation === undefined) return {};
+  if (reader.left < 3) return {};
+  const relation = RELATIONS[reader.u8() - 1];
   const owner = reader.text(MAX_ID_BYTES);
+  if (relation === undefined) return {};
   return { relation, ...(owner === "" ? {} : { owner }) };
+}
+
+/** Older servers do not say. */
+function readLatest(reader: Reader): { latestNs?: bigint } {
+  const latestNs = reader.left < 8 ? LATEST_NS : reader.time();
+  return latestNs === LATEST_NS ? {} : { latestNs };
 }
 
 function readHeld(reader: Reader): HeldDeletes {

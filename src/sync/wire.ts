@@ -37,6 +37,7 @@ import {
 } from "./limits.js";
 import type { FileIdentity, Message } from "./messages.js";
 import { OWNER_EXECUTES, type Permissions } from "./modes.js";
+import { LATEST_NS } from "./times.js";
 import { KINDS, LIST_FOLDERS, LIST_PERMS, LIST_VERIFIED, REASONS, RELATIONS, readPayload } from "./wire-read.js";
 
 export type { FileIdentity, Hello, Message, MovedFile, Relation, Request, SmallFile, Welcome } from "./messages.js";
@@ -151,7 +152,8 @@ function writePayload(writer: Writer, message: Message): Writer {
         .i64(message.mtimeToleranceNs)
         .u32(message.features ?? 0)
         .u8(message.relation === undefined ? 0 : RELATIONS.indexOf(message.relation) + 1)
-        .text(message.owner ?? "", MAX_ID_BYTES);
+        .text(message.owner ?? "", MAX_ID_BYTES)
+        .time(message.latestNs ?? LATEST_NS);
     case "error":
       return writer.text(message.code, MAX_ID_BYTES).text(message.message, MAX_MESSAGE_BYTES);
     case "entries":

@@ -88,6 +88,11 @@ describe("mass deletes", () => {
         expect(await approve("--id", "f00")).toMatchObject({ code: 1, stderr: expect.stringContaining(id) });
         expect(await approve("--keep")).toMatchObject({ code: 0, stdout: expect.stringMatching(/node_modules\/0\n/) });
         expect(m.names().filter((name) => name.startsWith("node_modules/"))).toHaveLength(200);
+        const told = await approve("--json");
+        expect(told).toMatchObject({ code: 0, stderr: "" });
+        expect(JSON.parse(told.stdout)).toMatchObject({ id, files: 200 });
+        expect(m.names().filter((name) => name.startsWith("node_modules/"))).toHaveLength(200);
+        expect(await approve("--json")).toMatchObject({ code: 0, stdout: told.stdout });
         expect(await approve("--id", id)).toMatchObject({ code: 0, stderr: "" });
         await m.equal();
         await following.program.printed(/"type":"released".*"approved":true/);

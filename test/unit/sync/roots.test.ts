@@ -6,6 +6,7 @@ import { describe, expect, test } from "vitest";
 import { setTimeAt } from "../../../src/sync/disk.js";
 import { type Entry, Storage } from "../../../src/sync/index.js";
 import { Roots, rootOf } from "../../../src/sync/roots.js";
+import { LATEST_NS } from "../../../src/sync/times.js";
 import { contents, follow, make, mirrorOnce, ofType, tempFolder, testHome, until } from "../../support/sync-rig.js";
 
 const sha = (text: string | Buffer): Buffer => createHash("sha256").update(text).digest();
@@ -30,6 +31,19 @@ function recordOf(name: string): Buffer {
 }
 
 describe("the root hash", () => {
+  test("of times that are later than the other side keeps is that of the latest one", async () => {
+    const latestNs = 15_032_385_535n * 1_000_000_000n;
+    const late = (mtimeNs: bigint): Entry[] => [
+      file("x", { mtimeNs }),
+      { kind: "directory", path: "d", mtimeNs, mode: 0o700 },
+      { kind: "symlink", path: "l", target: "x", mtimeNs },
+    ];
+    const there = await rootOf(late(latestNs), exact);
+    expect(await rootOf(late(LATEST_NS), { ...exact, latestNs })).toEqual(there);
+    expect(await rootOf(late(LATEST_NS), exact)).not.toEqual(there);
+    expect(await rootOf(late(latestNs - 1n), { ...exact, latestNs })).not.toEqual(there);
+  });
+
   test("is what docs/sync-protocol.md says", async () => {
     const record = (kind: number, mode: number, size: number, time: bigint, name: string, hash: Buffer): Buffer => {
       const head = Buffer.alloc(21);

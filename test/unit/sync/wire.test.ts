@@ -90,6 +90,13 @@ const message: fc.Arbitrary<Message> = fc.oneof(
     owner: label,
   }),
   fc.record({
+    type: as("welcome"),
+    ...welcome,
+    mtimeToleranceNs: toleranceNs,
+    features: fc.integer({ min: 1, max: 0xffff_ffff }),
+    latestNs: mtimeNs.filter((timeNs) => timeNs !== LATEST_NS),
+  }),
+  fc.record({
     type: as("hello"),
     version: fc.nat(65535),
     name: text,
