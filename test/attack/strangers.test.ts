@@ -7,7 +7,7 @@ import { once } from "node:events";
 import fs from "node:fs";
 import path from "node:path";
 import type { Duplex } from "node:stream";
-import { afterEach, describe, expect, onTestFinished, test } from "vitest";
+import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import {
   askToPair,
   connectSecurely,
@@ -148,6 +148,9 @@ describe("with a key that the server does not know", () => {
   });
 
   test("a used code is refused to others; guesses at codes are, and soon are not even looked at", async () => {
+    // The budget refills with time, which 25 guesses take much of on a slow machine.
+    vi.useFakeTimers({ toFake: ["Date"] });
+    onTestFinished(() => void vi.useRealTimers());
     const at = await siege();
     const code = await at.codes("shared");
     const first = await enter(at, PAIR_PROTOCOL);
