@@ -3,22 +3,27 @@ import type { Clock, Timer } from "./clock.js";
 /** Tells when a connection has moved nothing for so long: `net.Socket`'s `timeout`. It does not keep the process alive. */
 export class IdleTimer {
   readonly #timer: Timer;
-  readonly #bytesMoved: () => number;
-  /** Bytes either way when the timer was last started. */
-  #bytesMovedAtStart: number;
+  readonly #bytesOnTheWay: () => number;
+  /** Bytes that the peer had not acknowledged when the timer was last started. */
+  #bytesOnTheWayAtStart: number;
 
-  /** `bytesMoved` counts the bytes that have arrived and that were acknowledged. */
-  constructor(clock: Clock, ms: number, bytesMoved: () => number, onIdle: () => void) {
-    this.#bytesMoved = bytesMoved;
-    this.#bytesMovedAtStart = bytesMoved();
-    // A part of a chunk that was acknowledged is activity too, although the stream only hears when all of it has room.
-    this.#timer = clock.setTimer(() => (bytesMoved() === this.#bytesMovedAtStart ? onIdle() : this.restart()), ms);
+  /** `bytesOnTheWay` counts the bytes that were written and that the peer has not acknowledged. */
+  constructor(clock: Clock, ms: number, bytesOnTheWay: () => number, onIdle: () => void) {
+    this.#bytesOnTheWay = bytesOnTheWay;
+    this.#bytesOnTheWayAtStart = bytesOnTheWay();
+    this.#timer = clock.setTimer(() => {
+      // A part of a chunk that was acknowledged is activity too, although the stream only hears when all of it has room. What was
+      // acknowledged to the last byte is not: the time counts from the write then, as in `node:net`.
+      const left = bytesOnTheWay();
+      if (left === 0 || left === this.#bytesOnTheWayAtStart) onIdle();
+      else this.restart();
+    }, ms);
     this.#timer.unref();
   }
 
   /** Something happened: the time begins again. */
   restart(): void {
-    this.#bytesMovedAtStart = this.#bytesMoved();
+    this.#bytesOnTheWayAtStart = this.#bytesOnTheWay();
     this.#timer.refresh();
   }
 

@@ -706,11 +706,8 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
       return this;
     }
     if (callback) this.once("timeout", callback);
-    const bytesMoved = () => {
-      const { bytesAcknowledged, bytesReceived } = this.#connection.stats;
-      return bytesAcknowledged + bytesReceived;
-    };
-    this.#idleTimer = new IdleTimer(this.#driver.clock, ms, bytesMoved, () => this.emit("timeout"));
+    const bytesOnTheWay = () => this.#bytesAccepted - this.#connection.stats.bytesAcknowledged;
+    this.#idleTimer = new IdleTimer(this.#driver.clock, ms, bytesOnTheWay, () => this.emit("timeout"));
     return this;
   }
 

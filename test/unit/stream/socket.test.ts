@@ -376,6 +376,20 @@ describe.each(BOTH_EDITIONS)("setTimeout() (%s)", (_name, both) => {
     await clock.pass(5000);
     expect(seen).toEqual([]);
   });
+
+  it("counts from a write, not from its acknowledgement", async () => {
+    const clock = new TestClock();
+    await using pair = await connectedPair({ both: { ...both, clock } });
+    pair.accepted.resume();
+    pair.client.write("x");
+    let timeouts = 0;
+    pair.client.setTimeout(1000, () => timeouts++);
+    await clock.pass(999);
+    expect(pair.client.stats.bytesAcknowledged).toBe(1);
+    expect(timeouts).toBe(0);
+    await clock.pass(1);
+    expect(timeouts).toBe(1);
+  });
 });
 
 describe("keepAlive of the classic edition", () => {
