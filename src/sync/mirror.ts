@@ -1,10 +1,11 @@
 /** A folder kept mirrored: scan, compare, push what differs, then follow. */
 import { createHash, randomUUID } from "node:crypto";
-import { lstatSync, realpathSync } from "node:fs";
+import { existsSync, lstatSync, realpathSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import type { Duplex } from "node:stream";
 import {
+  connect,
   debounceTime,
   defer,
   distinct,
@@ -23,6 +24,7 @@ import {
   repeat,
   type SchedulerLike,
   Subject,
+  scan,
   share,
   shareReplay,
   startWith,
@@ -165,28 +167,56 @@ export function mirror(folder: string, options: MirrorOptions): Observable<Mirro
       mirrorReal(source, { ...identity, retargeted }, onConnected, options);
     if (!follows(options)) return mirrorAt(realFolder(folder));
     return retargets(folder, options.scheduler).pipe(
-      switchMap((source, times) =>
-        times === 0 ? mirrorAt(source) : mirrorAt(source, true).pipe(startWith(moved(folder, source))),
+      connect((targets) =>
+        merge(
+          targets.pipe(
+            map(({ lost }) => lost),
+            filter((event) => event !== undefined),
+          ),
+          targets.pipe(
+            map(({ source }) => source),
+            distinctUntilChanged(),
+            switchMap((source, times) =>
+              times === 0 ? mirrorAt(source) : mirrorAt(source, true).pipe(startWith(moved(folder, source))),
+            ),
+          ),
+        ),
       ),
     );
   });
 }
 
-/** Where the folder is, and where it is whenever that changes: a link that leads to it may lead elsewhere. */
-function retargets(folder: string, scheduler?: SchedulerLike): Observable<string> {
+interface Target {
+  /** The real path of the folder. */
+  readonly source: string;
+  /** The link that led there leads nowhere now. */
+  readonly lost?: MirrorEvent;
+}
+
+/** Where the folder is, and where it is whenever that changes: a link that leads to it may lead elsewhere, or nowhere. */
+function retargets(folder: string, scheduler?: SchedulerLike): Observable<Target> {
   return merge(of(0), interval(HEARTBEAT_MS, scheduler)).pipe(
-    map((_, times) => {
-      if (times === 0) return realFolder(folder);
+    scan((before: Target | undefined): Target => {
+      if (before === undefined) return { source: realFolder(folder) };
+      const { source } = before;
       try {
-        return realpathSync(folder);
+        const found = realpathSync(folder);
+        return found === source && before.lost === undefined ? before : { source: found };
       } catch {
-        // It is missing for the moment, or for good: scans report that.
-        return undefined;
+        // A folder that is missing itself is reported by scans.
+        return before.lost !== undefined || !existsSync(source)
+          ? before
+          : { source, lost: leadsNowhere(folder, source) };
       }
-    }),
-    filter((source) => source !== undefined),
+    }, undefined),
+    filter((target) => target !== undefined),
     distinctUntilChanged(),
   );
+}
+
+function leadsNowhere(folder: string, source: string): MirrorEvent {
+  const message = `${folder} leads nowhere now; ${source}, where it led, is mirrored until it leads elsewhere`;
+  return { type: "notice", code: "ERR_FOLDER_MOVED", message };
 }
 
 function moved(folder: string, source: string): MirrorEvent {

@@ -363,6 +363,27 @@ describe("the folder is a link", () =>
         await program.interrupt();
       },
     ],
+    [
+      "that comes to lead nowhere, or is removed: that is said once, and nothing is deleted",
+      async (m) => {
+        m.write({ "release-1/a": "1", "release-2/a": "2" });
+        fs.symlinkSync("release-1", m.at("current"));
+        const program = m.rig.start(["mirror", m.at("current"), m.address, "--json"]);
+        await program.printed(/"type":"synced"/);
+        fs.rmSync(m.at("current"));
+        await program.printed(/leads nowhere now/);
+        fs.writeFileSync(m.at("release-1/later"), "still followed");
+        await eventually(() => expect(m.names()).toEqual(["a", "later"]));
+        fs.symlinkSync("nowhere", m.at("current"));
+        fs.rmSync(m.at("release-1/later"));
+        await eventually(() => expect(m.names()).toEqual(["a"]));
+        fs.symlinkSync("release-2", m.at("next"));
+        fs.renameSync(m.at("next"), m.at("current"));
+        await eventually(() => expect(fs.readFileSync(m.there("a"), "utf8")).toBe("2"));
+        await program.interrupt();
+        expect(program.stdout.match(/leads nowhere now/g)).toHaveLength(1);
+      },
+    ],
   ]));
 
 describe.runIf(process.platform === "linux")("modification times", () =>
