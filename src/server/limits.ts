@@ -78,7 +78,7 @@ export const BUSY_LOOP_DELAY_MS = 30;
 /** … and are let in one by one, so often at most … */
 export const ADMISSION_EVERY_MS = 10;
 /** … and so often at least. */
-export const LEAST_ADMISSION_MS = 250;
+export const LEAST_ADMISSION_MS = 100;
 /** Who has waited for so long is turned away, and comes back later. Clients give up after 10 s. */
 export const ADMISSION_WAIT_MS = 6000;
 

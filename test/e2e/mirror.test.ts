@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { describe, expect } from "vitest";
 import { connectSecurely, DeviceState } from "../../src/secure/index.js";
+import { connect } from "../../src/stream/index.js";
 import { mirror } from "../../src/sync/index.js";
 import { EventSchema } from "../support/event-schema.js";
 import { PATIENCE_MS } from "../support/limits.js";
@@ -584,16 +585,13 @@ describe.concurrent("what goes wrong", () => {
     raw.connect(Number(setup.port), "127.0.0.1");
     await once(raw, "connect");
     for (let size = 0; size < 1400; size += 3) raw.send(random(size));
-    const garbage = path.join(rig.folder(), "garbage");
-    fs.writeFileSync(garbage, random(100_000));
-    const [mirrored] = await Promise.all([
-      rig.run(["mirror", setup.folder, setup.address, "--once"]),
-      // A classic transfer, whose bytes are no mirror protocol.
-      rig.start(["send", "127.0.0.1", setup.port, garbage]).printed(/^/),
-    ]);
+    const garbage = connect({ port: Number(setup.port), host: "127.0.0.1", extended: "required" });
+    garbage.on("error", () => {}).write(random(100_000));
+    const mirrored = await rig.run(["mirror", setup.folder, setup.address, "--once"]);
     expect(mirrored).toMatchObject({ code: 0, stderr: "" });
     await setup.server.printed(/127\.0\.0\.1:\d+ was turned away: .* \(ERR_TLS\)/);
     raw.close();
+    garbage.destroy();
     expect(contents(setup.copy)).toEqual(contents(setup.folder));
     expect(fs.readdirSync(setup.home).sort()).toEqual([".confundo", "m"]);
     expect(await setup.server.kill("SIGTERM")).toMatchObject({ code: 0, stderr: "" });

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Admission } from "../../../src/server/admission.js";
-import { ADMISSION_WAIT_MS, BUSY_LOOP_DELAY_MS } from "../../../src/server/limits.js";
+import { ADMISSION_WAIT_MS, BUSY_LOOP_DELAY_MS, LEAST_ADMISSION_MS } from "../../../src/server/limits.js";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -32,7 +32,7 @@ test("newcomers wait while it is late, get in one by one, in the order in which 
   await vi.advanceTimersByTimeAsync(10);
   // At least some get in, however busy it is.
   expect(order).toEqual(["a"]);
-  await vi.advanceTimersByTimeAsync(250);
+  await vi.advanceTimersByTimeAsync(LEAST_ADMISSION_MS);
   expect(order).toEqual(["a", "b"]);
   state.delayMs = 0;
   come("e");
@@ -45,14 +45,14 @@ test("newcomers wait while it is late, get in one by one, in the order in which 
 test("who has waited for too long is turned away, and so are all at the end", async () => {
   const { state, admission, order, come } = rig();
   state.delayMs = 1000;
-  const names = Array.from({ length: 40 }, (_, at) => `${at}`);
+  const names = Array.from({ length: 100 }, (_, at) => `${at}`);
   for (const name of names) come(name);
   await vi.advanceTimersByTimeAsync(ADMISSION_WAIT_MS + 10);
   const admitted = order.filter((name) => !name.startsWith("not"));
   expect(admitted).toEqual(names.slice(0, admitted.length));
-  expect(admitted.length).toBeGreaterThanOrEqual(20);
-  expect(order).toHaveLength(40);
-  expect(state.refused).toBe(40 - admitted.length);
+  expect(admitted.length).toBeGreaterThanOrEqual(ADMISSION_WAIT_MS / LEAST_ADMISSION_MS - 1);
+  expect(order).toHaveLength(100);
+  expect(state.refused).toBe(100 - admitted.length);
   come("last");
   admission.close();
   await vi.advanceTimersByTimeAsync(0);
