@@ -11,7 +11,7 @@ const MOST_LINES = 256;
 export class JsonLines {
   readonly #label: { readonly mirror?: string };
   #lines: string[] = [];
-  /** What is tried again and again is told when it fails first, and when that is over. */
+  /** Repeated failures are reported at the first of them, and when they are over. */
   readonly #failing = new Set<string>();
 
   /** `label`: which of several mirrors. */

@@ -73,7 +73,7 @@ async function readConfig(): Promise<MirrorConfig[]> {
   return parseConfig(text, CONFIG_FILE);
 }
 
-/** What the mirrors of one program have in common. */
+/** Shared by all mirrors of one program. */
 interface Shared {
   /** Tells the lines of several mirrors apart. */
   readonly label?: string;
@@ -214,7 +214,7 @@ function asking(
   };
 }
 
-/** Of an attempt that was given up before the transport had something to say about it. */
+/** Names the peer in the error of an attempt that was given up before the transport reported a reason. */
 function withPeer(error: unknown, peer: string): unknown {
   if (!(error instanceof SyncError) || error.code !== "ERR_CONNECT" || error.message.includes(peer)) return error;
   const question = "Is a server running there, and its UDP port reachable?";

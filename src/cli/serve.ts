@@ -158,7 +158,7 @@ const REFUSED_A_MINUTE = 5;
 const MOST_REMEMBERED = 200;
 /** Codes after which a client tries again, with the same result until a person does something. */
 const REPEATED: ReadonlySet<string> = new Set(["ERR_FOLDER_HELD", "ERR_FOLDER_DELETED"]);
-/** What becomes of clients while the database is away. */
+/** Tells how clients are served while the database is unavailable. */
 const OF_DATABASE: ReadonlySet<string> = new Set(["ERR_DATABASE_UNAVAILABLE", "ERR_UNAVAILABLE"]);
 
 interface Trouble {
@@ -166,11 +166,11 @@ interface Trouble {
   readonly message: string;
 }
 
-/** What a server says while it runs, a line for each session and for trouble. What stays as it is is said once. */
+/** The lines that a running server prints, one for each session and each problem; a lasting state is printed once. */
 class ServerLog {
   /** By address, in this minute. */
   readonly #refusals = new Map<string, number>();
-  /** What each client was told, since it was let in last. */
+  /** The last refusal that each client got since it was admitted. */
   readonly #told = new Map<string, Set<string>>();
   #isDatabaseAway = false;
 

@@ -46,7 +46,7 @@ export function untilSignal(): Promise<NodeJS.Signals> {
   });
 }
 
-/** Whether a signal has asked for the end. */
+/** True once a signal has asked for the end. */
 export function isEnding(): boolean {
   return first !== undefined;
 }
@@ -76,7 +76,7 @@ function take(signal: NodeJS.Signals): void {
   for (const resolve of waiting.splice(0)) resolve(signal);
 }
 
-/** Of a prompt, which reads single keys. Node does so by itself only where nothing listens to the signal. */
+/** Ctrl-C at a prompt, which reads single keys. Node does so by itself only where nothing listens to the signal. */
 function restoreTerminal(): void {
   if (process.stdin.isTTY && process.stdin.isRaw) process.stdin.setRawMode(false);
 }

@@ -1,6 +1,7 @@
 /** Files in a staging folder that hold the beginning of a large file, for its client to go on from there. */
 import { createHash } from "node:crypto";
 import fs from "node:fs";
+import { listOrNothing } from "../files/read-or-nothing.js";
 import { MAX_PARTIALS, PARTIAL_KEEP_MS } from "./limits.js";
 import { nameToBytes } from "./names.js";
 import type { FileIdentity } from "./wire.js";
@@ -43,14 +44,6 @@ export function listPartials(staging: string, now: number = Date.now()): Partial
 export function partialsToKeep(partials: readonly Partial[]): Set<string> {
   const recent = partials.filter(({ ageMs }) => ageMs < PARTIAL_KEEP_MS);
   return new Set(recent.slice(0, MAX_PARTIALS).map(({ file }) => file));
-}
-
-export function listOrNothing(directory: string): string[] {
-  try {
-    return fs.readdirSync(directory);
-  } catch {
-    return [];
-  }
 }
 
 function digest(text: string): string {

@@ -246,8 +246,8 @@ interface Waiter {
 }
 
 /**
- * The listeners that all writers of one socket share, however many they are, for the socket's whole life. One of them is for
- * `error`, so that a socket which fails while no Observable of it is subscribed to does not end the program.
+ * The listeners that all writers of one socket share, however many they are, for the socket's whole life. `finished` leaves one
+ * for `error`, so that a socket which fails while no Observable of it is subscribed to does not end the program.
  */
 class Outlet {
   error: Error | undefined;
@@ -258,9 +258,6 @@ class Outlet {
     finished(socket, { readable: false }, (error) => {
       this.error = error ?? undefined;
       this.#release(error ?? undefined);
-    });
-    socket.on("error", (error) => {
-      this.error ??= error;
     });
   }
 

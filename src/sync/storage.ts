@@ -11,6 +11,7 @@ import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 import { makeFolder } from "../files/make-folder.js";
+import { listOrNothing } from "../files/read-or-nothing.js";
 import { ChunkLists } from "./chunk-lists.js";
 import { hashOf, openToRead, writeAll } from "./content.js";
 import { descriptorBudget } from "./descriptors.js";
@@ -25,7 +26,7 @@ import { FEW_FLUSHES, FILE_MODE, FOLDER_MODE, MAX_MADE_FOLDERS } from "./limits.
 import { changedFileMode, changedFolderMode, fileMode, folderMode, grantsMore } from "./modes.js";
 import { systemPath } from "./names.js";
 import { Slots } from "./order.js";
-import { listOrNothing, listPartials, partialId, partialName, partialsToKeep } from "./partials.js";
+import { listPartials, partialId, partialName, partialsToKeep } from "./partials.js";
 import { parentOf } from "./path.js";
 import { Places } from "./places.js";
 import { type Keeps, probe } from "./probe.js";

@@ -5,12 +5,14 @@
  * it was; later, when its hash is known and the database has it, it becomes an object. Whatever a crash leaves between
  * the two is found by the next start: either it counts as a version, or it is an extra that nobody sees and that is removed.
  */
+
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
 import { makeFolder } from "../../files/make-folder.js";
+import { linesOrNothing, listOrNothing } from "../../files/read-or-nothing.js";
 import { nameFromBytes } from "../../sync/index.js";
 import { hashFile } from "./hash.js";
 import { isRunning } from "./running.js";
@@ -118,7 +120,7 @@ export class ContentStore {
   /** What earlier runs, of programs that have ended, left unfinished; each is to be kept and settled. */
   *unfinished(): Generator<Retired> {
     for (const run of this.#earlierRuns()) {
-      for (const line of readLines(`${this.#incoming}/${run}/${JOURNAL}`)) {
+      for (const line of linesOrNothing(`${this.#incoming}/${run}/${JOURNAL}`)) {
         const retired = parse(line);
         // Content that is not there any more was settled; of links the database knows.
         if (retired?.run === run && (retired.kind === "link" || fs.existsSync(this.#place(retired)))) yield retired;
@@ -253,21 +255,5 @@ function parse(line: string): Retired | undefined {
   } catch {
     // The last line of a program that was killed may be half a one: then what it was for has not happened.
     return undefined;
-  }
-}
-
-function readLines(file: string): string[] {
-  try {
-    return fs.readFileSync(file, "utf8").split("\n").filter(Boolean);
-  } catch {
-    return [];
-  }
-}
-
-function listOrNothing(directory: string): string[] {
-  try {
-    return fs.readdirSync(directory);
-  } catch {
-    return [];
   }
 }

@@ -5,9 +5,11 @@
  * What is appended is handed to the system by {@link WriteBehindLog.flush}, and not flushed to the disk: after a power failure the
  * folders are looked through, as they are marked.
  */
+
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { makeFolder } from "../../files/make-folder.js";
+import { linesOrNothing, listOrNothing } from "../../files/read-or-nothing.js";
 import { isRunning } from "./running.js";
 
 /** Then another file is begun. */
@@ -110,7 +112,7 @@ export class WriteBehindLog {
   /** The lines that earlier runs, of programs that have ended, have left, in order. */
   *earlier(): Generator<LoggedLine> {
     for (const { run, file } of this.#earlierFiles()) {
-      for (const line of readLines(file)) {
+      for (const line of linesOrNothing(file)) {
         const parsed = parse(line);
         if (parsed !== undefined) yield { run, number: parsed[0], bytes: line.length, value: parsed[1] };
       }
@@ -159,21 +161,5 @@ function parse(line: string): [number, unknown] | undefined {
       : undefined;
   } catch {
     return undefined;
-  }
-}
-
-function readLines(file: string): string[] {
-  try {
-    return fs.readFileSync(file, "utf8").split("\n").filter(Boolean);
-  } catch {
-    return [];
-  }
-}
-
-function listOrNothing(directory: string): string[] {
-  try {
-    return fs.readdirSync(directory);
-  } catch {
-    return [];
   }
 }
