@@ -2,6 +2,9 @@
  * Makes steps durable in groups. While one group is being flushed, the next one gathers and the one before is given its
  * names; a flush serves the content of those that come next and the names of those before, so that in a stream of small
  * files each group costs one, and nobody waits for it.
+ *
+ * A flush that fails does not say what of all that was written is not on the disk, and the next one does not say it again: what
+ * has gathered until it ends fails too.
  */
 import { setImmediate as yieldToOthers } from "node:timers/promises";
 import type { StagedFile } from "./flush.js";
@@ -67,6 +70,7 @@ export class Commits {
   #start(): void {
     if (this.#running) return;
     this.#running = true;
+    this.#options.storage.begin();
     this.#options.onBusy(true);
     // What has arrived together is flushed together.
     setImmediate(() => void this.#run());
@@ -83,11 +87,17 @@ export class Commits {
       flushed = undefined;
       const error = await flushing;
       if (error === undefined) await this.#options.onDone(placed);
-      else for (const one of placed) this.#options.onFail(one, error);
-      if (staged.length > 0) flushed = { staged, error };
+      else this.#failAll(placed, error);
+      const alsoStaged = error === undefined ? [] : this.#staged.splice(0);
+      if (staged.length + alsoStaged.length > 0) flushed = { staged: [...staged, ...alsoStaged], error };
     }
     this.#running = false;
+    this.#options.storage.rest();
     this.#options.onBusy(false);
+  }
+
+  #failAll(placed: readonly Placed[], error: unknown): void {
+    for (const one of [...placed, ...this.#placed.splice(0)]) this.#options.onFail(one, error);
   }
 
   /** What gets its name while something is flushed is flushed the next time. */

@@ -1,6 +1,7 @@
 /** What Node lacks of a file system: times to the nanosecond, leases, holes, one flush for many files. Where there is our addon. */
 import fs from "node:fs";
 import { constants } from "node:os";
+import { getSystemErrorName } from "node:util";
 import { addon } from "../native/addon.js";
 
 /** Sets the modification time of an open file or folder, in nanoseconds since 1970. */
@@ -36,9 +37,10 @@ export function canFlushFileSystem(): boolean {
 
 /** Makes everything durable that was written to the file system of an open file or folder until now (syncfs). */
 export async function flushFileSystem(fd: number): Promise<void> {
-  if ((await addon()?.flushFileSystem(fd)) !== 0) {
-    throw Object.assign(new Error("the file system could not write everything"), { code: "EIO" });
-  }
+  const result = (await addon()?.flushFileSystem(fd)) ?? -constants.errno.ENOSYS;
+  if (result === 0) return;
+  const code = getSystemErrorName(result);
+  throw Object.assign(new Error(`the file system could not write everything (${code})`), { code });
 }
 
 /**

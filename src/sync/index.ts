@@ -13,6 +13,7 @@ export type { Comparison, DirectoryEntry, Entry, FileEntry, Kind, SymlinkEntry }
 export { type Failure, type Losses, SyncError, type SyncErrorCode } from "./errors.js";
 export type { MirrorEvent, PushEvent, Step, SyncedSummary } from "./events.js";
 export { examine, type Finding } from "./examine.js";
+export { type FileLayer, SYSTEM_FILES } from "./file-layer.js";
 export type {
   Admission,
   Admitted,

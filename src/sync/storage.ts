@@ -9,17 +9,17 @@ import { hash, randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { promisify } from "node:util";
 import { makeFolder } from "../files/make-folder.js";
 import { listOrNothing } from "../files/read-or-nothing.js";
 import { ChunkLists } from "./chunk-lists.js";
 import { hashOf, openToRead, writeAll } from "./content.js";
 import { descriptorBudget } from "./descriptors.js";
-import { canFlushFileSystem, setTime, setTimeAt, setTimeOf } from "./disk.js";
+import { setTime, setTimeAt, setTimeOf } from "./disk.js";
 import type { Kind } from "./entry.js";
 import { SyncError, systemCode } from "./errors.js";
 import { ExactNames } from "./exact-names.js";
-import { close, flushAround, flushFile, flushFolder, flushNow, type StagedFile } from "./flush.js";
+import { type FileLayer, SYSTEM_FILES } from "./file-layer.js";
+import { close, FileSystemFlusher, flushFile, flushFolder, flushNow, type StagedFile } from "./flush.js";
 import { FolderTimes } from "./folder-times.js";
 import { Hashes } from "./hashes.js";
 import { FEW_FLUSHES, FILE_MODE, FOLDER_MODE, MAX_MADE_FOLDERS } from "./limits.js";
@@ -32,8 +32,6 @@ import { Places } from "./places.js";
 import { type Keeps, probe } from "./probe.js";
 import type { Reuse } from "./reuse.js";
 import type { FileIdentity, SmallFile } from "./wire.js";
-
-const fsync = promisify(fs.fsync);
 
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } = fs.constants;
 /** Absent on Windows, where creating a link needs a privilege that this guards against elsewhere. */
@@ -77,11 +75,14 @@ export interface StorageOptions {
   readonly archive?: Archive;
   /** Keeps names apart that the file system takes for one. */
   readonly names?: ExactNames;
+  /** Default: the system's. */
+  readonly files?: FileLayer;
 }
 
 export class Storage {
   readonly root: string;
   readonly staging: string;
+  readonly files: FileLayer;
   readonly chunks: ChunkLists;
   readonly hashes: Hashes;
   /** Where chunks of what the mirror has are found, if they are. */
@@ -90,6 +91,7 @@ export class Storage {
   readonly #names: ExactNames;
   readonly #places: Places;
   readonly #folderTimes: FolderTimes;
+  readonly #fileSystem: FileSystemFlusher;
   /** The names of staged files: ours, and none that an earlier session has left. */
   readonly #stamp = randomBytes(8).toString("hex");
   readonly #fewFlushes = descriptorBudget(FEW_FLUSHES, 1 / 6);
@@ -100,9 +102,11 @@ export class Storage {
   #ready = false;
 
   /** `root` is the mirror's folder, `staging` one on the same file system outside of it. Both are made when needed. */
-  constructor(root: string, staging: string, { reuse, hashes, archive, names }: StorageOptions = {}) {
+  constructor(root: string, staging: string, { reuse, hashes, archive, names, files }: StorageOptions = {}) {
     this.root = root;
     this.staging = staging;
+    this.files = files ?? SYSTEM_FILES;
+    this.#fileSystem = new FileSystemFlusher(root, this.files);
     this.reuse = reuse;
     this.chunks = reuse?.lists ?? new ChunkLists(undefined);
     this.#archive = archive;
@@ -123,7 +127,7 @@ export class Storage {
     makeFolder(this.staging, 0o700);
     if (!this.checkRoot()) {
       fs.mkdirSync(this.root, { mode: 0o700 });
-      flushNow(dirname(this.root));
+      flushNow(dirname(this.root), this.files);
     }
     this.#names.learn(this.staging, this.#stamp);
     this.#ready = true;
@@ -160,6 +164,7 @@ export class Storage {
     if (!hash("sha256", file.content, "buffer").equals(file.sha256)) {
       throw new SyncError("ERR_CHECKSUM", "what arrived is not what was sent");
     }
+    this.#fileSystem.hold();
     const staged = this.#newStaged();
     const fd = fs.openSync(staged, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, fileMode(file));
     try {
@@ -179,17 +184,35 @@ export class Storage {
     if (others >= this.#fewFlushes) close(file);
   }
 
-  /** Makes staged files, which are closed, and the names in folders durable, where the platform can. */
+  /** Something is written from now on, or renamed, that is to be flushed; until {@link rest}. */
+  begin(): void {
+    this.#fileSystem.hold();
+  }
+
+  /** Nothing is written any more that is not durable. */
+  rest(): void {
+    this.#fileSystem.release();
+  }
+
+  /**
+   * Makes staged files, which are closed, and the names in folders durable, where the platform can. Where it rejects, what was
+   * written until then may not be durable, and a later call does not tell.
+   */
   async flush(files: readonly StagedFile[], folders: ReadonlySet<string>): Promise<void> {
     try {
       this.#folderTimes.restore();
       if (folders.size > 0) await this.#archive?.flush?.();
-      if (files.length + folders.size > FEW_FLUSHES && canFlushFileSystem()) await flushAround(this.root);
+      if (files.length + folders.size > FEW_FLUSHES && this.files.canSyncfs()) await this.#fileSystem.flush();
       else {
-        await Promise.all([
-          ...files.map((file) => this.#flushes.run(() => flushFile(file))),
-          ...[...folders].map((folder) => this.#flushes.run(() => flushFolder(() => this.#openFolder(folder)))),
+        // Each to its end: a descriptor is not closed below a flush.
+        const flushed = await Promise.allSettled([
+          ...files.map((file) => this.#flushes.run(() => flushFile(file, this.files))),
+          ...[...folders].map((folder) =>
+            this.#flushes.run(() => flushFolder(() => this.#openFolder(folder), this.files)),
+          ),
         ]);
+        const failed = flushed.find((one) => one.status === "rejected");
+        if (failed !== undefined) throw failed.reason;
       }
     } finally {
       for (const file of files) close(file);
@@ -224,14 +247,14 @@ export class Storage {
   async sealIncoming(incoming: Incoming, file: FileIdentity): Promise<void> {
     fs.fchmodSync(incoming.fd, fileMode(file));
     setTime(incoming.fd, file.mtimeNs);
-    await fsync(incoming.fd);
+    await this.files.fsync(incoming.fd);
   }
 
   /** Renames what was staged to `path`, over a file or link that stands there. */
   place(staged: string, path: string): void {
     this.#change(path, (place) => {
       this.#retire(place, path, "replaced");
-      fs.renameSync(staged, place);
+      this.files.rename(staged, place);
     });
   }
 
@@ -266,15 +289,15 @@ export class Storage {
       if (held === undefined && from === file.path) {
         if (hasAttributes(stats, file)) return;
         setAttributes(fd, stats, file);
-        return await fsync(fd);
+        return await this.files.fsync(fd);
       }
       setAttributes(fd, stats, file);
-      await fsync(fd);
+      await this.files.fsync(fd);
       const now = fs.lstatSync(held ?? this.#places.at(from), { bigint: true });
       if (now.ino !== stats.ino || now.dev !== stats.dev) throw new SyncError("ERR_CHECKSUM", "the file was replaced");
       const rename = (place: string | Buffer, source: string | Buffer): void => {
         this.#retire(place, file.path, "replaced");
-        fs.renameSync(source, place);
+        this.files.rename(source, place);
         // Renaming one name of a file over another one of the same file does nothing.
         if (stats.nlink > 1n) fs.rmSync(source, { force: true });
       };
@@ -333,7 +356,7 @@ export class Storage {
     }
     // What is kept of folders is kept by their paths.
     this.#folderTimes.restore();
-    this.#moveAway(from, (old) => this.#change(to, (place) => fs.renameSync(old, place)));
+    this.#moveAway(from, (old) => this.#change(to, (place) => this.files.rename(old, place)));
     this.reuse?.moved(from, to);
   }
 
@@ -425,7 +448,7 @@ export class Storage {
         throw new SyncError("ERR_CHECKSUM", "the file at the destination is another one");
       }
       setAttributes(fd, stats, file);
-      await fsync(fd);
+      await this.files.fsync(fd);
     } finally {
       fs.closeSync(fd);
     }

@@ -14,7 +14,6 @@ import type { FileIdentity } from "./wire.js";
 
 const read = promisify(fs.read);
 const write = promisify(fs.write);
-const fdatasync = promisify(fs.fdatasync);
 
 /** An older version, open, and what it consists of. */
 export interface Base {
@@ -28,7 +27,8 @@ const COPY_BYTES = 512 * 1024;
 
 /**
  * Writes and hashes in the order of the calls, each waiting for the one before. After an error every later step
- * fails with it. {@link close} keeps what has arrived, for the client to go on from there.
+ * fails with it. {@link close} keeps what has arrived, for the client to go on from there, unless it could not be flushed: the
+ * system has dropped what it could not write then, or keeps it in memory only, and would not say so again.
  */
 export class Upload {
   readonly file: FileIdentity;
@@ -42,6 +42,8 @@ export class Upload {
   #flushing: Promise<void> | undefined;
   #tail: Promise<unknown>;
   #open = true;
+  /** Whether a flush of it has failed; then it is deleted. */
+  #unflushed = false;
   #endsInHole = false;
   #base: Base | undefined;
   #offsets: Float64Array | undefined;
@@ -158,7 +160,10 @@ export class Upload {
         throw new SyncError("ERR_CHECKSUM", "what arrived is not what was sent");
       }
       if (this.#endsInHole) fs.ftruncateSync(this.#incoming.fd, this.file.size);
-      await this.#storage.sealIncoming(this.#incoming, this.file);
+      await this.#storage.sealIncoming(this.#incoming, this.file).catch((error) => {
+        this.#distrust();
+        throw error;
+      });
       if (this.#chunks !== undefined) {
         const stats = fs.fstatSync(this.#incoming.fd, { bigint: true });
         this.#storage.chunks.keep(stats, new ChunkList(Buffer.concat(this.#chunks)));
@@ -170,14 +175,20 @@ export class Upload {
 
   /** Throws away what has arrived. */
   async abort(): Promise<void> {
-    await this.#then(async () => this.#flushing).catch(() => {});
+    await this.#atRest();
     this.#discard();
   }
 
-  /** Stops, and keeps what has arrived. */
+  /** Stops, and keeps what has arrived, as far as it could be flushed. */
   async close(): Promise<void> {
-    await this.#then(async () => this.#flushing).catch(() => {});
+    await this.#atRest();
     this.#close();
+  }
+
+  /** Resolves when nothing uses the file any more. */
+  async #atRest(): Promise<void> {
+    await this.#then(async () => {}).catch(() => {});
+    await this.#flushing?.catch(() => {});
   }
 
   #then<T>(step: () => Promise<T>): Promise<T> {
@@ -247,13 +258,21 @@ export class Upload {
     const [from, to] = [this.#flushed, this.#written];
     this.#flushed = to;
     const large = this.#base === undefined && this.file.size >= LEAST_UNCACHED_BYTES;
-    this.#flushing = fdatasync(fd).then(() => (large ? uncache(fd, from, to - from) : undefined));
-    this.#flushing.catch(() => {});
+    const flushed = this.#storage.files.fdatasync(fd);
+    this.#flushing = flushed.then(() => (large ? uncache(fd, from, to - from) : undefined));
+    this.#flushing.catch(() => this.#distrust());
+  }
+
+  /** No later attempt may go on from what is there. */
+  #distrust(): void {
+    if (this.#unflushed) return;
+    this.#unflushed = true;
+    this.#storage.files.remove(this.#incoming.staged);
   }
 
   #discard(): void {
     this.#close();
-    fs.rmSync(this.#incoming.staged, { force: true });
+    if (!this.#unflushed) this.#storage.files.remove(this.#incoming.staged);
   }
 
   #close(): void {
