@@ -452,6 +452,9 @@ export class Bbr implements CongestionController {
       if (ack.inFlight > this.#probeRttCwnd()) return;
       this.#probeRttEndsAt = ack.now + PROBE_RTT_MS;
       this.#probeRttRound = this.#round;
+      // A round begins here (section 5.3.4.3): the end of the current one would come before any acknowledgement of what is sent now,
+      // and so of round trips with a short queue.
+      this.#roundEndsAt = ack.delivered;
       return;
     }
     if (ack.now < this.#probeRttEndsAt || this.#round === this.#probeRttRound) return;

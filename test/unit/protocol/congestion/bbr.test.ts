@@ -127,6 +127,23 @@ describe("Bbr", () => {
     expect(bbr.cwnd).toBeGreaterThanOrEqual(BDP);
   });
 
+  test("ProbeRTT: ends with the round trip of something that was sent into the short queue", () => {
+    const { bbr, script } = cruising();
+    while (bbr.state !== "probe-rtt") script.round({ deliveryRate: RATE, rttMs: 120, inFlight: BDP });
+    const slow = { deliveryRate: RATE, rttMs: 500 };
+    // A round ends at the end of what is delivered now. While it lasts, what is in flight falls to what it should be.
+    script.acknowledge(SEGMENT, { ...slow, inFlight: BDP });
+    const roundEnd = script.delivered;
+    script.acknowledge(5 * SEGMENT, { ...slow, inFlight: BDP / 2, priorDelivered: 0 });
+    const fell = script.delivered;
+    script.now += 300;
+    script.acknowledge(SEGMENT, { ...slow, inFlight: BDP / 2, priorDelivered: roundEnd });
+    expect(bbr.state).toBe("probe-rtt");
+    script.acknowledge(SEGMENT, { rttMs: 105, inFlight: BDP / 2, priorDelivered: fell });
+    expect(bbr.state).toBe("cruise");
+    expect(bbr.minRttMs).toBe(105);
+  });
+
   test("ProbeRTT: not while the least round trip is seen anew", () => {
     const { bbr, script } = cruising();
     for (let i = 0; i < 300; i++) {
