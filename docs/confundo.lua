@@ -13,7 +13,7 @@ local RESET, PING, DATA, ACK, SYN, FIN = 0x0800, 0x0400, 0x0200, 0x0004, 0x0002,
 local PARAMETERS = 0x0100
 local OFFER_MASK, OFFER = 0xff80, 0xa580
 
-local RESET_CODES = { [0] = "unknown", [1] = "aborted", [2] = "unread", [3] = "silent", [4] = "restarted", [5] = "path-mtu", [6] = "refused" }
+local RESET_CODES = { [0] = "unknown", [1] = "aborted", [2] = "unread", [3] = "silent", [4] = "restarted", [5] = "path-mtu", [6] = "refused", [7] = "version" }
 local STATELESS_RESET = 4
 
 local f = {
@@ -37,6 +37,8 @@ local f = {
   data_bit = ProtoField.bool("confundo.flags.data", "DATA", 16, nil, DATA),
   length = ProtoField.uint16("confundo.length", "Length"),
   hello = ProtoField.uint32("confundo.hello", "Tag of the client", base.HEX),
+  hello_nonce = ProtoField.uint32("confundo.hello.nonce", "Nonce of the SYN", base.HEX),
+  hello_proof = ProtoField.uint16("confundo.hello.proof", "Last word of the SYN|ACK", base.HEX),
   window = ProtoField.uint32("confundo.window", "Receive window"),
   echo = ProtoField.uint32("confundo.echo", "Echoed time (us)"),
   delay = ProtoField.uint16("confundo.delay", "Held back (8 us)"),
@@ -69,8 +71,23 @@ local function has(bits, bit)
 end
 
 local function is_offer(bits)
-  -- Nine bits and the version 1; SYN must be set.
-  return bits - bits % 128 == OFFER and math.floor(bits / 8) % 16 == 1 and has(bits, SYN)
+  -- Nine bits and the version 2; SYN must be set.
+  return bits - bits % 128 == OFFER and math.floor(bits / 8) % 16 == 2 and has(bits, SYN) and not has(bits, ACK)
+end
+
+-- A SYN|ACK that accepts repeats the nonce of the SYN; its unused bits may be anything.
+local nonces = {}
+
+local function flow(from, from_port, to, to_port)
+  return string.format("%s %d %s %d", tostring(from), from_port, tostring(to), to_port)
+end
+
+local function is_acceptance(tvb, pinfo, bits)
+  if not (has(bits, SYN) and has(bits, ACK)) then
+    return false
+  end
+  local known = nonces[flow(pinfo.dst, pinfo.dst_port, pinfo.src, pinfo.src_port)]
+  return known ~= nil and known[tvb(4, 4):uint()] == true
 end
 
 local function words(bits, extended)
@@ -102,7 +119,7 @@ local function add_data(tree, tvb, from, to)
 end
 
 -- A packet of the classic edition, and the handshake of the extended one.
-local function dissect_classic(tvb, tree)
+local function dissect_classic(tvb, pinfo, tree)
   local bits = tvb(10, 2):uint()
   tree:add(f.seq, tvb(0, 4))
   tree:add(f.ack, tvb(4, 4))
@@ -111,13 +128,18 @@ local function dissect_classic(tvb, tree)
   flags:add(f.a, tvb(10, 2))
   flags:add(f.s, tvb(10, 2))
   flags:add(f.fin, tvb(10, 2))
-  if is_offer(bits) then
+  local offers = is_offer(bits)
+  if offers then
     flags:add(f.version, tvb(10, 2))
+    local name = flow(pinfo.src, pinfo.src_port, pinfo.dst, pinfo.dst_port)
+    nonces[name] = nonces[name] or {}
+    nonces[name][tvb(4, 4):uint()] = true
   end
-  tree:add(f.edition, is_offer(bits) and "offer" or "classic"):set_generated()
+  local accepts = is_acceptance(tvb, pinfo, bits)
+  tree:add(f.edition, offers and "offer" or accepts and "accept" or "classic"):set_generated()
   add_data(tree, tvb, 12, tvb:len())
   local numbers = string.format("%d %d id %d", tvb(0, 4):uint(), tvb(4, 4):uint(), tvb(8, 2):uint())
-  local offer = is_offer(bits) and " extended" or ""
+  local offer = (offers or accepts) and " extended" or ""
   return (string.format("%s %s%s len %d", words(bits, false), numbers, offer, tvb:len() - 12):gsub("^ ", ""))
 end
 
@@ -168,11 +190,13 @@ end
 -- The parts of an extended packet. Returns nil where they are not valid, else the bytes of data.
 local function dissect_parts(tvb, at, to, bits, tree)
   if has(bits, HELLO) then
-    if to - at < 4 then
+    if to - at < 10 then
       return nil
     end
     tree:add(f.hello, tvb(at, 4))
-    at = at + 4
+    tree:add(f.hello_nonce, tvb(at + 4, 4))
+    tree:add(f.hello_proof, tvb(at + 8, 2))
+    at = at + 10
   end
   if has(bits, ACK) then
     at = dissect_ack(tvb, at, to, tree)
@@ -259,7 +283,7 @@ function confundo.dissector(tvb, pinfo, root)
   local tree = root:add(confundo, tvb())
   local bits = tvb(10, 2):uint()
   if not has(bits, EXTENDED) or has(bits, SYN) then
-    local line = dissect_classic(tvb, tree)
+    local line = dissect_classic(tvb, pinfo, tree)
     tree:add(f.summary, line):set_generated()
     pinfo.cols.info = line
     return tvb:len()

@@ -1,5 +1,5 @@
 import type { Arrival } from "./arrival.js";
-import { type Begun, type ClassicConnectionOptions, FIN_ACK_DELAY_MS } from "./classic-options.js";
+import { type Answers, type Begun, type ClassicConnectionOptions, FIN_ACK_DELAY_MS } from "./classic-options.js";
 import { Tahoe } from "./congestion/tahoe.js";
 import {
   type Connection,
@@ -19,6 +19,7 @@ import { toPosition, toSequence } from "./sequence.js";
 import { type TraceSink, traceReceived, traceSent } from "./trace.js";
 
 const NEVER = Number.POSITIVE_INFINITY;
+const HANDSHAKE_ACK_REPETITIONS = 3;
 
 /** A connection of the classic protocol: handshake, Tahoe, go-back from the cumulative acknowledgement, FIN. */
 export class ClassicConnection implements Connection {
@@ -31,6 +32,9 @@ export class ClassicConnection implements Connection {
   keepAliveMs = 0;
   readonly lingers = false;
   readonly localTag = -1;
+  readonly decided = true;
+  readonly refusals = 0;
+  expectsExtended = false;
   failure: Failure | null = null;
   readonly resetReason = null;
   closed = false;
@@ -43,8 +47,11 @@ export class ClassicConnection implements Connection {
   #sendOnly: boolean;
   #discardsInput = false;
   readonly #trace: TraceSink | null;
-  readonly #synBits: (attempt: number) => number;
+  readonly #offer: ClassicConnectionOptions["offer"];
   readonly #synBackoff: (attempt: number) => number;
+  readonly #answers: Answers;
+  /** Bytes that have come from the peer beyond those that were sent to it; Infinity where nothing depends on it. */
+  #credit: number;
   #syns = 0;
   readonly #congestion: Tahoe;
   readonly #sent: Header = emptyHeader();
@@ -79,6 +86,9 @@ export class ClassicConnection implements Connection {
   #retransmitAt = NEVER;
   #finAckAt = NEVER;
   #finWaitEndsAt = NEVER;
+  /** A client that waits for its server's data repeats the acknowledgement of the SYN|ACK, which may have been lost. */
+  #ackAgainAt = NEVER;
+  #acksAgain = 0;
   /** Our FIN is not repeated from then on. */
   #finGivenUpAt = NEVER;
 
@@ -91,13 +101,15 @@ export class ClassicConnection implements Connection {
     this.silenceTimeoutMs = options.silenceTimeoutMs ?? options.edition.silenceTimeoutMs;
     this.#sendOnly = options.sendOnly;
     this.#trace = options.trace;
-    this.#synBits = options.synBits;
+    this.#offer = options.offer;
     this.#synBackoff = options.synBackoff;
+    this.#answers = options.answers;
+    this.#credit = options.answers === "unlimited" ? NEVER : 0;
     this.#congestion = new Tahoe(options.edition);
     const { receiveBufferBytes, memory, receiveBudget } = options;
     this.#receiveBuffer = new ReceiveBuffer(receiveBufferBytes, memory, BLOCK_BYTES, MAX_RECEIVE_GAPS, receiveBudget);
     this.#window = new SendWindow(options.memory);
-    this.#isn = options.role === "client" ? options.edition.clientIsn : options.edition.serverIsn;
+    this.#isn = options.isn;
   }
 
   get edition(): EditionName {
@@ -141,6 +153,10 @@ export class ClassicConnection implements Connection {
   }
   get inFinWait(): boolean {
     return this.#finWaitEndsAt !== NEVER;
+  }
+  /** Data or a FIN has arrived, either way. */
+  get hasExchanged(): boolean {
+    return this.#window.sndUna > 1 || this.#receiveBuffer.nextOffset > 0 || this.#finReceived;
   }
   /** What has been done so far, for a connection of another edition that follows this one's handshake. */
   get begun(): Begun {
@@ -214,6 +230,7 @@ export class ClassicConnection implements Connection {
     this.#peerIsn = syn.sequence;
     this.#peerSynReceived = true;
     this.#synDue = true;
+    this.#credit += syn.datagram.length;
     this.#heard(syn);
   }
 
@@ -225,6 +242,7 @@ export class ClassicConnection implements Connection {
   /** A SYN like the one this connection began with: its SYN|ACK is sent again. */
   receiveDuplicateSyn(syn: Arrival): boolean {
     if (this.inFinWait) return false;
+    this.#credit += syn.datagram.length;
     this.#heard(syn);
     this.#synDue = true;
     return true;
@@ -239,6 +257,7 @@ export class ClassicConnection implements Connection {
 
   /** Handles a datagram with this connection's ID from its peer. False: it made no sense here and was ignored. */
   receive(arrival: Arrival): boolean {
+    this.#credit += arrival.datagram.length;
     const accepted = !this.closed && (this.connected ? this.#receive(arrival) : this.#meet(arrival));
     if (!accepted) this.stats.dropped++;
     return accepted;
@@ -249,7 +268,10 @@ export class ClassicConnection implements Connection {
     if (this.role === "server") {
       // A bare ACK, an ACK with data, or data at once: whatever comes with our ID answers our SYN|ACK.
       if (!makesSense(arrival, this.#edition.modulus) || (arrival.flags & SYN) !== 0) return false;
-      if ((arrival.flags & ACK) !== 0 && this.#ackPosition(arrival) !== 1) return false;
+      if ((arrival.flags & ACK) !== 0) {
+        if (this.#ackPosition(arrival) !== 1) return false;
+        this.#onVerified();
+      }
       this.#synIsAcknowledged();
       this.#becomeConnected();
       return this.#receive(arrival);
@@ -273,6 +295,9 @@ export class ClassicConnection implements Connection {
     }
     if (this.connected) {
       if (this.#edition.synAckGrowsCwnd) this.#congestion.onAcknowledged();
+      // A program that speaks nothing but the classic edition repeats what the course programs repeat.
+      const waits = this.#offer !== undefined && !this.#sendOnly;
+      if (waits) this.#ackAgainAt = answer.now + this.#edition.retransmitTimeoutMs;
       this.#becomeConnected();
     }
     return true;
@@ -306,6 +331,8 @@ export class ClassicConnection implements Connection {
     const { now } = arrival;
     const window = this.#window;
     const position = this.#isFinalAck(arrival) ? window.dataEnd + 1 : this.#ackPosition(arrival);
+    // Any other number within the window is easier to guess.
+    if (position === window.sndMax) this.#onVerified();
     if (position <= window.sndUna || position > window.sndMax) return;
     this.stats.bytesAcknowledged += window.acknowledge(position);
     this.#congestion.onAcknowledged();
@@ -337,6 +364,7 @@ export class ClassicConnection implements Connection {
     const offset = position - 1;
     const data = datagram.subarray(HEADER_BYTES);
     if (this.#finReceived || offset + data.length <= expected) return;
+    this.#ackAgainAt = NEVER;
     if (!buffer.insert(offset, data)) this.stats.overflows++;
     if (buffer.nextOffset > expected) {
       this.stats.bytesReceived += buffer.nextOffset - expected;
@@ -354,6 +382,7 @@ export class ClassicConnection implements Connection {
       return;
     }
     this.#finReceived = true;
+    this.#ackAgainAt = NEVER;
     this.#passiveClose = !this.#finSent;
     this.#signals |= Signal.readable;
     if (this.#endRequested) this.#ackDue = true;
@@ -391,6 +420,11 @@ export class ClassicConnection implements Connection {
     if (this.#trace !== null) this.#trace(traceReceived(arrival, this.cwnd, this.ssthresh));
   }
 
+  /** Who acknowledges a number that nobody can guess has received it. */
+  #onVerified(): void {
+    if (this.#answers === "limited-until-verified") this.#credit = NEVER;
+  }
+
   #wakeWriter(): void {
     if (!this.#writerWaits || this.#window.buffer.length >= this.cwnd) return;
     this.#writerWaits = false;
@@ -401,14 +435,15 @@ export class ClassicConnection implements Connection {
   // ---- sending ---------------------------------------------------------------------------------------------------
 
   transmit(out: Uint8Array, now: number): number {
-    if (this.closed) return 0;
+    if (this.closed || this.#credit < HEADER_BYTES) return 0;
     if (this.#synDue) return this.#sendSyn(out, now);
     if (!this.connected) return 0;
     // A FIN of ours that answers the peer's carries the acknowledgement; before that, what is owed goes first.
     if ((this.#finDue || this.#finIsNext()) && (this.#finReceived || !this.#ackDue)) return this.#sendFin(out, now);
     const window = this.#window;
     const { segmentBytes } = this.#edition;
-    const length = window.nextSegmentLength(segmentBytes, this.cwnd, this.#endRequested, this.shortSegments);
+    const next = window.nextSegmentLength(segmentBytes, this.cwnd, this.#endRequested, this.shortSegments);
+    const length = this.#affordable(next);
     if (this.#ackDue) {
       this.#ackDue = false;
       this.#finAckAt = NEVER;
@@ -424,6 +459,16 @@ export class ClassicConnection implements Connection {
     return 0;
   }
 
+  /**
+   * How much of a segment may be sent. A shorter one makes a client acknowledge something, and so show where it is; where nothing
+   * shows that, the segment waits.
+   */
+  #affordable(length: number): number {
+    const most = this.#credit - HEADER_BYTES;
+    if (length <= most) return length;
+    return this.#answers === "limited-until-verified" ? most : 0;
+  }
+
   #finIsNext(): boolean {
     return this.#endRequested && !this.#finSent && this.#window.sndUna === this.#window.dataEnd;
   }
@@ -436,7 +481,13 @@ export class ClassicConnection implements Connection {
       this.#retransmitAt = now + this.#edition.retransmitTimeoutMs * this.#synBackoff(this.#syns);
       window.sentUpTo(1);
     }
-    return this.#send(out, 0, SYN | (this.role === "server" ? ACK : this.#synBits(this.#syns++)), 0, duplicate);
+    if (this.role === "server") return this.#send(out, 0, SYN | ACK, 0, duplicate);
+    const offer = this.#offer?.(this.#syns) ?? null;
+    this.#syns++;
+    const length = this.#send(out, 0, SYN | (offer?.bits ?? 0), 0, duplicate);
+    // The log has it as the classic edition does.
+    if (offer !== null) encodeHeader(out, this.#isn, offer.nonce, 0, SYN | offer.bits);
+    return length;
   }
 
   #sendSegment(out: Uint8Array, length: number, flags: number, now: number): number {
@@ -481,6 +532,7 @@ export class ClassicConnection implements Connection {
     if (duplicate) this.stats.retransmissions++;
     if (this.#trace !== null) this.#trace(traceSent(sent, this.cwnd, this.ssthresh, duplicate));
     this.datagramBytes = HEADER_BYTES + length;
+    this.#credit -= this.datagramBytes;
     return this.datagramBytes;
   }
 
@@ -494,7 +546,8 @@ export class ClassicConnection implements Connection {
 
   deadline(): number {
     if (this.closed) return NEVER;
-    return Math.min(this.#retransmitAt, this.#finAckAt, this.#finWaitEndsAt, this.#silenceAt(), this.#probeAt());
+    const repeatsAt = Math.min(this.#retransmitAt, this.#ackAgainAt);
+    return Math.min(repeatsAt, this.#finAckAt, this.#finWaitEndsAt, this.#silenceAt(), this.#probeAt());
   }
 
   expire(now: number): void {
@@ -506,6 +559,7 @@ export class ClassicConnection implements Connection {
       this.#finAckAt = NEVER;
       this.#ackDue = true;
     }
+    if (this.#ackAgainAt <= now) this.#acknowledgeAgain(now);
     if (this.#retransmitAt <= now) this.#retransmit(now);
     if (this.#probeAt() <= now) {
       this.#probeDue = true;
@@ -524,6 +578,13 @@ export class ClassicConnection implements Connection {
     const everyMs = Math.min(this.keepAliveMs, this.silenceTimeoutMs / KEEP_ALIVES_PER_TIMEOUT);
     const at = Math.max(this.#lastHeardAt, this.#lastProbeAt) + everyMs;
     return this.idle && at >= this.#lastHeardAt + this.silenceTimeoutMs ? NEVER : at;
+  }
+
+  /** A server that sends no more than came before it knows where its client is would wait for the first acknowledgement for ever. */
+  #acknowledgeAgain(now: number): void {
+    const again = ++this.#acksAgain;
+    this.#ackDue = true;
+    this.#ackAgainAt = again < HANDSHAKE_ACK_REPETITIONS ? now + this.#edition.retransmitTimeoutMs * 2 ** again : NEVER;
   }
 
   #retransmit(now: number): void {

@@ -22,14 +22,23 @@ export interface ClassicConnectionOptions {
   readonly silenceTimeoutMs?: number | undefined;
   /** The peer is not expected to send data: once our FIN is acknowledged, FIN-WAIT is all that is left. */
   readonly sendOnly: boolean;
-  /** What a client's n-th SYN (from 0) carries in the bits that the classic protocol does not use. */
-  readonly synBits: (attempt: number) => number;
+  /** The initial sequence number of this side. */
+  readonly isn: number;
+  readonly answers: Answers;
+  /** What a client's n-th SYN (from 0) carries in the number and the bits that the classic protocol does not use; null: nothing. */
+  readonly offer?: ((attempt: number) => { readonly nonce: number; readonly bits: number } | null) | undefined;
   /** How many retransmission timeouts a client waits behind its n-th SYN (from 0): 1 where the edition alone is spoken. */
   readonly synBackoff: (attempt: number) => number;
   readonly memory: Memory;
   readonly receiveBudget: ReceiveBudget;
   readonly trace: TraceSink | null;
 }
+
+/**
+ * How many bytes a server sends to an address: any; no more than came from there until it has acknowledged an unguessable initial
+ * sequence number; or never more.
+ */
+export type Answers = "unlimited" | "limited-until-verified" | "limited";
 
 /** What a client has done while its SYN was not answered, for a connection of another edition that follows the handshake. */
 export interface Begun {

@@ -1,11 +1,13 @@
 import type { Arrival } from "./arrival.js";
 import { ClassicConnection } from "./classic-connection.js";
 import type { ClassicConnectionOptions } from "./classic-options.js";
+import type { ClientConnection } from "./connection.js";
 import type { Edition } from "./editions.js";
 import type { ExtendedOptions } from "./endpoint.js";
 import { ExtendedConnection } from "./extended/connection.js";
+import type { Cookie } from "./extended/cookies.js";
 import { type ExtendedConnectionOptions, SILENCE_TIMEOUT_MS } from "./extended/options.js";
-import { OFFER_BITS } from "./extended/wire.js";
+import { OFFER_BITS, PROOF_BITS } from "./extended/wire.js";
 import {
   BASE_DATAGRAM_BYTES,
   DEFAULT_RECEIVE_BUFFER_BYTES,
@@ -25,7 +27,8 @@ type ExtendedParts = Pick<
   | "remotePort"
   | "localAddress"
   | "connectionId"
-  | "synAcknowledgement"
+  | "nonce"
+  | "proof"
   | "remoteTag"
   | "sendOnly"
 >;
@@ -34,9 +37,8 @@ type ClassicParts = Pick<
   ClassicConnectionOptions,
   "role" | "remoteAddress" | "remotePort" | "connectionId" | "sendOnly"
 > &
-  Partial<Pick<ClassicConnectionOptions, "synBits" | "synBackoff">>;
+  Partial<Pick<ClassicConnectionOptions, "offer" | "synBackoff">>;
 
-const plainSyn = (): number => 0;
 /** The course editions repeat a SYN every 0.5 s. */
 const fixedTimeout = (): number => 1;
 /**
@@ -56,6 +58,7 @@ export class ConnectionFactory {
   readonly #extended: ExtendedOptions | null;
   readonly #silenceTimeoutMs: number | undefined;
   readonly #receiveBudget: ReceiveBudget;
+  readonly #classicServers: { readonly limitsAnswers: boolean; readonly random: (() => number) | undefined };
 
   constructor(options: {
     readonly edition: Edition;
@@ -65,6 +68,8 @@ export class ConnectionFactory {
     readonly extended?: ExtendedOptions | null;
     readonly silenceTimeoutMs?: number | undefined;
     readonly receiveBudget?: ReceiveBudget;
+    readonly limitsAnswers?: boolean;
+    readonly random?: () => number;
   }) {
     this.#edition = options.edition;
     // With less than a segment nothing would ever be accepted.
@@ -75,21 +80,25 @@ export class ConnectionFactory {
     this.#receiveBudget = options.receiveBudget ?? new ReceiveBudget();
     this.#extended = options.extended ?? null;
     this.#silenceTimeoutMs = options.silenceTimeoutMs;
+    this.#classicServers = { limitsAnswers: options.limitsAnswers ?? false, random: options.random };
   }
 
-  client(remoteAddress: string, remotePort: number, sendOnly: boolean): RoutedConnection {
+  client(remoteAddress: string, remotePort: number, sendOnly: boolean): RoutedConnection & ClientConnection {
     const extended = this.#extended;
-    const always = extended?.required ?? false;
-    const address = { role: "client", remoteAddress, remotePort, connectionId: 0, sendOnly } as const;
-    if (extended === null) return this.#classic(address);
+    const parts = { role: "client", remoteAddress, remotePort, connectionId: 0, sendOnly } as const;
+    if (extended === null) return this.#classic(parts);
+    const required = extended.required ?? false;
+    const { clientIsn, modulus } = this.#edition;
+    const synAcknowledgement = toSequence(1, clientIsn, modulus);
+    const nonce = this.#nonce(extended, synAcknowledgement);
     const classic = this.#classic({
-      ...address,
+      ...parts,
       // Whoever drops a SYN with bits that it does not know gets a plain one next.
-      synBits: (attempt) => (always || attempt % 2 === 0 ? OFFER_BITS : 0),
+      offer: (attempt) =>
+        required || connection.expectsExtended || attempt % 2 === 0 ? { nonce, bits: OFFER_BITS } : null,
       synBackoff: boundedBackoff,
     });
-    const { clientIsn, modulus } = this.#edition;
-    return new OfferingConnection(classic, always, toSequence(1, clientIsn, modulus), (synAck) =>
+    const connection = new OfferingConnection(classic, { required, nonce, synAcknowledgement }, (synAck) =>
       this.#create(
         {
           role: "client",
@@ -97,46 +106,51 @@ export class ConnectionFactory {
           remotePort,
           localAddress: synAck.localAddress,
           connectionId: synAck.connectionId,
-          synAcknowledgement: 0,
+          nonce,
+          proof: synAck.bits & PROOF_BITS,
           remoteTag: synAck.sequence,
           sendOnly,
         },
         synAck.now,
       ),
     );
+    return connection;
   }
 
-  /** What a SYN begins, or the HELLO of a client that was given a tag. */
-  extendedServer(first: Arrival, connectionId: number, localTag?: number): ExtendedConnection {
-    const { sequence, address, port, localAddress, now } = first;
+  /** A number of 32 bits that is neither 0, which is none, nor what a classic SYN|ACK acknowledges. */
+  #nonce({ random }: ExtendedOptions, synAcknowledgement: number): number {
+    const nonce = 1 + Math.floor(random() * 0xffff_fffe);
+    return nonce < synAcknowledgement ? nonce : nonce + 1;
+  }
+
+  /** What a SYN with this nonce begins, or the HELLO of a client that was given a cookie. */
+  extendedServer(first: Arrival, nonce: number, cookie: Readonly<Cookie>): ExtendedConnection {
+    const { address, port, localAddress, now } = first;
+    const { tag, connectionId, proof } = cookie;
     const parts = {
       role: "server" as const,
       remoteAddress: address,
       remotePort: port,
       localAddress,
       connectionId,
-      synAcknowledgement: (sequence + 1) % this.#edition.modulus,
+      nonce,
+      proof,
       remoteTag: 0,
       sendOnly: false,
     };
-    return this.#create(parts, now, localTag);
+    return this.#create(parts, now, tag);
   }
 
   classicServer(syn: Arrival, connectionId: number): ClassicConnection {
-    const connection = this.#classic({
-      role: "server",
-      remoteAddress: syn.address,
-      remotePort: syn.port,
-      connectionId,
-      sendOnly: false,
-    });
+    const { address: remoteAddress, port: remotePort } = syn;
+    const connection = this.#classic({ role: "server", remoteAddress, remotePort, connectionId, sendOnly: false });
     connection.accept(syn);
     return connection;
   }
 
   #create(parts: ExtendedParts, now: number, localTag?: number): ExtendedConnection {
     const extended = this.#extended as ExtendedOptions;
-    const tag = localTag ?? Math.floor(extended.random() * 0x1_0000_0000);
+    const tag = localTag ?? randomWord(extended.random);
     const options: ExtendedConnectionOptions = {
       ...parts,
       localTag: tag,
@@ -155,11 +169,16 @@ export class ConnectionFactory {
   }
 
   #classic(parts: ClassicParts): ClassicConnection {
+    const { limitsAnswers, random } = this.#classicServers;
+    const edition = this.#edition;
+    const isServer = parts.role === "server";
+    const isRandom = isServer && random !== undefined;
     return new ClassicConnection({
-      synBits: plainSyn,
       synBackoff: fixedTimeout,
       ...parts,
-      edition: this.#edition,
+      edition,
+      isn: isRandom ? Math.floor(random() * edition.modulus) : isServer ? edition.serverIsn : edition.clientIsn,
+      answers: !isServer || !limitsAnswers ? "unlimited" : isRandom ? "limited-until-verified" : "limited",
       receiveBufferBytes: this.#receiveBufferBytes,
       silenceTimeoutMs: this.#silenceTimeoutMs,
       memory: this.#memory,
@@ -167,4 +186,9 @@ export class ConnectionFactory {
       trace: this.#trace,
     });
   }
+}
+
+/** A number of 32 bits. */
+export function randomWord(random: () => number): number {
+  return Math.floor(random() * 0x1_0000_0000);
 }

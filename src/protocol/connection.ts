@@ -49,6 +49,8 @@ export type ResetReason =
   | "path-mtu"
   /** Its server takes no more connections: it is full, or closed. */
   | "refused"
+  /** Its server speaks another version of the extended edition, and nothing else. */
+  | "version"
   /** It gave none that we know. */
   | "unknown";
 
@@ -197,4 +199,18 @@ export interface Connection {
   deadline(): number;
   /** Takes and clears what has happened, as {@link Signal} bits. */
   signals(): number;
+}
+
+/** A client's connection, and what concerns its handshake only. */
+export interface ClientConnection extends Connection {
+  /**
+   * How often the server has answered a SYN by saying that it takes no connections any more (extended edition only). The connection
+   * goes on trying: its owner may give it up.
+   */
+  readonly refusals: number;
+  /**
+   * The server is known to speak the extended edition: only that is offered, and plain answers are passed over for 3 s, as anybody can
+   * forge them. To be set before `open()`.
+   */
+  expectsExtended: boolean;
 }

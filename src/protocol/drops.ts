@@ -16,6 +16,8 @@ export interface DropCounts {
   lateSyn: number;
   /** SYNs of the classic edition where `extended: "required"` was asked for. */
   notExtended: number;
+  /** SYNs and introductions of the extended edition's first version where `extended: "required"` was asked for. */
+  otherVersion: number;
 }
 
 export type DropReason = keyof DropCounts;
@@ -30,5 +32,6 @@ export function noDrops(): DropCounts {
     connectionLimit: 0,
     lateSyn: 0,
     notExtended: 0,
+    otherVersion: 0,
   };
 }

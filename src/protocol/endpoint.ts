@@ -1,20 +1,26 @@
 import { type Arrival, emptyArrival } from "./arrival.js";
 import type { ControllerName } from "./congestion/index.js";
-import type { Connection } from "./connection.js";
-import { ConnectionFactory } from "./connection-factory.js";
+import type { ClientConnection, Connection } from "./connection.js";
+import { ConnectionFactory, randomWord } from "./connection-factory.js";
 import { type DropCounts, type DropReason, noDrops } from "./drops.js";
 import type { Edition } from "./editions.js";
 import { ProtocolError } from "./errors.js";
-import { Cookies, type Mac } from "./extended/cookies.js";
+import { type Cookie, Cookies, type Mac } from "./extended/cookies.js";
 import {
   ACK,
   EXTENDED,
+  encodeFirstVersionSynAck,
   encodeRefusal,
   encodeStatelessReset,
+  encodeSynRefusal,
   HELLO,
+  type Introduction,
+  isFirstVersion,
+  isFirstVersionHello,
   isOffer,
-  OFFER_BITS,
+  PROOF_BITS,
   RESET,
+  readHello,
   readHelloTag,
   STATELESS_RESET_BYTES,
 } from "./extended/wire.js";
@@ -47,6 +53,16 @@ export interface EndpointOptions {
   /** A peer that says nothing for this many ms is given up. Default: 30 s in the extended edition, 10 s in the classic ones. */
   readonly silenceTimeoutMs?: number | undefined;
   readonly trace?: TraceSink | null;
+  /**
+   * A server sends no address more bytes than came from there until it has verified it; with `random`, a classic client is verified
+   * by acknowledging an unguessable number, without it never. Default false.
+   */
+  readonly limitsAnswers?: boolean;
+  /**
+   * A source of unguessable numbers in [0, 1), for the connection IDs and the initial sequence numbers of a server's classic
+   * connections. Default: those of the edition, 1, 2, 3, … and 4321.
+   */
+  readonly random?: () => number;
   /** Default: what every JavaScript has. */
   readonly memory?: Memory;
   /** What the connections hold for their readers is taken from it. Default: one of this endpoint's own. */
@@ -90,6 +106,9 @@ export interface ExtendedOptions {
 
 const HANDSHAKES_PER_SECOND = 2048;
 
+/** Where so many guesses at a free ID fail, nearly all are in use. */
+const RANDOM_ID_TRIES = 64;
+
 /**
  * One UDP port's worth of connections: finds the connection a datagram is for, accepts new ones and keeps their timers.
  * Pure like its connections. After `receive` or `take` the owner drains the connection that was returned, then calls
@@ -109,6 +128,11 @@ export class Endpoint {
   readonly #factory: ConnectionFactory;
   readonly #trace: TraceSink | null;
   readonly #extended: ExtendedOptions | null;
+  readonly #random: (() => number) | undefined;
+  /** It has accepted connections, and may again. */
+  readonly #isServer: boolean;
+  readonly #hello: Introduction = { tag: 0, nonce: 0, proof: 0 };
+  readonly #cookie: Cookie = { tag: 0, connectionId: 0, proof: 0 };
   /** The datagram in hand. */
   readonly #arrival: Arrival = emptyArrival();
   readonly #timers = new Timers<RoutedConnection>();
@@ -116,6 +140,8 @@ export class Endpoint {
   readonly #byId = new Map<number, RoutedConnection[]>();
   /** Clients that do not know their ID yet, by their server. */
   readonly #opening = new Map<string, RoutedConnection>();
+  /** Clients that have had an answer, which may not be their server's: the right one may have another ID. */
+  readonly #undecided = new Map<string, RoutedConnection>();
   /** Null where a SYN begins a connection. */
   readonly #cookies: Cookies | null;
   /** Accepted connections that are not in FIN-WAIT. */
@@ -136,7 +162,8 @@ export class Endpoint {
 
   constructor(options: EndpointOptions) {
     this.#edition = options.edition;
-    this.accept = options.accept ?? false;
+    this.#random = options.random;
+    this.accept = this.#isServer = options.accept ?? false;
     this.maxConnections = Math.min(options.maxConnections ?? MAX_CONNECTION_ID, MAX_CONNECTION_ID);
     this.#factory = new ConnectionFactory(options);
     this.#trace = options.trace ?? null;
@@ -167,7 +194,7 @@ export class Endpoint {
    * @throws ProtocolError ERR_CONNECTION_EXISTS while another to the same server is still opening from this endpoint:
    * their SYNs would be the same.
    */
-  connect(remoteAddress: string, remotePort: number, options: { sendOnly?: boolean } = {}): Connection {
+  connect(remoteAddress: string, remotePort: number, options: { sendOnly?: boolean } = {}): ClientConnection {
     const server = addressKey(remoteAddress, remotePort);
     if (this.#opening.has(server)) {
       throw new ProtocolError(
@@ -236,6 +263,7 @@ export class Endpoint {
     if (this.#halfOpen.size > 0 && settled.connected && this.#halfOpen.delete(settled)) {
       this.#cookies?.verified(settled.remoteAddress);
     }
+    if (this.#undecided.size > 0 && settled.decided) this.#decide(settled);
     if (settled.closed && !settled.lingers) this.#forget(settled);
     else {
       if (settled.inFinWait || settled.closed) this.#accepted.delete(settled);
@@ -244,18 +272,19 @@ export class Endpoint {
   }
 
   #route(arrival: Arrival): RoutedConnection | null {
-    if (arrival.flags === SYN && arrival.connectionId === 0 && this.accept) return this.#receiveSyn(arrival);
+    if (arrival.flags === SYN && arrival.connectionId === 0 && this.#isServer) {
+      return this.accept ? this.#receiveSyn(arrival) : this.#refuseSyn(arrival);
+    }
     const known = this.#find(arrival) ?? this.#findMoved(arrival);
     if (known?.receive(arrival)) return known;
     const reset = this.#receiveStatelessReset(arrival);
     if (reset !== null) return reset;
-    if (this.#cookies !== null && (arrival.bits & HELLO) !== 0) {
-      const met = this.#receiveHello(this.#cookies, arrival);
-      if (met !== null || this.reply !== null) return met;
-      if (this.accept) return this.#receiveAnswer(arrival);
-    }
     const answered = this.#receiveAnswer(arrival);
     if (answered !== null) return answered;
+    if (this.#isServer && (arrival.bits & (EXTENDED | HELLO)) === (EXTENDED | HELLO) && (arrival.flags & SYN) === 0) {
+      const met = this.#receiveIntroduction(arrival);
+      if (met !== null || this.reply !== null || (this.accept && this.#cookies !== null)) return met;
+    }
     if (known?.localTag !== arrival.acknowledgement) this.#resetStray(arrival);
     return this.#drop("unknownConnection");
   }
@@ -305,11 +334,13 @@ export class Endpoint {
   }
 
   #receiveSyn(syn: Arrival): RoutedConnection | null {
-    const { sequence, address, port, now } = syn;
+    const { sequence, acknowledgement, address, port, now } = syn;
     const offers = this.#extended !== null && isOffer(syn.bits);
-    const extended = this.#cookies?.isOffered(offers, address, port, now) ?? offers;
+    const offered = offers ? acknowledgement : null;
+    const nonce = this.#cookies?.offeredNonce(offers, acknowledgement, address, port, now) ?? offered;
+    const extended = nonce !== null;
     if (sequence >= this.#edition.modulus) return this.#drop("malformed");
-    if (this.#extended?.required && !extended) return this.#drop("notExtended");
+    if (this.#extended?.required && !extended) return this.#refuseOthers(syn);
     const key = synKey(address, port, sequence);
     const known = this.#bySyn.get(key);
     // A known one may be left to its FIN-WAIT: the client begins another from the same port (RFC 9293 section 3.6.1).
@@ -320,19 +351,24 @@ export class Endpoint {
     if (!isStateless && this.#accepted.size >= this.maxConnections) return this.#drop("connectionLimit");
     if (this.#cookies?.admits(address, now) === false) return this.#drop("handshakeLimit");
     if (extended && this.#cookies !== null) {
-      this.#lastId = (this.#lastId % MAX_CONNECTION_ID) + 1;
       if (now > this.#synAnsweredAt + HANDSHAKE_LINGER_MS) this.#unansweredSyns = 0;
       this.#synAnsweredAt = now;
       this.#unansweredSyns++;
-      this.reply = this.#synAck(this.#cookies.tag(address, port, this.#lastId, now), sequence);
+      this.reply = encodeSynAck(this.#cookies.issue(address, port, nonce, now), nonce);
       return null;
     }
     if (this.#cookies !== null && this.#halfOpen.size >= MAX_HALF_OPEN) return this.#drop("halfOpenLimit");
-    const connectionId = this.#nextId();
+    const random = extended ? this.#extended?.random : this.#random;
+    const connectionId = random === undefined ? this.#nextId() : this.#randomId(random);
     if (connectionId === 0) return this.#drop("connectionLimit");
-    const connection = extended
-      ? this.#factory.extendedServer(syn, connectionId)
-      : this.#factory.classicServer(syn, connectionId);
+    const connection =
+      extended && random !== undefined
+        ? this.#factory.extendedServer(syn, nonce, {
+            tag: randomWord(random),
+            connectionId,
+            proof: randomWord(random) & PROOF_BITS,
+          })
+        : this.#factory.classicServer(syn, connectionId);
     if (this.#cookies !== null) this.#halfOpen.add(connection);
     this.#endedSyns.delete(key);
     this.#bySyn.set(key, connection);
@@ -360,23 +396,48 @@ export class Endpoint {
     return now < (this.#endedSyns.get(key) ?? 0);
   }
 
-  #synAck(tag: number, sequence: number): Uint8Array {
-    const bytes = new Uint8Array(HEADER_BYTES);
-    encodeHeader(bytes, tag, (sequence + 1) % this.#edition.modulus, this.#lastId, SYN | ACK | OFFER_BITS);
-    return bytes;
+  /** A server that has closed, and still has connections: a client that can be told so need not wait for its timeout. */
+  #refuseSyn({ bits, acknowledgement, address, now }: Arrival): null {
+    const isOffered = this.#extended !== null && isOffer(bits) && acknowledgement !== 0;
+    if (isOffered && (this.#cookies?.admits(address, now) ?? true)) this.reply = encodeSynRefusal(acknowledgement);
+    return this.#drop("connectionLimit");
+  }
+
+  /** A SYN that offers nothing that is spoken here. */
+  #refuseOthers({ bits, sequence, address, now }: Arrival): null {
+    if (!isFirstVersion(bits)) return this.#drop("notExtended");
+    if (this.#cookies?.admits(address, now) === false) return this.#drop("handshakeLimit");
+    this.reply = encodeFirstVersionSynAck((sequence + 1) % this.#edition.modulus);
+    return this.#drop("otherVersion");
+  }
+
+  #receiveIntroduction(hello: Arrival): RoutedConnection | null {
+    if (isFirstVersionHello(hello) && this.#extended?.required) {
+      const helloTag = readHelloTag(hello.datagram);
+      if (helloTag !== null) this.reply = encodeRefusal(helloTag, hello.connectionId, "version");
+      return this.#drop("otherVersion");
+    }
+    return this.#cookies === null ? null : this.#receiveHello(this.#cookies, hello);
   }
 
   /** A client that has proved to be where it says. */
   #receiveHello(cookies: Cookies, hello: Arrival): RoutedConnection | null {
-    const { acknowledgement: tag, connectionId, address, port, now } = hello;
-    if (!cookies.isGood(tag, address, port, connectionId, now)) return this.accept ? this.#drop("invalidTag") : null;
+    const { acknowledgement: tag, connectionId, datagram, address, port, now } = hello;
+    const cookie = this.#cookie;
+    const shown = this.#hello;
+    const isWhole = readHello(datagram, shown);
+    cookie.tag = tag;
+    cookie.connectionId = connectionId;
+    cookie.proof = shown.proof & PROOF_BITS;
+    if (!isWhole || !cookies.isGood(cookie, address, port, shown.nonce, now)) {
+      return this.accept ? this.#drop("invalidTag") : null;
+    }
     this.#unansweredSyns = Math.max(0, this.#unansweredSyns - 1);
     if (!this.accept || this.#accepted.size >= this.maxConnections) {
-      const helloTag = readHelloTag(hello.datagram);
-      if (helloTag !== null) this.reply = encodeRefusal(helloTag, connectionId);
+      this.reply = encodeRefusal(shown.tag, connectionId, "refused");
       return this.#drop("connectionLimit");
     }
-    const connection = this.#factory.extendedServer(hello, connectionId, tag);
+    const connection = this.#factory.extendedServer(hello, shown.nonce, cookie);
     if (!connection.receive(hello)) return this.#drop("malformed");
     cookies.verified(address);
     this.#accept(connection, `${tag}/${connectionId}`);
@@ -385,18 +446,35 @@ export class Endpoint {
 
   /** What comes for a client that is still opening: its server's answer tells the ID. */
   #receiveAnswer(answer: Arrival): RoutedConnection | null {
-    if (this.#opening.size === 0) return null;
+    if (this.#opening.size === 0 && this.#undecided.size === 0) return null;
     const server = addressKey(answer.address, answer.port);
-    const connection = this.#opening.get(server);
-    if (connection === undefined || !connection.receive(answer)) return null;
-    if (connection.connected) {
-      this.#opening.delete(server);
-      // A server that has started anew gives the same IDs again: what comes is for the new connection.
-      const old = this.#find(answer);
-      if (old !== null) this.#unregister(old);
-      this.#register(connection);
-    }
+    const connection = this.#opening.get(server) ?? this.#undecided.get(server);
+    if (connection === undefined) return null;
+    const { connected: wasConnected, connectionId: before } = connection;
+    if (!connection.receive(answer)) return null;
+    if (!connection.connected || (wasConnected && connection.connectionId === before)) return connection;
+    this.#opening.delete(server);
+    if (wasConnected) this.#unregister(connection, before);
+    // A server that has started anew gives the same IDs again: what comes is for the new connection, unless tags tell them apart.
+    const old = connection.localTag === -1 ? this.#find(answer) : null;
+    if (old !== null) this.#unregister(old);
+    this.#register(connection);
+    if (!connection.decided) this.#undecided.set(server, connection);
     return connection;
+  }
+
+  #decide(connection: RoutedConnection): void {
+    const server = this.#all.get(connection);
+    if (server !== undefined && this.#undecided.get(server) === connection) this.#undecided.delete(server);
+  }
+
+  /** An unguessable one that is free; 0 when none is. */
+  #randomId(random: () => number): number {
+    for (let tries = 0; tries < RANDOM_ID_TRIES; tries++) {
+      const id = 1 + Math.floor(random() * MAX_CONNECTION_ID);
+      if (!this.#byId.has(id)) return id;
+    }
+    return this.#nextId();
   }
 
   /** The next of 1, 2, 3, … that is free; 0 when none is. */
@@ -426,6 +504,7 @@ export class Endpoint {
       this.#cookies?.spend(connection.localTag, connection.connectionId, this.#now);
     }
     if (this.#opening.get(key) === connection) this.#opening.delete(key);
+    if (this.#undecided.get(key) === connection) this.#undecided.delete(key);
     if (this.#bySyn.get(key) === connection) {
       this.#bySyn.delete(key);
       const regular = connection.failure === null && !connection.inFinWait;
@@ -447,11 +526,17 @@ export class Endpoint {
     this.#endedSyns.set(key, this.#now + LATE_SYN_MS);
   }
 
-  #unregister(connection: RoutedConnection): void {
-    const others = this.#byId.get(connection.connectionId)?.filter((other) => other !== connection) ?? [];
-    if (others.length > 0) this.#byId.set(connection.connectionId, others);
-    else this.#byId.delete(connection.connectionId);
+  #unregister(connection: RoutedConnection, connectionId: number = connection.connectionId): void {
+    const others = this.#byId.get(connectionId)?.filter((other) => other !== connection) ?? [];
+    if (others.length > 0) this.#byId.set(connectionId, others);
+    else this.#byId.delete(connectionId);
   }
+}
+
+function encodeSynAck({ tag, connectionId, proof }: Readonly<Cookie>, nonce: number): Uint8Array {
+  const bytes = new Uint8Array(HEADER_BYTES);
+  encodeHeader(bytes, tag, nonce, connectionId, SYN | ACK | proof);
+  return bytes;
 }
 
 function addressKey(remoteAddress: string, remotePort: number): string {

@@ -6,6 +6,7 @@
  */
 export { CONTROLLER_NAMES, type CongestionController, type ControllerName } from "./congestion/index.js";
 export {
+  type ClientConnection,
   type Connection,
   type ConnectionStats,
   emptyStats,

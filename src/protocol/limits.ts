@@ -20,6 +20,12 @@ export const HANDSHAKE_BUCKETS = 4096;
 export const MAX_SPENT_COOKIES = 16_384;
 export const MAX_HALF_OPEN = 4096;
 
+/** SYN|ACKs of different servers, all with its nonce, among which a client looks for the one that answers. */
+export const MAX_CANDIDATES = 4;
+
+/** For how long a client that requires or expects the extended edition passes over plain SYN|ACKs, after the first. */
+export const FALLBACK_WAIT_MS = 3000;
+
 /** For how long a server that has closed answers clients whose SYN it has answered before. */
 export const HANDSHAKE_LINGER_MS = 3000;
 

@@ -1,36 +1,54 @@
 import type { Arrival } from "./arrival.js";
 import type { ClassicConnection } from "./classic-connection.js";
-import type { Connection, ConnectionStats, Failure, ResetReason, ShortSegments } from "./connection.js";
+import {
+  type ClientConnection,
+  type Connection,
+  type ConnectionStats,
+  type Failure,
+  type ResetReason,
+  type ShortSegments,
+  Signal,
+} from "./connection.js";
 import type { EditionName } from "./editions.js";
 import type { ExtendedConnection } from "./extended/connection.js";
-import { isOffer } from "./extended/wire.js";
+import { isSynRefusal } from "./extended/wire.js";
+import { FALLBACK_WAIT_MS } from "./limits.js";
 import { ACK, SYN } from "./packet.js";
+
+/** What an offering client's SYN asks for, and what answers it. */
+interface Offer {
+  /** The classic edition will not do. */
+  readonly required: boolean;
+  /** What a server that accepts repeats, and nobody else knows. */
+  readonly nonce: number;
+  /** What a plain SYN|ACK acknowledges. */
+  readonly synAcknowledgement: number;
+}
 
 /**
  * A client's connection that offers the extended edition in its SYN. Until the server has answered it is a classic one,
- * which a plain SYN|ACK leaves it; a SYN|ACK that accepts makes it an extended one.
+ * which a plain SYN|ACK leaves it; a SYN|ACK with its nonce makes it an extended one. Anybody can forge the plain one: so the other
+ * counts even behind it, as long as no data has been exchanged, and where it is expected a plain one is passed over for a while.
  */
-export class OfferingConnection implements Connection {
+export class OfferingConnection implements ClientConnection {
   readonly role = "client";
+  refusals = 0;
+  expectsExtended = false;
   readonly #classic: ClassicConnection;
-  readonly #required: boolean;
-  readonly #synAcknowledgement: number;
+  readonly #offer: Offer;
   readonly #extend: (synAck: Arrival) => ExtendedConnection;
   #inner: ClassicConnection | ExtendedConnection;
-  #decided = false;
   #openedAt = 0;
+  /** When the first plain answer was passed over. */
+  #plainSince = Number.POSITIVE_INFINITY;
   #refused = false;
+  /** `connected` has been signalled. */
+  #signalled = false;
 
-  /** `synAcknowledgement` is what the SYN|ACK must acknowledge; `extend` makes the connection that an accepting one begins. */
-  constructor(
-    classic: ClassicConnection,
-    required: boolean,
-    synAcknowledgement: number,
-    extend: (synAck: Arrival) => ExtendedConnection,
-  ) {
+  /** `extend` makes the connection that a SYN|ACK with the nonce begins. */
+  constructor(classic: ClassicConnection, offer: Offer, extend: (synAck: Arrival) => ExtendedConnection) {
     this.#classic = this.#inner = classic;
-    this.#required = required;
-    this.#synAcknowledgement = synAcknowledgement;
+    this.#offer = offer;
     this.#extend = extend;
   }
 
@@ -92,7 +110,12 @@ export class OfferingConnection implements Connection {
     return this.#inner.closed;
   }
   get failure(): Failure | null {
-    return this.#refused ? "not-extended" : this.#inner.failure;
+    const { failure } = this.#inner;
+    const onlyPlain = this.#plainSince < Number.POSITIVE_INFINITY && this.#offer.required;
+    return this.#refused || (onlyPlain && failure === "handshake-timeout") ? "not-extended" : failure;
+  }
+  get decided(): boolean {
+    return this.#inner === this.#classic ? this.#classic.hasExchanged || this.#classic.closed : this.#inner.decided;
   }
   get resetReason(): ResetReason | null {
     return this.#inner.resetReason;
@@ -131,16 +154,33 @@ export class OfferingConnection implements Connection {
   }
 
   receive(arrival: Arrival): boolean {
-    if (!this.#decided && arrival.flags === (SYN | ACK) && arrival.acknowledgement === this.#synAcknowledgement) {
-      this.#decided = true;
-      if (isOffer(arrival.bits)) return this.#becomeExtended(arrival);
-      if (this.#required) {
-        this.#refused = true;
-        this.#classic.abort(arrival.now);
+    const { flags, acknowledgement } = arrival;
+    const answersNonce = acknowledgement === this.#offer.nonce;
+    if (this.#inner !== this.#classic) {
+      return ((flags & SYN) === 0 || answersNonce) && this.#inner.receive(arrival);
+    }
+    if (answersNonce && !this.decided) {
+      if (flags === (SYN | ACK)) return this.#becomeExtended(arrival);
+      if (isSynRefusal(arrival) && !this.connected) {
+        this.refusals++;
         return true;
       }
     }
+    if (!this.connected && (this.#offer.required || this.expectsExtended)) return this.#receivePlain(arrival);
     return this.#inner.receive(arrival);
+  }
+
+  /** A plain answer where another one is expected: it may be forged, and the right one may be on its way. */
+  #receivePlain(answer: Arrival): boolean {
+    const { flags, acknowledgement, now } = answer;
+    if ((flags & SYN) === 0 || (flags === (SYN | ACK) && acknowledgement !== this.#offer.synAcknowledgement))
+      return false;
+    this.#plainSince = Math.min(this.#plainSince, now);
+    if (now < this.#plainSince + FALLBACK_WAIT_MS) return false;
+    if (!this.#offer.required) return this.#inner.receive(answer);
+    this.#refused = true;
+    this.#classic.abort(now);
+    return true;
   }
 
   receiveDuplicateSyn(): boolean {
@@ -188,14 +228,19 @@ export class OfferingConnection implements Connection {
     return this.#inner.deadline();
   }
   signals(): number {
-    return this.#inner.signals();
+    const signals = this.#inner.signals();
+    if ((signals & Signal.connected) === 0) return signals;
+    const again = this.#signalled;
+    this.#signalled = true;
+    return again ? signals & ~Signal.connected : signals;
   }
 
   #becomeExtended(synAck: Arrival): boolean {
     const { now } = synAck;
+    const isLate = this.connected;
     const extended = this.#extend(synAck);
     extended.shortSegments = this.#classic.shortSegments;
-    extended.takeOver(this.#classic.begun, now - this.#openedAt, now);
+    extended.takeOver(this.#classic.begun, isLate ? 0 : now - this.#openedAt, now);
     this.#inner = extended;
     return true;
   }
@@ -204,6 +249,8 @@ export class OfferingConnection implements Connection {
 /** What an endpoint needs of its connections beyond what their owners do. */
 export interface RoutedConnection extends Connection {
   readonly inFinWait: boolean;
+  /** Which server it is with is certain. Until then answers with other IDs may belong to it. */
+  readonly decided: boolean;
   /** It is closed, and repeats its RESET for a while when the peer goes on sending. */
   readonly lingers: boolean;
   /** What the second word of every packet for an extended connection is, wherever it comes from; -1 for a classic one. */

@@ -1,11 +1,12 @@
 import dns, { type LookupAddress } from "node:dns";
 import { isIP } from "node:net";
-import { type Connection, DEFAULT_EDITION, Endpoint, editionNamed } from "../protocol/index.js";
+import { type ClientConnection, type Connection, DEFAULT_EDITION, Endpoint, editionNamed } from "../protocol/index.js";
 import { checkPort, checkSilenceTimeout } from "./arguments.js";
 import { type DatagramSocket, openConnected, patienceMs, routeTo, type Tier } from "./datagram/index.js";
 import { type DatagramPort, Driver } from "./driver.js";
-import { addressError, blockedError, localAddressError, lookupError, refusedError } from "./errors.js";
+import { addressError, blockedError, closingError, localAddressError, lookupError, refusedError } from "./errors.js";
 import { extendedOptions, transmissionBytes } from "./extended.js";
+import { KnownServers } from "./known-servers.js";
 import { NODE_MEMORY } from "./memory.js";
 import { RECEIVE_BUDGET } from "./receive-budget.js";
 import { RouteWatch } from "./route-watch.js";
@@ -35,6 +36,8 @@ interface Path {
   isRefused: boolean;
 }
 
+const knownServers = new KnownServers();
+
 /** So many refusals in a row are final. One that comes from this machine cannot be forged. */
 const REFUSALS = 3;
 const LOOPBACK_REFUSALS = 1;
@@ -55,9 +58,13 @@ export class ClientPort implements DatagramPort {
   readonly #host: string;
   readonly #port: number;
   readonly #driver: Driver;
-  readonly #connection: Connection;
+  readonly #connection: ClientConnection;
   #paths: Path[] = [];
   #chosen: Path | null = null;
+  /** The path of the datagram in hand: what it brings may choose it. */
+  #receiving: Path | null = null;
+  /** What was noted of the server: which edition it speaks. */
+  #noted: Connection["edition"] | null = null;
   #attempts = 0;
   #ref = true;
   #closed = false;
@@ -109,6 +116,7 @@ export class ClientPort implements DatagramPort {
   }
 
   send(bytes: Uint8Array, connection: Connection): boolean {
+    if (connection.connected && this.#receiving !== null) this.#choose(this.#receiving);
     const path = this.#chosen ?? this.#paths[this.#attempts++ % this.#paths.length];
     if (path === undefined || path.udp === "opening") return true;
     if (this.#chosen === null) this.#syn = bytes.slice();
@@ -215,6 +223,7 @@ export class ClientPort implements DatagramPort {
         isRefused: false,
       }))
       .sort((a, b) => a.family - b.family);
+    this.#connection.expectsExtended = allowed.some(({ address }) => knownServers.has(address, this.#port));
     this.#connection.open(this.#driver.now());
     this.#driver.drain(this.#connection);
   }
@@ -257,12 +266,30 @@ export class ClientPort implements DatagramPort {
   }
 
   #receive(path: Path, bytes: Uint8Array, segmentBytes: number | undefined): void {
-    this.#choose(path);
     this.#kernelHint = null;
     this.#hasMoved = false;
     this.#watch.onReceived(bytes.length);
     path.refusals = 0;
+    if (this.#chosen !== null && this.#noted === this.#connection.edition) {
+      this.#driver.receive(bytes, "", 0, segmentBytes);
+      return;
+    }
+    const { refusals } = this.#connection;
+    this.#receiving = path;
     this.#driver.receive(bytes, "", 0, segmentBytes);
+    this.#receiving = null;
+    if (this.#connection.connected) this.#note(path);
+    else if (this.#connection.refusals > refusals && !this.#options.retryRefused) this.#closing(path);
+  }
+
+  /** The handshake is done: which edition the server speaks is remembered, as others can say that it speaks the classic one. */
+  #note(path: Path): void {
+    this.#choose(path);
+    const { edition } = this.#connection;
+    if (this.#noted === edition) return;
+    this.#noted = edition;
+    if (edition === "extended") knownServers.add(path.address, this.#port);
+    else knownServers.delete(path.address, this.#port);
   }
 
   /** What the kernel says of the network explains a silence. That nothing listens there is final when it is sure. */
@@ -294,10 +321,18 @@ export class ClientPort implements DatagramPort {
 
   /** Another address of the server is tried at once. */
   #refused(path: Path, error: NodeJS.ErrnoException): void {
+    this.#giveUpPath(path, refusedError(this.#host, path.address, this.#port, error));
+  }
+
+  /** The server says that it takes no connections any more. */
+  #closing(path: Path): void {
+    this.#giveUpPath(path, closingError(this.#host, path.address, this.#port));
+  }
+
+  #giveUpPath(path: Path, refused: Error): void {
     if (path.udp !== "opening") path.udp?.close();
     path.udp = null;
     this.#paths = this.#paths.filter((other) => other !== path);
-    const refused = refusedError(this.#host, path.address, this.#port, error);
     this.#socket.emit("connectionAttemptFailed", path.address, this.#port, path.family, refused);
     if (this.#connection.closed) return;
     if (this.#paths.length === 0) this.#socket.destroy(refused);
@@ -337,7 +372,7 @@ export class ClientPort implements DatagramPort {
     this.#driver.drain(connection);
   }
 
-  /** Whoever answers first is the server. */
+  /** Whoever answers first, with what only a server can say, is the server. */
   #choose(path: Path): void {
     if (this.#chosen !== null) return;
     this.#chosen = path;
@@ -366,6 +401,7 @@ export class ClientPort implements DatagramPort {
   }
 
   #pathBytes(): number {
+    if (this.#receiving !== null) this.#choose(this.#receiving);
     const udp = this.#open();
     if (udp === null || this.#chosen === null) return 0;
     // From here on the extended edition is spoken, whose packets tell their own length.

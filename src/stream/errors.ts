@@ -111,7 +111,7 @@ export function connectionError(
     return new ConfundoError("EMSGSIZE", message, { ...details, syscall: "send" });
   }
   if (failure === "not-extended") {
-    const message = `the server speaks only the classic protocol, and extended: "required" was asked for. Update the program there, or allow the fallback with extended: true.`;
+    const message = `the server speaks only the classic protocol, or another version of the extended edition, and extended: "required" was asked for. Update the program there, or allow the fallback with extended: true.`;
     return new ConfundoError("EPROTONOSUPPORT", message, { ...details, syscall: "connect" });
   }
   if (failure === "refused") {
@@ -126,7 +126,9 @@ export function connectionError(
           ? `: it had not heard from here for ${seconds} s`
           : resetReason === "refused"
             ? ": it is closed, or has as many connections as it takes"
-            : "";
+            : resetReason === "version"
+              ? ": it speaks another version of the extended edition; update the older of both programs"
+              : "";
     const message =
       resetReason === "restarted"
         ? "the peer no longer knows the connection: its program was restarted. Connect again."
@@ -152,6 +154,13 @@ export function endedError(host: string, port: number): ConfundoError {
 export function refusedError(host: string, address: string, port: number, cause?: unknown): ConfundoError {
   const message = "nothing listens on that UDP port. Start the server, or check the port.";
   return new ConfundoError("ECONNREFUSED", message, { cause, host, port, address, syscall: "connect" });
+}
+
+/** The error of a connection to a server that has closed, and whose port is open only for the connections that it still has. */
+export function closingError(host: string, address: string, port: number): ConfundoError {
+  const message =
+    "the server is closing: it only serves the connections that it has. Start it again, or wait until it is started.";
+  return new ConfundoError("ECONNREFUSED", message, { host, port, address, syscall: "connect" });
 }
 
 /** An `AbortError`, as `node:net` gives for an aborted signal, that names the peer. */

@@ -32,7 +32,10 @@ export function secureRandom(): number {
 /** A keyed hash with a key of its own. What is hashed behind the key has one form, so it cannot be extended into another. */
 export function newMac(): Mac {
   const key = randomBytes(32).toString("hex");
-  return (text) => hash("sha256", key + text, "buffer").readUInt32BE(0);
+  return (text, words) => {
+    const digest = hash("sha256", key + text, "buffer");
+    for (let i = 0; i < words.length; i++) words[i] = digest.readUInt32BE(4 * i);
+  };
 }
 
 /** What {@link newResetTokens} takes for a key at least. */

@@ -26,12 +26,19 @@ export interface ServerOptions extends SocketOptions {
    */
   readonly acceptAtSyn?: boolean | undefined;
   /**
-   * With clients of the extended edition: spend no memory on an address before it has proved to be a client's, send it
-   * no more bytes than came from it, and answer no more than {@link handshakesPerSecond}. Classic clients that have sent a SYN
-   * only, which cannot be verified, are limited to 4,096 then; `extended: "required"` drops them. Default: true, false with
-   * `acceptAtSyn`, which asks for a socket at the SYN.
+   * Sends no address more bytes than came from it before it has proved to be a client's, and answers no more than
+   * {@link handshakesPerSecond} of the extended edition's SYNs, without spending memory on them. Classic clients that have sent a SYN
+   * only are limited to 4,096; `extended: "required"` drops them. With `acceptAtSyn`, which asks for a socket at the SYN, only the
+   * first of these holds. False answers anybody, and repeats a classic SYN|ACK for 10 s. Default true. See docs/protocol.md.
    */
   readonly verifyAddresses?: boolean | undefined;
+  /**
+   * The connection IDs and initial sequence numbers of the server's classic connections. `random`: unguessable, so that a client that
+   * acknowledges them has proved its address. `edition`: 1, 2, 3, … and 4321, as the course programs log them; anybody can guess them,
+   * and so with `verifyAddresses` such a connection never gets more bytes than came from it. Default `random`; `edition` with
+   * `acceptAtSyn` or without `verifyAddresses`.
+   */
+  readonly classicNumbers?: "random" | "edition" | undefined;
   /**
    * Handshakes that one address (one /64 of IPv6) may begin in a second without finishing them, and four times as many at once.
    * Further SYNs are dropped and counted, see {@link ServerStats}. Default 2,048.

@@ -20,7 +20,7 @@ import {
 } from "./datagram/index.js";
 import { type DatagramPort, Driver } from "./driver.js";
 import { bindError, type ConfundoError } from "./errors.js";
-import { extendedOptions, newMac, newResetTokens, transmissionBytes } from "./extended.js";
+import { extendedOptions, newMac, newResetTokens, secureRandom, transmissionBytes } from "./extended.js";
 import { NODE_MEMORY } from "./memory.js";
 import { RECEIVE_BUDGET } from "./receive-budget.js";
 import type { ListenOptions, ServerOptions, StatelessResetCounts } from "./server-options.js";
@@ -73,6 +73,8 @@ export class ServerPort implements DatagramPort {
     const edition = editionNamed(options.edition ?? DEFAULT_EDITION);
     const pathBytes = (address: string) => this.#udp?.maxDatagramBytes(address) ?? 0;
     const extended = verifying(extendedOptions(options, pathBytes), options);
+    const { acceptAtSyn = false, verifyAddresses = true } = options;
+    const { classicNumbers = acceptAtSyn || !verifyAddresses ? "edition" : "random" } = options;
     this.#options = options;
     this.transmissionBytes = transmissionBytes(edition, extended);
     this.#endpoint = new Endpoint({
@@ -81,6 +83,8 @@ export class ServerPort implements DatagramPort {
       edition,
       extended,
       accept: true,
+      limitsAnswers: verifyAddresses,
+      ...(classicNumbers === "random" ? { random: secureRandom } : {}),
       silenceTimeoutMs: checkSilenceTimeout(options.silenceTimeoutMs),
       trace: options.trace ?? null,
       ...(options.receiveBufferBytes === undefined ? {} : { receiveBufferBytes: options.receiveBufferBytes }),
@@ -242,9 +246,10 @@ function adviceFor(reusePort: boolean): string {
 }
 
 function verifying(extended: ExtendedOptions | null, options: ServerOptions): ExtendedOptions | null {
-  const { acceptAtSyn = false, verifyAddresses = !acceptAtSyn, handshakesPerSecond, statelessResetKey } = options;
+  const { acceptAtSyn = false, verifyAddresses = true, handshakesPerSecond, statelessResetKey } = options;
   if (extended === null) return null;
   const resettable = { ...extended, resetToken: newResetTokens(statelessResetKey) };
-  if (!verifyAddresses) return resettable;
+  // Who wants a socket at the SYN spends memory on it.
+  if (!verifyAddresses || acceptAtSyn) return resettable;
   return { ...resettable, mac: newMac(), ...(handshakesPerSecond === undefined ? {} : { handshakesPerSecond }) };
 }

@@ -42,7 +42,11 @@ export const packetTarget: Target = {
       parts(writer);
       seeds.push(out.slice(0, writer.end()));
     };
-    write(0x8000 | 0x4000, (writer) => writer.uint32(5));
+    write(0x8000 | 0x4000, (writer) => {
+      writer.uint32(5);
+      writer.uint32(6);
+      writer.uint16(0x1236);
+    });
     write(0x8000 | 4, (writer) => {
       writer.uint32(2000);
       writer.uint32(65_536);

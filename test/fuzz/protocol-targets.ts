@@ -259,13 +259,17 @@ export const endpointTarget: Target = {
   },
   seeds() {
     const syn = [0, 0, 0x10, 0xe1, 0, 0, 0, 0, 0, 0, 0, 2];
-    const offer = [0, 0, 0x10, 0xe1, 0, 0, 0, 0, 0, 0, 0xa5, 0x8a];
-    const hello = [0, 0, 0, 1, 1, 2, 3, 4, 0, 1, 0xc0, 0, 0, 18, 0, 0, 0, 1];
+    const offer = [0, 0, 0x10, 0xe1, 1, 2, 3, 4, 0, 0, 0xa5, 0x92];
+    const hello = [0, 0, 0, 1, 1, 2, 3, 4, 0, 1, 0xc0, 0, 0, 24, 0, 0, 0, 1, 1, 2, 3, 4, 0xff, 0xfe];
+    const firstOffer = [0, 0, 0x10, 0xe1, 0, 0, 0, 0, 0, 0, 0xa5, 0x8a];
+    const firstHello = [0, 0, 0, 1, 0, 0, 0, 0, 0xff, 0xff, 0xc4, 0, 0, 18, 0, 0, 0, 1];
     const send = (datagram: number[]): number[] => [0, datagram.length, ...datagram, 1];
     return [
       [0, ...send(syn), ...send(syn), ...send(offer)],
       [0x10, ...send(syn)],
       [0, ...send(hello), ...send(offer), ...send(hello)],
+      [0x40, ...send(firstOffer), ...send(firstHello), ...send(offer), ...send(syn)],
+      [0x80, ...send(offer), ...send(syn), ...send(offer)],
     ].map((seed) => Uint8Array.from(seed));
   },
 };

@@ -46,7 +46,7 @@ async function upload(course: CourseName, data: Buffer, quirks: Quirks = {}, wea
 /** Our server, which keeps what each connection sent. */
 async function receiver(course: CourseName, clock: TestClock) {
   const files = new Map<number, Promise<Buffer>>();
-  const { server, port } = await listening({ edition: course, clock }, (socket) => {
+  const { server, port } = await listening({ edition: course, classicNumbers: "edition", clock }, (socket) => {
     const file = readAll(socket);
     file.catch(() => {});
     files.set(socket.connectionId, file);

@@ -55,7 +55,7 @@ if (installed) {
       for (const [protocols] of rows) expect(protocols).toMatch(/^raw:ip:udp:confundo/);
       expect(rows.some((row) => row[6] !== "" && row[6] !== undefined)).toBe(false);
       const [syn, synAck] = rows as [string[], string[]];
-      expect([syn[1], syn[2], synAck[1]]).toEqual(["offer", "50000", "offer"]);
+      expect([syn[1], syn[2], synAck[1]]).toEqual(["offer", "50000", "accept"]);
       // A datagram may have several packets, with each field more than once.
       const data = rows.slice(2).filter((row) => /^extended(,extended)*$/.test(row[1] ?? ""));
       expect(data).toHaveLength(seen.length - 2);
@@ -122,7 +122,7 @@ if (installed) {
       const syn: Seen = {
         at: 0,
         from: "client",
-        datagram: Uint8Array.of(0, 0, 0xc3, 0x50, 0, 0, 0, 0, 0, 0, 0xa5, 0x8a),
+        datagram: Uint8Array.of(0, 0, 0xc3, 0x50, 0, 0, 0, 0, 0, 0, 0xa5, 0x92),
       };
       const random = new Random(1);
       const broken = Array.from({ length: 200 }, (_, i): Seen => {

@@ -142,6 +142,8 @@ describe("the scoreboard equals a naive one", () => {
   }
 });
 
+const NONCE = 0x51525354;
+
 describe("a peer that knows the tag and means ill", () => {
   const WINDOW_BYTES = 64 * 1024;
   const uint32 = fc.oneof(fc.integer({ min: 0, max: 0xffff_ffff }), fc.integer({ min: -3000, max: 70_000 }));
@@ -173,8 +175,12 @@ describe("a peer that knows the tag and means ill", () => {
             const wild = (i: number, base: number) => ((step.numbers[i] as number) + (i % 2 === 0 ? base : 0)) >>> 0;
             const bits = step.bits.reduce((all, bit) => all | bit, 0);
             const writer = new PacketWriter();
-            writer.begin(out, 0, wild(0, sequenceBase), victim.tag, 1, bits);
-            if (bits & HELLO) writer.uint32(step.duplicate ? victim.peerTag : wild(1, 0));
+            writer.begin(out, 0, wild(0, sequenceBase), victim.tag, victim.connection.connectionId, bits);
+            if (bits & HELLO) {
+              writer.uint32(step.duplicate ? victim.peerTag : wild(1, 0));
+              writer.uint32(NONCE);
+              writer.uint16(step.duplicate ? victim.proof : wild(3, 0));
+            }
             if (bits & ACK) {
               const blocks = Uint32Array.from({ length: 14 }, (_, i) => wild(2 + i, ackBase));
               writer.ack(wild(2, ackBase), wild(3, 0), wild(5, 0), 0, blocks, step.blocks, step.duplicate);
@@ -205,6 +211,7 @@ describe("a peer that knows the tag and means ill", () => {
   class Victim {
     readonly connection: Connection;
     readonly tag: number;
+    readonly proof: number;
     readonly peerTag = 0x77777777;
     now = 1000;
     readonly #endpoint: Endpoint;
@@ -220,14 +227,18 @@ describe("a peer that knows the tag and means ill", () => {
         extended,
         trace: () => {},
       });
-      const syn = Uint8Array.of(0, 0, 0xc3, 0x50, 0, 0, 0, 0, 0, 0, 0xa5, 0x8a);
+      const syn = Uint8Array.of(0, 0, 0xc3, 0x50, 0x51, 0x52, 0x53, 0x54, 0, 0, 0xa5, 0x92);
       this.connection = this.#endpoint.receive(syn, "peer", 1, this.now) as Connection;
       this.connection.transmit(this.#out, this.now);
-      this.tag = new DataView(this.#out.buffer).getUint32(0);
+      const synAck = new DataView(this.#out.buffer);
+      this.tag = synAck.getUint32(0);
+      this.proof = synAck.getUint16(10);
       const writer = new PacketWriter();
       const hello = new Uint8Array(100);
-      writer.begin(hello, 0, this.peerTag + 1, this.tag, 1, HELLO | PING);
+      writer.begin(hello, 0, this.peerTag + 1, this.tag, this.connection.connectionId, HELLO | PING);
       writer.uint32(this.peerTag);
+      writer.uint32(NONCE);
+      writer.uint16(this.proof);
       const length = writer.end();
       this.#endpoint.receive(hello.subarray(0, length), "peer", 1, this.now);
       expect(this.connection.connected).toBe(true);

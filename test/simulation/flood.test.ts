@@ -8,7 +8,7 @@ import { Simulation } from "../support/simulation.js";
 
 const CLIENTS = 8;
 const FLOOD_MS = 3000;
-const OFFERING_SYN = [0, 0, 0xc3, 0x50, 0, 0, 0, 0, 0, 0, 0xa5, 0x8a];
+const OFFERING_SYN = [0, 0, 0xc3, 0x50, 0, 0, 0, 0, 0, 0, 0xa5, 0x92];
 
 /** What somebody without a connection may send: SYNs, SYNs with a tail, introductions with guessed tags, noise. */
 function hostile(random: Random): Uint8Array {

@@ -28,12 +28,14 @@ export interface ExtendedHostOptions extends VariantOptions {
 
 /** Stands for a cryptographic hash where nobody attacks: FNV-1a, its bits mixed. */
 export function keyedHash(key: number): Mac {
-  return (text) => {
+  return (text, words) => {
     let hash = 0x811c9dc5 ^ key;
     for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-    hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
-    hash = Math.imul(hash ^ (hash >>> 12), 0x297a2d39);
-    return (hash ^ (hash >>> 15)) >>> 0;
+    for (let i = 0; i < words.length; i++) {
+      hash = Math.imul(hash ^ (hash >>> 15) ^ i, 0x2c1b3c6d);
+      hash = Math.imul(hash ^ (hash >>> 12), 0x297a2d39);
+      words[i] = hash ^ (hash >>> 15);
+    }
   };
 }
 

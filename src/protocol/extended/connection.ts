@@ -18,6 +18,7 @@ import {
   MAX_SACK_BLOCKS_WITH_DATA,
   MIN_DATAGRAM_BYTES,
 } from "../limits.js";
+import { type Candidate, Candidates } from "./candidates.js";
 import { Encoder } from "./encoder.js";
 import { Liveness } from "./liveness.js";
 import {
@@ -45,6 +46,7 @@ import {
   FIN,
   HELLO,
   HELLO_BYTES,
+  isOffer,
   isStatelessReset,
   joinedPackets,
   PARAMETERS,
@@ -52,6 +54,7 @@ import {
   PING,
   PROBE,
   PROBE_ANSWER,
+  PROOF_BITS,
   RESET,
   RESET_REASONS,
   readParameters,
@@ -79,7 +82,9 @@ export class ExtendedConnection implements Connection {
   sendPort: number;
   localAddress: string;
   sendLocalAddress: string;
-  readonly connectionId: number;
+  connectionId: number;
+  readonly refusals = 0;
+  expectsExtended = false;
   readonly stats: ConnectionStats = emptyStats();
   datagramBytes = 0;
   connected = false;
@@ -93,6 +98,7 @@ export class ExtendedConnection implements Connection {
   readonly #receiver: Receiver;
   readonly #encoder: Encoder;
   readonly #probes: Probes;
+  readonly #candidates = new Candidates();
   #signals = 0;
   #writerWaits = false;
   #sendOnly: boolean;
@@ -160,8 +166,11 @@ export class ExtendedConnection implements Connection {
     this.#boundBackoff();
     this.#encoder = new Encoder(options, this.#sender, this.#receiver, this.stats);
     this.#probes = new Probes(options, this.#encoder);
-    if (options.role === "client") this.#becomeConnected(now);
-    else this.#synAckDue = true;
+    if (options.role === "client") {
+      const { remoteTag, connectionId, proof } = options;
+      this.#candidates.offer({ remoteTag, connectionId, proof }, false);
+      this.#becomeConnected(now);
+    } else this.#synAckDue = true;
   }
 
   get cwnd(): number {
@@ -194,6 +203,10 @@ export class ExtendedConnection implements Connection {
   }
   get inFinWait(): boolean {
     return this.#finWaitEndsAt !== NEVER;
+  }
+  /** A client's server is the one that has answered its introduction. */
+  get decided(): boolean {
+    return !this.#introducing || this.closed;
   }
   get silenceTimeoutMs(): number {
     return this.#liveness.silenceTimeoutMs;
@@ -282,6 +295,7 @@ export class ExtendedConnection implements Connection {
   /** The SYN came again: so does the SYN|ACK. */
   receiveDuplicateSyn(syn: Arrival): boolean {
     if (this.connected) return false; // It had its SYN|ACK: this is another client, at the same address.
+    if (isOffer(syn.bits) && syn.acknowledgement !== this.#options.nonce) return false;
     this.#liveness.onHeard(false, syn.now);
     this.#synAckDue = true;
     return true;
@@ -300,6 +314,7 @@ export class ExtendedConnection implements Connection {
       if (CONFUNDO_ASSERTIONS) steps.taken++;
       const next = decodePacket(datagram, at, scratch);
       if (next === 0 || !this.#accepts(scratch)) break;
+      if (!understood) this.#onAccepted(arrival);
       understood = true;
       this.#receivePacket(scratch, arrival);
       if (this.closed) break;
@@ -328,21 +343,57 @@ export class ExtendedConnection implements Connection {
     return true;
   }
 
-  /** The SYN|ACK again: our introduction was lost. */
-  #receiveSynAck({ sequence, now }: Arrival): boolean {
-    if (this.role !== "client" || sequence !== this.#encoder.remoteTag) return false;
+  /**
+   * A SYN|ACK with our nonce. The same again says that our introduction was lost. Another is kept beside it: whichever server
+   * answers the introduction is the right one.
+   */
+  #receiveSynAck({ sequence, connectionId, bits, now }: Arrival): boolean {
+    if (this.role !== "client") return false;
+    const candidate = { remoteTag: sequence, connectionId, proof: bits & PROOF_BITS };
+    const kept = this.#candidates.offer(candidate, !this.#introducing);
+    if (kept === "refused") return false;
+    if (kept === "known") {
+      if (sequence !== this.#encoder.remoteTag) return true;
+      this.#pingDue = true;
+    }
     this.#liveness.onHeard(false, now);
-    this.#pingDue = true;
     return true;
+  }
+
+  /** The server with this ID has sent what only one can that has our introduction. */
+  #choose(connectionId: number): void {
+    const chosen = this.#candidates.choose(connectionId);
+    if (chosen === undefined) return;
+    this.#introduceTo(chosen);
+    this.connectionId = connectionId;
+  }
+
+  #introduceTo({ remoteTag, connectionId, proof }: Candidate): void {
+    this.#encoder.remoteTag = this.#receiver.isn = remoteTag;
+    this.#encoder.connectionId = connectionId;
+    this.#encoder.proof = proof;
   }
 
   #accepts(packet: Packet): boolean {
     if (packet.tag !== this.localTag) return false;
-    const { bits, helloTag } = packet;
+    const { bits, helloTag, helloNonce, helloProof } = packet;
+    if ((bits & HELLO) === 0) return this.connected;
+    const { nonce, proof } = this.#options;
+    if (this.role !== "server" || helloNonce !== nonce || (helloProof & PROOF_BITS) !== proof) return false;
     // Who introduces itself anew is somebody else.
-    return (bits & HELLO) === 0
-      ? this.connected
-      : this.role === "server" && (!this.connected || helloTag === this.#encoder.remoteTag);
+    return !this.connected || helloTag === this.#encoder.remoteTag;
+  }
+
+  /** A datagram has our tag. */
+  #onAccepted({ connectionId, address, port, localAddress, datagram }: Arrival): void {
+    if (this.#candidates.isAmbiguous) this.#choose(connectionId);
+    if (this.#isElsewhere(address, port, localAddress)) {
+      this.#probes.check.suspect(address, port, localAddress, datagram.length);
+    }
+  }
+
+  #isElsewhere(address: string, port: number, localAddress: string): boolean {
+    return address !== this.remoteAddress || port !== this.remotePort || localAddress !== this.localAddress;
   }
 
   #receivePacket(packet: Packet, { address, port, localAddress, now, segmentBytes }: Arrival): void {
@@ -357,8 +408,6 @@ export class ExtendedConnection implements Connection {
     this.#introducing = false;
     if ((bits & HELLO) === 0) this.#telling = false;
     if (!this.connected) this.#meet(packet, now);
-    if (address !== this.remoteAddress || port !== this.remotePort || localAddress !== this.localAddress)
-      this.#probes.check.suspect(address, port, localAddress);
     if (this.#options.trace !== null) this.#encoder.traceReceived(packet);
     if ((bits & PARAMETERS) !== 0) this.#learn(packet);
     if ((bits & RESET) !== 0) {
@@ -368,7 +417,9 @@ export class ExtendedConnection implements Connection {
       return;
     }
     if ((bits & ACK) !== 0) this.#receiveAck(packet, now);
-    if ((bits & PROBE) !== 0) this.#probes.onProbe(packet, address, port, localAddress);
+    if ((bits & PROBE) !== 0) {
+      this.#probes.onProbe(packet, this.#isElsewhere(address, port, localAddress), address, port, localAddress);
+    }
     if ((bits & PROBE_ANSWER) !== 0) this.#receiveProbeAnswer(packet, now);
     if ((bits & DATA) !== 0) this.#receiveData(packet, segmentBytes, now);
     if ((bits & PING) !== 0) this.#receiver.ackDue = true;
@@ -617,7 +668,7 @@ export class ExtendedConnection implements Connection {
     // A repetition that is short is made long enough to be answered with a stateless reset.
     if (segment !== null && this.#resetToken !== null && segment.transmissions > 1 && segment.bytes < ACK_BYTES)
       bits |= ACK;
-    if (bits === PING && this.#resetToken !== null) return this.#encoder.longPing(out, at);
+    if (bits === PING && this.role === "client") return this.#encoder.longPing(out, at);
     const length = this.#encoder.packet(out, at, bits, segment, now);
     return this.#telling ? length + this.#encoder.parameters(out, at + length) : length;
   }
@@ -653,6 +704,8 @@ export class ExtendedConnection implements Connection {
     this.#probes.expire(now);
     this.#boundBackoff();
     this.#sender.expire(now);
+    // The introduction that nobody has answered goes to the next candidate.
+    if (this.#introducing && this.#candidates.isAmbiguous) this.#introduceTo(this.#candidates.next());
     this.#watchForBlackHole(now);
     if (this.#askAt() <= now) this.#ask(now);
   }

@@ -14,13 +14,14 @@ import {
   DATA_HEADER_BYTES,
   FIN,
   HELLO,
-  OFFER_BITS,
+  MIN_PROBE_PACKET_BYTES,
   PARAMETERS,
   type Packet,
   PacketWriter,
   PING,
   PROBE,
   PROBE_ANSWER,
+  PROOF_BITS,
   RESET,
   RESET_REASONS,
   STATELESS_RESET_BYTES,
@@ -35,6 +36,9 @@ const writer = new PacketWriter();
 export class Encoder {
   /** What the peer wants to be addressed by, once it is known. */
   remoteTag: number;
+  connectionId: number;
+  /** The bits of the server's SYN|ACK that an introduction repeats. */
+  proof: number;
   readonly #options: ExtendedConnectionOptions;
   readonly #sender: Sender;
   readonly #receiver: Receiver;
@@ -45,14 +49,16 @@ export class Encoder {
   constructor(options: ExtendedConnectionOptions, sender: Sender, receiver: Receiver, stats: ConnectionStats) {
     this.#options = options;
     this.remoteTag = options.remoteTag;
+    this.connectionId = options.connectionId;
+    this.proof = options.proof;
     this.#sender = sender;
     this.#receiver = receiver;
     this.#stats = stats;
   }
 
   synAck(out: Uint8Array): number {
-    const { localTag, synAcknowledgement, connectionId } = this.#options;
-    encodeHeader(out, localTag, synAcknowledgement, connectionId, SYN | ACK | OFFER_BITS);
+    const { localTag, nonce } = this.#options;
+    encodeHeader(out, localTag, nonce, this.connectionId, SYN | ACK | this.proof);
     this.#stats.datagramsSent++;
     return HEADER_BYTES;
   }
@@ -69,7 +75,8 @@ export class Encoder {
     this.#begin(out, 0, bits, this.#sender.sndNxt);
     writer.nonce(nonce.high, nonce.low);
     if (telling) this.#writeParameters();
-    if (bytes > writer.length) writer.pad(bytes);
+    const length = Math.max(bytes, MIN_PROBE_PACKET_BYTES);
+    if (length > writer.length) writer.pad(length);
     return this.#finish(bits, this.#sender.sndNxt, false);
   }
 
@@ -127,22 +134,25 @@ export class Encoder {
 
   /** A line of the log for a packet that has arrived. */
   traceReceived({ sequence, acknowledgement, bits }: Packet): void {
-    const { connectionId, trace } = this.#options;
+    const { trace } = this.#options;
     const { cwnd, controller } = this.#sender;
     const header = {
       sequence,
       acknowledgement: bits & ACK ? acknowledgement : 0,
-      connectionId,
+      connectionId: this.connectionId,
       flags: bits & (ACK | FIN),
     };
     trace?.(traceReceived(header, cwnd, controller.ssthresh));
   }
 
   #begin(out: Uint8Array, at: number, bits: number, position: number): void {
-    const { localTag, connectionId } = this.#options;
+    const { localTag, nonce } = this.#options;
     const sequence = toSequence(position, localTag, SEQUENCE_MODULUS);
-    writer.begin(out, at, sequence, this.remoteTag, connectionId, bits);
-    if ((bits & HELLO) !== 0) writer.uint32(localTag);
+    writer.begin(out, at, sequence, this.remoteTag, this.connectionId, bits);
+    if ((bits & HELLO) === 0) return;
+    writer.uint32(localTag);
+    writer.uint32(nonce);
+    writer.uint16((this.proof & PROOF_BITS) | SYN | ACK);
   }
 
   #finish(bits: number, position: number, again: boolean): number {
@@ -152,11 +162,11 @@ export class Encoder {
   }
 
   #traceSent(bits: number, position: number, again: boolean): void {
-    const { connectionId, localTag, trace } = this.#options;
+    const { localTag, trace } = this.#options;
     const { cwnd, controller } = this.#sender;
     const sequence = toSequence(position, localTag, SEQUENCE_MODULUS);
     const acknowledgement = bits & ACK ? toSequence(this.#receiver.next, this.remoteTag, SEQUENCE_MODULUS) : 0;
-    const header = { sequence, acknowledgement, connectionId, flags: bits & (ACK | FIN) };
+    const header = { sequence, acknowledgement, connectionId: this.connectionId, flags: bits & (ACK | FIN) };
     trace?.(traceSent(header, cwnd, controller.ssthresh, again));
   }
 }

@@ -30,8 +30,10 @@ export interface ExtendedConnectionOptions {
   readonly remotePort: number;
   readonly localAddress: string;
   readonly connectionId: number;
-  /** What a server's SYN|ACK acknowledges the SYN with: the next number in the classic edition's space. */
-  readonly synAcknowledgement: number;
+  /** The nonce of the client's SYN, which the SYN|ACK and the introduction repeat. */
+  readonly nonce: number;
+  /** The SYN|ACK's bits that the classic edition does not use, which the introduction repeats. */
+  readonly proof: number;
   /** The verification tags: what is sent to us carries ours. Each is its side's initial sequence number too. */
   readonly localTag: number;
   /** A server learns its client's from the HELLO. */

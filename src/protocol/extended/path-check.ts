@@ -17,7 +17,7 @@ export function newNonce(random: () => number): Nonce {
 /**
  * Whether a peer that is heard from another address is there (as RFC 9000 section 8.2): a challenge is sent to that address,
  * and again, and what answers it has proved to be there. Anybody may repeat what it overheard, so until then nothing else goes
- * there. One address at a time.
+ * there, and no more bytes than came from there. One address at a time.
  */
 export class PathCheck {
   address = "";
@@ -26,46 +26,77 @@ export class PathCheck {
   localAddress = "";
   /** When there is something to do, Infinity for never. */
   timerAt: number = NEVER;
-  /** The challenge that is to be sent now. */
-  due: Nonce | null = null;
+  #due: Nonce | null = null;
   #sent: Nonce | null = null;
   #challenges = 0;
+  #timeoutMs = 0;
+  /** Bytes that have come from there and were not answered. */
+  #credit = 0;
   readonly #random: () => number;
 
   constructor(random: () => number) {
     this.#random = random;
   }
 
-  /** Something valid came from there. */
-  suspect(address: string, port: number, localAddress: string): void {
-    if (this.#sent !== null || this.due !== null) return;
-    this.address = address;
-    this.port = port;
-    this.localAddress = localAddress;
-    this.#challenges = 0;
-    this.due = newNonce(this.#random);
+  /** A datagram of `bytes` with our tag came from there. */
+  suspect(address: string, port: number, localAddress: string, bytes: number): void {
+    if (this.#isAt(address, port, localAddress)) this.#credit += bytes;
+    else if (this.#sent === null) {
+      this.address = address;
+      this.port = port;
+      this.localAddress = localAddress;
+      this.#challenges = 0;
+      this.#credit = bytes;
+      this.#due = newNonce(this.#random);
+    }
   }
 
-  /** The challenge has left; it is repeated after `timeoutMs`, doubled each time. */
-  onSent(timeoutMs: number, now: number): void {
-    this.#sent = this.due;
-    this.due = null;
-    this.timerAt = now + timeoutMs * 2 ** this.#challenges++;
+  /** Takes `bytes` of what came from this address for an answer; false, and nothing may be sent there, when there are not so many. */
+  spends(address: string, port: number, localAddress: string, bytes: number): boolean {
+    if (!this.#isAt(address, port, localAddress) || this.#credit < bytes) return false;
+    this.#credit -= bytes;
+    return true;
   }
 
+  /** Takes the challenge that is to be sent now, of `bytes`; null where there is none, or too little has come from there. */
+  take(bytes: number, timeoutMs: number, now: number): Nonce | null {
+    if (this.#due === null || !this.spends(this.address, this.port, this.localAddress, bytes)) return null;
+    const nonce = this.#due;
+    this.#due = null;
+    if (this.#sent === null) {
+      this.#sent = nonce;
+      this.#timeoutMs = timeoutMs;
+      this.timerAt = now + timeoutMs;
+    }
+    return nonce;
+  }
+
+  /** The challenge is repeated after its timeout, doubled each time. */
   expire(now: number): void {
     if (this.timerAt > now) return;
-    this.timerAt = NEVER;
+    if (++this.#challenges >= MAX_CHALLENGES) {
+      this.#stop();
+      return;
+    }
     // The same nonce again: whichever answer arrives proves it.
-    if (this.#challenges < MAX_CHALLENGES) this.due = this.#sent;
-    else this.#sent = null;
+    this.#due = this.#sent;
+    this.timerAt = now + this.#timeoutMs * 2 ** this.#challenges;
   }
 
   /** True: this answer proves it. The check is over. */
   isProvenBy(high: number, low: number): boolean {
     if (this.#sent?.high !== high || this.#sent.low !== low) return false;
-    this.#sent = this.due = null;
-    this.timerAt = NEVER;
+    this.#stop();
     return true;
+  }
+
+  #isAt(address: string, port: number, localAddress: string): boolean {
+    const isUnderCheck = this.#sent !== null || this.#due !== null;
+    return isUnderCheck && address === this.address && port === this.port && localAddress === this.localAddress;
+  }
+
+  #stop(): void {
+    this.#sent = this.#due = null;
+    this.timerAt = NEVER;
   }
 }

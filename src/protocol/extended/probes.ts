@@ -3,7 +3,7 @@ import type { Encoder } from "./encoder.js";
 import type { ExtendedConnectionOptions } from "./options.js";
 import { type Nonce, newNonce, PathCheck } from "./path-check.js";
 import { PathMtu } from "./pmtu.js";
-import type { Packet } from "./wire.js";
+import { MIN_PROBE_PACKET_BYTES, type Packet } from "./wire.js";
 
 /** A probe waits at least this long for its answer. */
 const MIN_TIMEOUT_MS = 100;
@@ -15,10 +15,13 @@ const URGENT_ROUND_TRIPS = 3;
  */
 const SEARCH_AFTER_BYTES: number = 40 * 1024;
 
+const PROBE_ANSWER_PACKET_BYTES = MIN_PROBE_PACKET_BYTES;
+
 /** A probe that is to be answered, to where it came from. */
 interface Answer {
   readonly nonce: Nonce;
   readonly bytes: number;
+  readonly isElsewhere: boolean;
   readonly address: string;
   readonly port: number;
   readonly localAddress: string;
@@ -59,10 +62,11 @@ export class Probes {
     this.mtu.expire(now);
   }
 
-  /** The peer's probe will be answered. */
-  onProbe(packet: Packet, address: string, port: number, localAddress: string): void {
+  /** The peer's probe will be answered; from another address than the peer's only with as many bytes as came from there. */
+  onProbe(packet: Packet, isElsewhere: boolean, address: string, port: number, localAddress: string): void {
+    if (isElsewhere && !this.check.spends(address, port, localAddress, PROBE_ANSWER_PACKET_BYTES)) return;
     const nonce = { high: packet.nonceHigh, low: packet.nonceLow };
-    this.#answer = { nonce, bytes: packet.probeBytes, address, port, localAddress };
+    this.#answer = { nonce, bytes: packet.probeBytes, isElsewhere, address, port, localAddress };
   }
 
   /** What an answer proves: that the peer is where `check` says, that longer datagrams arrive, or nothing. */
@@ -97,20 +101,20 @@ export class Probes {
     const { check, mtu } = this;
     const waitMs = Math.max(MIN_TIMEOUT_MS, rtt.timeoutMs);
     if (this.#answer !== null) {
-      const { nonce, bytes, address, port, localAddress } = this.#answer;
+      const { nonce, bytes, isElsewhere, address, port, localAddress } = this.#answer;
       this.#answer = null;
       this.goesTo = address;
       this.goesToPort = port;
       this.leavesFrom = localAddress;
-      return this.#encoder.probeAnswer(out, nonce, bytes, telling);
+      return this.#encoder.probeAnswer(out, nonce, bytes, telling && !isElsewhere);
     }
-    if (check.due !== null) {
-      const nonce = check.due;
-      check.onSent(waitMs, now);
+    // Where something has come from, the introduction has arrived.
+    const challenge = check.take(MIN_PROBE_PACKET_BYTES, waitMs, now);
+    if (challenge !== null) {
       this.goesTo = check.address;
       this.goesToPort = check.port;
       this.leavesFrom = check.localAddress;
-      return this.#encoder.probe(out, nonce, 0, introducing, telling);
+      return this.#encoder.probe(out, challenge, 0, false, false);
     }
     const bytes = mtu.dueBytes;
     if (bytes === 0 || bytes > out.length) return 0;

@@ -1,20 +1,35 @@
 import { steps } from "../../invariant/index.js";
 import type { ResetReason } from "../connection.js";
-import { MAX_PARAMETERS } from "../limits.js";
-import { ACK, FIN, SYN } from "../packet.js";
+import { HEADER_BYTES, MAX_PARAMETERS } from "../limits.js";
+import { ACK, encodeHeader, FIN, type Header, SYN } from "../packet.js";
 
 /**
  * The packets of the extended edition (docs/protocol.md): the classic 12 bytes, whose second word is the receiver's
  * verification tag and whose unused bits tell which parts follow, then the packet's length, then the parts.
  */
 
-/** Offered in the SYN's 13 unused bits and accepted in the SYN|ACK's: nine bits that nobody sends by chance, and a version. */
-export const OFFER_BITS: number = (0x14b << 7) | (1 << 3);
+/** Nine bits that nobody sends by chance, and a version: what a SYN offers in the 13 bits that the classic edition does not use. */
+const MAGIC_BITS: number = 0x14b << 7;
 const OFFER_MASK = 0xfff8;
+export const OFFER_BITS: number = MAGIC_BITS | (2 << 3);
+
+/**
+ * The first version, whose SYN|ACK anybody could forge. A server that speaks nothing but this edition accepts it with a tag and an
+ * ID that stand for nothing, and refuses the introduction that follows: there is no shorter way to tell its client why.
+ */
+const FIRST_VERSION_BITS: number = MAGIC_BITS | (1 << 3);
+const FIRST_VERSION_TAG = 0;
+const FIRST_VERSION_ID = 0xffff;
+
+/** The bits of a SYN|ACK that the classic edition does not use are a part of what a client must show that it has received. */
+export const PROOF_BITS = 0xfff8;
 
 /** Part bits, in the order in which the parts follow the length. Every packet of the edition has {@link EXTENDED}. */
 export const EXTENDED = 0x8000;
-/** The client introduces itself: the tag that it wants to be addressed by, which is its initial sequence number too. */
+/**
+ * The client introduces itself: the tag that it wants to be addressed by, which is its initial sequence number too; then the nonce of
+ * its SYN, and the last two bytes of the SYN|ACK, which prove with the tag and the ID that it has received that.
+ */
 export const HELLO = 0x4000;
 /** Answer this one: path validation and path MTU discovery. What follows the nonce is padding. */
 export const PROBE = 0x2000;
@@ -67,11 +82,13 @@ export const STATELESS_RESET_BYTES: number = 14 + 2 + RESET_TOKEN_BYTES;
 /** Sequence, tag, connection ID, bits and length. */
 export const EXTENDED_HEADER_BYTES = 14;
 export const DATA_HEADER_BYTES: number = EXTENDED_HEADER_BYTES + 4;
-export const HELLO_BYTES = 4;
+export const HELLO_BYTES = 10;
 export const ACK_BYTES = 16;
 export const SACK_BLOCK_BYTES = 8;
 export const PROBE_BYTES = 8;
 export const PROBE_ANSWER_BYTES = 10;
+/** A probe is at least as long as its answer. */
+export const MIN_PROBE_PACKET_BYTES: number = EXTENDED_HEADER_BYTES + PROBE_ANSWER_BYTES;
 
 /** Times travel in microseconds, in 32 bits; how long an acknowledgement was held back in units of 8 microseconds. */
 const TIME_MODULUS = 0x1_0000_0000;
@@ -91,11 +108,41 @@ export const RESET_REASONS: readonly ResetReason[] = [
   "restarted",
   "path-mtu",
   "refused",
+  "version",
 ];
 
-/** Whether the bits of a SYN or SYN|ACK offer, or accept, this version of the extended edition. */
+/** Whether the bits of a SYN offer this version of the extended edition. */
 export function isOffer(bits: number): boolean {
   return (bits & OFFER_MASK) === OFFER_BITS;
+}
+
+/** Whether the bits of a SYN offer the first version of the extended edition, which is not spoken any more. */
+export function isFirstVersion(bits: number): boolean {
+  return (bits & OFFER_MASK) === FIRST_VERSION_BITS;
+}
+
+/** The SYN|ACK that makes a client of the first version introduce itself; `acknowledgement` is the classic one. */
+export function encodeFirstVersionSynAck(acknowledgement: number): Uint8Array {
+  const bytes = new Uint8Array(HEADER_BYTES);
+  encodeHeader(bytes, FIRST_VERSION_TAG, acknowledgement, FIRST_VERSION_ID, SYN | ACK | FIRST_VERSION_BITS);
+  return bytes;
+}
+
+/** Whether a client of the first version introduces itself, which {@link encodeFirstVersionSynAck} asked it to. */
+export function isFirstVersionHello({ acknowledgement, connectionId, bits }: Header): boolean {
+  return acknowledgement === FIRST_VERSION_TAG && connectionId === FIRST_VERSION_ID && (bits & (HELLO | SYN)) === HELLO;
+}
+
+/** Answers a SYN of this edition where no connections are taken any more. Who has not seen the SYN does not know its nonce. */
+export function encodeSynRefusal(nonce: number): Uint8Array {
+  const bytes = new Uint8Array(HEADER_BYTES);
+  encodeHeader(bytes, 0, nonce, 0, ACK | OFFER_BITS);
+  return bytes;
+}
+
+/** Whether a datagram with the nonce of a SYN refuses it. */
+export function isSynRefusal({ bits, connectionId }: Header): boolean {
+  return bits === (ACK | OFFER_BITS) && connectionId === 0;
 }
 
 /** A packet taken apart. One record is reused: keep none of it by reference. */
@@ -103,8 +150,10 @@ export interface Packet {
   sequence: number;
   tag: number;
   bits: number;
-  /** HELLO */
+  /** HELLO: the client's tag, the nonce of its SYN, and the last word of the SYN|ACK. */
   helloTag: number;
+  helloNonce: number;
+  helloProof: number;
   /**
    * ACK: the next sequence number expected, the free receive buffer, what is echoed, and how long it was held back, Infinity
    * where no round trip can be measured with it.
@@ -140,6 +189,8 @@ export function emptyPacket(): Packet {
     tag: 0,
     bits: 0,
     helloTag: 0,
+    helloNonce: 0,
+    helloProof: 0,
     acknowledgement: 0,
     windowBytes: 0,
     echo: 0,
@@ -196,6 +247,8 @@ function decodeParts(bytes: Uint8Array, from: number, end: number, packet: Packe
   if (bits & HELLO) {
     if (end - at < HELLO_BYTES) return false;
     packet.helloTag = uint32(bytes, at);
+    packet.helloNonce = uint32(bytes, at + 4);
+    packet.helloProof = uint16(bytes, at + 8);
     at += HELLO_BYTES;
   }
   if (bits & ACK) {
@@ -279,17 +332,34 @@ export function encodeStatelessReset(tag: number, connectionId: number, token: U
   return bytes;
 }
 
-/** The client's tag in a datagram that begins with a HELLO; null where it is cut short. */
+/** What a client shows in its HELLO, see {@link HELLO}. One record is reused: keep none of it by reference. */
+export interface Introduction {
+  tag: number;
+  nonce: number;
+  proof: number;
+}
+
+/** The introduction in a datagram that begins with a HELLO; false where it is cut short. */
+export function readHello(datagram: Uint8Array, hello: Introduction): boolean {
+  const at = EXTENDED_HEADER_BYTES;
+  if (datagram.length < at + HELLO_BYTES) return false;
+  hello.tag = uint32(datagram, at);
+  hello.nonce = uint32(datagram, at + 4);
+  hello.proof = uint16(datagram, at + 8);
+  return true;
+}
+
+/** The client's tag in a HELLO of any version; null where it is cut short. */
 export function readHelloTag(datagram: Uint8Array): number | null {
-  return datagram.length < EXTENDED_HEADER_BYTES + HELLO_BYTES ? null : uint32(datagram, EXTENDED_HEADER_BYTES);
+  return datagram.length < EXTENDED_HEADER_BYTES + 4 ? null : uint32(datagram, EXTENDED_HEADER_BYTES);
 }
 
 /** Refuses the client of a HELLO, whose tag that has. It is shorter than the HELLO. */
-export function encodeRefusal(helloTag: number, connectionId: number): Uint8Array {
+export function encodeRefusal(helloTag: number, connectionId: number, reason: ResetReason): Uint8Array {
   const bytes = new Uint8Array(EXTENDED_HEADER_BYTES + 2);
   const writer = new PacketWriter();
   writer.begin(bytes, 0, 0, helloTag, connectionId, RESET);
-  writer.uint16(RESET_REASONS.indexOf("refused"));
+  writer.uint16(RESET_REASONS.indexOf(reason));
   writer.end();
   return bytes;
 }

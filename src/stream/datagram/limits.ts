@@ -15,3 +15,6 @@ export const MOST_DESCRIPTORS = 512;
 
 /** Addresses of this machine that have a socket of their own beside one that is bound to all, in the tiers without the addon. */
 export const MOST_LOCAL_ADDRESSES = 64;
+
+/** Servers that a process remembers for speaking the extended edition. */
+export const MAX_KNOWN_SERVERS = 1024;

@@ -1,6 +1,12 @@
 import { once } from "node:events";
 import { describe, expect, it } from "vitest";
-import { type ConfundoError, type ConfundoSocket, connect, type SocketOptions } from "../../../src/stream/index.js";
+import {
+  type ConfundoError,
+  type ConfundoSocket,
+  connect,
+  createServer,
+  type SocketOptions,
+} from "../../../src/stream/index.js";
 import { LossyProxy } from "../../support/lossy-proxy.js";
 import { listening, pattern, readAll } from "../../support/sockets.js";
 import { TestClock } from "../../support/test-clock.js";
@@ -80,7 +86,7 @@ describe("which edition is spoken", () => {
     await clock.run(server[Symbol.asyncDispose]());
   });
 
-  it("`required` fails at a classic server at once, and says why", async () => {
+  it("`required` fails at a classic server after 3 s, and says why", async () => {
     const clock = new TestClock();
     const { server, port } = await listening({ extended: false, clock });
     const client = connect({ host: "127.0.0.1", port, extended: "required", clock });
@@ -93,9 +99,10 @@ describe("which edition is spoken", () => {
       syscall: "connect",
       host: "127.0.0.1",
       port,
-      message: `connect EPROTONOSUPPORT 127.0.0.1:${port}: the server speaks only the classic protocol, and extended: "required" was asked for. Update the program there, or allow the fallback with extended: true.`,
+      message: `connect EPROTONOSUPPORT 127.0.0.1:${port}: the server speaks only the classic protocol, or another version of the extended edition, and extended: "required" was asked for. Update the program there, or allow the fallback with extended: true.`,
     });
-    expect(clock.now()).toBe(began);
+    // SYNs leave after 0, 0.5, 1.5, 2.5 and 3.5 s, and each has its answer.
+    expect(clock.now() - began).toBe(3500);
     expect(client.destroyed).toBe(true);
     await clock.run(server[Symbol.asyncDispose]());
   });
@@ -130,6 +137,46 @@ describe("which edition is spoken", () => {
     expect((await clock.run(failing)).code).toBe("ETIMEDOUT");
     expect(announced).toEqual([]);
     await clock.run(server[Symbol.asyncDispose]());
+  });
+
+  it("a server that was seen to speak it is not taken for a classic one before 3 s", async () => {
+    const clock = new TestClock();
+    const extended = await listening({ clock }, (socket) => socket.resume());
+    const { port } = extended;
+    await clock.run(once(connect({ host: "127.0.0.1", port, clock }).resume().end(), "close"));
+    await clock.run(extended.server[Symbol.asyncDispose]());
+    const classic = createServer({ extended: false, clock }, (socket) => socket.resume()).listen(port, "127.0.0.1");
+    await once(classic, "listening");
+    for (const waitMs of [3500, 0]) {
+      const began = clock.now();
+      const client = connect({ host: "127.0.0.1", port, clock }).resume().end();
+      const closing = once(client, "close");
+      await clock.run(once(client, "connect"));
+      expect(client.edition).toBe("fiu-2023");
+      expect(clock.now() - began).toBe(waitMs);
+      await clock.run(closing);
+    }
+    await clock.run(classic[Symbol.asyncDispose]());
+  });
+
+  it("a server that is closing refuses at once, while it still serves the connections that it has", async () => {
+    const clock = new TestClock();
+    const { server, port } = await listening({ clock }, (socket) => socket.pipe(socket));
+    const old = connect({ host: "127.0.0.1", port, clock, allowHalfOpen: true });
+    await clock.run(once(old, "connect"));
+    server.close();
+    const began = clock.now();
+    for (const extended of [true, "required"] as const) {
+      const client = connect({ host: "127.0.0.1", port, extended, clock });
+      const failing = new Promise<ConfundoError>((resolve) => client.once("error", resolve));
+      expect(await clock.run(failing)).toMatchObject({ code: "ECONNREFUSED", syscall: "connect", port });
+    }
+    expect(clock.now()).toBe(began);
+    const patient = connect({ host: "127.0.0.1", port, retryRefused: true, clock });
+    const failing = new Promise<ConfundoError>((resolve) => patient.once("error", resolve));
+    expect((await clock.run(failing)).code).toBe("ETIMEDOUT");
+    old.end("still here");
+    expect(String(await clock.run(readAll(old)))).toBe("still here");
   });
 
   it("one server speaks both at once", async () => {

@@ -52,7 +52,7 @@ describe("connect()", () => {
   });
 
   it("has the properties of net.Socket and those of a connection", async () => {
-    const { server, port } = await listening({ edition: "ucla-2019", extended: false });
+    const { server, port } = await listening({ edition: "ucla-2019", extended: false, classicNumbers: "edition" });
     const client = connect({ port, host: "127.0.0.1", edition: "ucla-2019" });
     expect(client).toMatchObject({ connecting: true, pending: true, connectionId: 0, remoteAddress: undefined });
     const [accepted] = (await once(server, "connection")) as [ConfundoSocket];

@@ -4,7 +4,8 @@ import { type Connection, DEFAULT_EDITION, Endpoint, editionNamed } from "../../
 import { keyedHash } from "../../../support/extended-hosts.js";
 import { Random } from "../../../support/random.js";
 
-const OFFERING_SYN = Uint8Array.of(0, 0, 0xc3, 0x50, 0, 0, 0, 0, 0, 0, 0xa5, 0x8a);
+const NONCE = 0x51525354;
+const OFFERING_SYN = offeringSyn(NONCE);
 const CLASSIC_SYN = Uint8Array.of(0, 0, 0xc3, 0x50, 0, 0, 0, 0, 0, 0, 0, 2);
 const CLIENT_TAG = 0x77777777;
 const PORT = 1234;
@@ -12,6 +13,14 @@ const PORT = 1234;
 interface Ticket {
   readonly tag: number;
   readonly id: number;
+  readonly proof: number;
+  readonly nonce: number;
+}
+
+function offeringSyn(nonce: number): Uint8Array {
+  const bytes = Uint8Array.of(0, 0, 0xc3, 0x50, 0, 0, 0, 0, 0, 0, 0xa5, 0x92);
+  new DataView(bytes.buffer).setUint32(4, nonce);
+  return bytes;
 }
 
 class Server {
@@ -30,21 +39,26 @@ class Server {
   }
 
   /** What a SYN is answered with, without any connection. */
-  syn(address: string, port = PORT): Ticket | null {
-    expect(this.endpoint.receive(OFFERING_SYN, address, port, this.now)).toBeNull();
+  syn(address: string, port = PORT, nonce = NONCE): Ticket | null {
+    expect(this.endpoint.receive(offeringSyn(nonce), address, port, this.now)).toBeNull();
     const { reply } = this.endpoint;
     if (reply === null) return null;
     expect(reply).toHaveLength(OFFERING_SYN.length);
     const view = new DataView(reply.buffer);
-    expect(view.getUint16(10)).toBe(0xa58e);
-    return { tag: view.getUint32(0), id: view.getUint16(8) };
+    expect(view.getUint16(10) & 7).toBe(6);
+    expect(view.getUint32(4)).toBe(nonce);
+    return { tag: view.getUint32(0), id: view.getUint16(8), proof: view.getUint16(10), nonce };
   }
 
-  hello({ tag, id }: Ticket, address: string, port = PORT, bits = HELLO | PING): Connection | null {
+  hello({ tag, id, proof, nonce }: Ticket, address: string, port = PORT, bits = HELLO | PING): Connection | null {
     const bytes = new Uint8Array(100);
     const writer = new PacketWriter();
     writer.begin(bytes, 0, CLIENT_TAG + 1, tag, id, bits);
-    if (bits & HELLO) writer.uint32(CLIENT_TAG);
+    if (bits & HELLO) {
+      writer.uint32(CLIENT_TAG);
+      writer.uint32(nonce);
+      writer.uint16(proof);
+    }
     return this.endpoint.receive(bytes.subarray(0, writer.end()), address, port, this.now);
   }
 
@@ -64,6 +78,11 @@ describe("a tag that must be sent back", () => {
     expect(server.hello({ ...ticket, id: ticket.id + 1 }, "a")).toBeNull();
     for (let bit = 0; bit < 32; bit++) {
       expect(server.hello({ ...ticket, tag: (ticket.tag ^ (1 << bit)) >>> 0 }, "a")).toBeNull();
+      expect(server.hello({ ...ticket, nonce: (ticket.nonce ^ (1 << bit)) >>> 0 }, "a")).toBeNull();
+    }
+    for (let bit = 0; bit < 16; bit++) expect(server.hello({ ...ticket, id: ticket.id ^ (1 << bit) }, "a")).toBeNull();
+    for (let bit = 3; bit < 16; bit++) {
+      expect(server.hello({ ...ticket, proof: ticket.proof ^ (1 << bit) }, "a")).toBeNull();
     }
     expect(server.hello(ticket, "a", PORT, PING), "without an introduction").toBeNull();
     expect(server.endpoint.size).toBe(0);
@@ -74,11 +93,15 @@ describe("a tag that must be sent back", () => {
   });
 
   test.each([
-    [11_900, true],
-    [16_000, false],
-    [32_000, false],
-  ])("is good for 12 s: after %i ms %s", (waitMs, good) => {
+    [0, 11_900, true],
+    [0, 27_900, true],
+    [0, 28_000, false],
+    [15_900, 12_000, true],
+    [15_900, 12_200, false],
+    [0, 32_000, false],
+  ])("given %i ms after the slot began, it is good for 12 s: after %i ms %s", (givenAt, waitMs, good) => {
     const server = new Server();
+    server.now = 160_000 + givenAt;
     const ticket = server.syn("a") as Ticket;
     server.now += waitMs;
     expect(server.hello(ticket, "a") !== null).toBe(good);
@@ -90,14 +113,32 @@ describe("a tag that must be sent back", () => {
     const connection = server.hello(ticket, "a") as Connection;
     connection.abort(server.now);
     server.endpoint.settle(connection);
-    for (let waited = 0; waited < 20_000; waited += 1000, server.now += 1000) {
+    for (let waited = 0; waited < 30_000; waited += 1000, server.now += 1000) {
       const begun = server.hello(ticket, "a");
       server.endpoint.expire(server.now);
       server.endpoint.settle(connection);
       // The one that is over may repeat its RESET.
       expect(begun === null || begun === connection, `${waited} ms later`).toBe(true);
     }
-    expect(server.open("a").connected).toBe(true);
+    expect(server.hello(server.syn("a", PORT, 7) as Ticket, "a")?.connected).toBe(true);
+  });
+
+  test("has 61 bits that nobody can guess, and another for each nonce, address and port", () => {
+    const server = new Server();
+    const ones = new Array<number>(61).fill(0);
+    const seen = new Set<string>();
+    for (let i = 0; i < 4000; i++) {
+      const { tag, id, proof } = server.syn(`h${i % 7}`, 1 + (i % 11), 1 + i) as Ticket;
+      const text =
+        tag.toString(2).padStart(32, "0") +
+        id.toString(2).padStart(16, "0") +
+        (proof >>> 3).toString(2).padStart(13, "0");
+      for (let bit = 0; bit < 61; bit++) ones[bit] = (ones[bit] as number) + Number(text[bit]);
+      seen.add(text);
+    }
+    expect(seen.size).toBe(4000);
+    for (const count of ones) expect(Math.abs(count - 2000)).toBeLessThan(200);
+    expect(server.syn("a"), "a SYN that comes again").toEqual(server.syn("a"));
   });
 
   test("is given to a plain SYN too that repeats one with the offer, as its SYN|ACK may have been lost", () => {
@@ -105,7 +146,7 @@ describe("a tag that must be sent back", () => {
     server.syn("a");
     server.now += 500;
     expect(server.endpoint.receive(CLASSIC_SYN, "a", PORT, server.now)).toBeNull();
-    expect(server.endpoint.reply?.subarray(10)).toEqual(Uint8Array.of(0xa5, 0x8e));
+    expect(server.endpoint.reply?.subarray(4, 8)).toEqual(OFFERING_SYN.subarray(4, 8));
     server.now += 2000;
     expect(server.endpoint.receive(CLASSIC_SYN, "a", PORT, server.now)?.edition).toBe(DEFAULT_EDITION);
     expect(server.endpoint.receive(CLASSIC_SYN, "b", PORT, server.now)?.edition).toBe(DEFAULT_EDITION);
@@ -115,9 +156,14 @@ describe("a tag that must be sent back", () => {
     const server = new Server();
     const first = server.syn("a") as Ticket;
     const one = server.hello(first, "a") as Connection;
-    server.now += 4000;
-    for (let id = 1; id < 65_535; id++) server.endpoint.receive(OFFERING_SYN, `x${id}`, 1, server.now);
-    const second = server.syn("a") as Ticket;
+    let nonce = NONCE;
+    for (let id = 0; id !== first.id; ) {
+      server.now += 0.5;
+      server.endpoint.receive(offeringSyn(++nonce), "a", PORT, server.now);
+      const { reply } = server.endpoint;
+      id = reply === null ? 0 : ((reply[8] as number) << 8) | (reply[9] as number);
+    }
+    const second = server.syn("a", PORT, nonce) as Ticket;
     expect(second.id).toBe(first.id);
     expect(second.tag).not.toBe(first.tag);
     const other = server.hello(second, "a") as Connection;
@@ -213,7 +259,8 @@ describe("floods", () => {
       const bytes = random.bytes(random.integer(0, 64));
       // Half of them look like this edition's, some name the honest connection's ID.
       if (bytes.length > 11 && random.next() < 0.5) bytes[10] = (bytes[10] as number) | 0xc0;
-      if (bytes.length > 11 && random.next() < 0.2) bytes.set([0, connection.connectionId], 8);
+      if (bytes.length > 11 && random.next() < 0.2)
+        bytes.set([connection.connectionId >>> 8, connection.connectionId & 255], 8);
       return bytes;
     });
     let understood = 0;
@@ -247,5 +294,31 @@ describe("floods", () => {
     expect(server.endpoint.reply).toBeNull();
     server.endpoint.accept = true;
     expect(server.hello(late, "late")?.connected).toBe(true);
+  });
+
+  test("a SYN to a server that has closed is refused at once, with its nonce and no more bytes than it has", () => {
+    const server = new Server();
+    server.open("a");
+    server.endpoint.accept = false;
+    expect(server.endpoint.receive(OFFERING_SYN, "b", PORT, server.now)).toBeNull();
+    expect(server.endpoint.reply).toEqual(Uint8Array.of(0, 0, 0, 0, 0x51, 0x52, 0x53, 0x54, 0, 0, 0xa5, 0x94));
+    server.endpoint.receive(CLASSIC_SYN, "b", PORT, server.now);
+    expect(server.endpoint.reply).toBeNull();
+    const client = new Endpoint({ edition: editionNamed(DEFAULT_EDITION), extended: { random: () => 0.5 } });
+    client.receive(OFFERING_SYN, "b", PORT, server.now);
+    expect(client.reply, "an endpoint that never was a server").toBeNull();
+  });
+
+  test("a client of the first version is told so, by a server that speaks nothing else", () => {
+    const server = new Server();
+    const syn = Uint8Array.of(0, 0, 0xc3, 0x50, 0, 0, 0, 0, 0, 0, 0xa5, 0x8a);
+    expect(server.endpoint.receive(syn, "old", PORT, server.now)).toBeNull();
+    expect(server.endpoint.reply).toEqual(Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xa5, 0x8e));
+    const hello = Uint8Array.of(1, 2, 3, 5, 0, 0, 0, 0, 0xff, 0xff, 0xc4, 0, 0, 18, 1, 2, 3, 4);
+    expect(server.endpoint.receive(hello, "old", PORT, server.now)).toBeNull();
+    expect(server.endpoint.reply).toEqual(Uint8Array.of(0, 0, 0, 0, 1, 2, 3, 4, 0xff, 0xff, 0x88, 0, 0, 16, 0, 7));
+    expect(server.endpoint.drops.otherVersion).toBe(2);
+    const both = new Server({ required: false });
+    expect(both.endpoint.receive(syn, "old", PORT, both.now)?.edition).toBe(DEFAULT_EDITION);
   });
 });

@@ -37,15 +37,33 @@ const HEAD = "01020304 a1a2a3a4 0708";
 
 describe("golden bytes (docs/protocol.md)", () => {
   test("the offer", () => {
-    expect(wire.OFFER_BITS.toString(16)).toBe("a588");
-    expect(wire.isOffer(0xa58a)).toBe(true);
-    expect(wire.isOffer(0xa58e)).toBe(true);
-    expect([0x0002, 0xa592, 0xa582, 0xffff].map(wire.isOffer)).toEqual([false, false, false, false]);
+    expect(wire.OFFER_BITS.toString(16)).toBe("a590");
+    expect(wire.isOffer(0xa592)).toBe(true);
+    expect([0x0002, 0xa58a, 0xa582, 0xa59a, 0xffff].map(wire.isOffer)).toEqual([false, false, false, false, false]);
+    expect(wire.isFirstVersion(0xa58a)).toBe(true);
+    expect([0x0002, 0xa592, 0xa582, 0xffff].map(wire.isFirstVersion)).toEqual([false, false, false, false]);
+  });
+
+  test("a refusal of a SYN, and what a client of the first version is answered with", () => {
+    expect(hex(wire.encodeSynRefusal(0x01020304))).toBe("00000000" + "01020304" + "0000" + "a594");
+    expect(hex(wire.encodeFirstVersionSynAck(7))).toBe("00000000" + "00000007" + "ffff" + "a58e");
+    expect(hex(wire.encodeRefusal(0x01020304, 9, "version"))).toBe(
+      "00000000" + "01020304" + "0009" + "8800" + "0010" + "0007",
+    );
   });
 
   test.each<[string, number, (writer: wire.PacketWriter) => void, string]>([
     ["a ping", PING, () => {}, `${HEAD} 8400 000e`],
-    ["an introduction", HELLO | PING, (w) => w.uint32(0xcafebabe), `${HEAD} c400 0012 cafebabe`],
+    [
+      "an introduction",
+      HELLO | PING,
+      (w) => {
+        w.uint32(0xcafebabe);
+        w.uint32(0x51525354);
+        w.uint16(0x1236);
+      },
+      `${HEAD} c400 0018 cafebabe 51525354 1236`,
+    ],
     ["a reset", RESET, (w) => w.uint16(2), `${HEAD} 8800 0010 0002`],
     [
       "an acknowledgement",
@@ -144,7 +162,11 @@ describe("properties", () => {
               (data === null ? 0 : DATA | (data.fin ? FIN : 0)) |
               (ping ? PING : 0);
             return encode(bits, (w) => {
-              if (hello !== null) w.uint32(hello);
+              if (hello !== null) {
+                w.uint32(hello);
+                w.uint32(~hello);
+                w.uint16(hello >>> 7);
+              }
               if (ack !== null) {
                 const pairs = ack.blocks.length >> 1;
                 w.ack(
@@ -168,7 +190,10 @@ describe("properties", () => {
         for (const { hello, ack, data, ping } of packets) {
           at = wire.decodePacket(datagram, at, packet);
           expect(at).toBeGreaterThan(0);
-          if (hello !== null) expect(packet.helloTag).toBe(hello);
+          if (hello !== null) {
+            const expected = { helloTag: hello, helloNonce: ~hello >>> 0, helloProof: (hello >>> 7) & 0xffff };
+            expect(packet).toMatchObject(expected);
+          }
           if (ack !== null) {
             expect(packet).toMatchObject({
               acknowledgement: ack.next,
