@@ -41,33 +41,43 @@ export class Applier {
     const turn = desk.enter([path]);
     let file: StagedFile;
     let room: Promise<void> | undefined;
+    let ahead: unknown;
     try {
       desk.permit();
       room = desk.reserve(id, path, content.length);
       storage.prepare();
+      ahead = storage.keepAhead(path);
       file = storage.stageSmall(request);
     } catch (error) {
+      storage.forgetAhead(ahead);
       desk.fail(id, path, error);
       turn.leave();
       desk.leave();
       return;
     }
+    const staged = { file, ahead };
     desk.stage({
       file,
-      place: this.#placing(file, turn, room, { id, folders: foldersOf(request), event: eventOf(request) }),
+      place: this.#placing(staged, turn, room, { id, folders: foldersOf(request), event: eventOf(request) }),
     });
   }
 
   /** What is done with a file when its content is durable, or could not be made so, and it is its turn. */
-  #placing(file: StagedFile, turn: Turn, room: Promise<void> | undefined, placed: Placed): (error?: unknown) => void {
+  #placing(
+    { file, ahead }: { readonly file: StagedFile; readonly ahead: unknown },
+    turn: Turn,
+    room: Promise<void> | undefined,
+    placed: Placed,
+  ): (error?: unknown) => void {
     const desk = this.#desk;
     const { path } = placed.event as StepEvent;
     const conclude = (error?: unknown): void => {
       try {
         if (error !== undefined) throw error;
-        desk.storage.place(file.staged, path);
+        desk.storage.place(file.staged, path, ahead);
         desk.place(placed);
       } catch (reason) {
+        desk.storage.forgetAhead(ahead);
         desk.storage.discard(file.staged);
         desk.fail(placed.id, path, reason);
       } finally {
@@ -123,7 +133,7 @@ export class Applier {
       case "mkdir":
         return storage.makeFolder(request.path);
       case "link":
-        return storage.makeLink(request);
+        return storage.keepAheadNow(request.path).then((ahead) => storage.makeLink(request, ahead));
       case "remove":
         return storage.remove(request.path, request.kind);
       case "touch":

@@ -14,6 +14,7 @@ export { type Failure, type Losses, SyncError, type SyncErrorCode } from "./erro
 export type { MirrorEvent, PushEvent, Step, SyncedSummary } from "./events.js";
 export { examine, type Finding } from "./examine.js";
 export { type FileLayer, SYSTEM_FILES } from "./file-layer.js";
+export { FileSystemFlusher } from "./flush.js";
 export type {
   Admission,
   Admitted,

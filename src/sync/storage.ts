@@ -55,9 +55,16 @@ export interface Archive {
    * Called right before the file or link at `absolutePath` (`path` in the mirror) is replaced or deleted; nothing else
    * happens until it returns, and only until then the absolute path is good (a Buffer where it is not UTF-8). A deleted
    * one may be renamed away or linked to; a replaced one is linked to or copied only, so that something is always there.
-   * What it throws fails that step, and the entry stays.
+   * What it throws fails that step, and the entry stays. `ahead` is what {@link keepAhead} has returned for the path.
    */
-  retire(absolutePath: string | Buffer, path: string, why: "replaced" | "deleted"): void;
+  retire(absolutePath: string | Buffer, path: string, why: "replaced" | "deleted", ahead?: unknown): void;
+  /**
+   * Called for a file or link that is going to be replaced, before {@link flush}: what is kept of it is durable then before it is
+   * replaced, if it is still there. Default: it is kept when it is replaced.
+   */
+  keepAhead?(absolutePath: string | Buffer, path: string): unknown;
+  /** What {@link keepAhead} has returned is not needed, as nothing was replaced. */
+  forgetAhead?(ahead: unknown): void;
   /** Where content that was retired is kept, by its sha256 in hex; `undefined` where it is not. */
   find?(sha256: string): string | undefined;
   /** Where what was at `path` is kept, if it had that sha256 in hex and was in this mirror. */
@@ -201,7 +208,7 @@ export class Storage {
   async flush(files: readonly StagedFile[], folders: ReadonlySet<string>): Promise<void> {
     try {
       this.#folderTimes.restore();
-      if (folders.size > 0) await this.#archive?.flush?.();
+      await this.#archive?.flush?.();
       if (files.length + folders.size > FEW_FLUSHES && this.files.canSyncfs()) await this.#fileSystem.flush();
       else {
         // Each to its end: a descriptor is not closed below a flush.
@@ -250,10 +257,44 @@ export class Storage {
     await this.files.fsync(incoming.fd);
   }
 
-  /** Renames what was staged to `path`, over a file or link that stands there. */
-  place(staged: string, path: string): void {
+  /**
+   * Keeps what stands at `path` and is about to be replaced; {@link flush} makes that durable. What it returns is for the step that
+   * replaces it, or for {@link forgetAhead}; `undefined` where nothing is kept.
+   */
+  keepAhead(path: string): unknown {
+    if (this.#archive?.keepAhead === undefined) return undefined;
+    let place: string | Buffer;
+    try {
+      place = this.#places.at(path);
+    } catch {
+      return undefined;
+    }
+    const stats = fs.lstatSync(place, { throwIfNoEntry: false });
+    if (stats === undefined || stats.isDirectory()) return undefined;
+    return this.#archive.keepAhead(place, path);
+  }
+
+  /** As {@link keepAhead}, and makes it durable. */
+  async keepAheadNow(path: string): Promise<unknown> {
+    const ahead = this.keepAhead(path);
+    if (ahead === undefined) return undefined;
+    try {
+      await this.#archive?.flush?.();
+      return ahead;
+    } catch (error) {
+      this.forgetAhead(ahead);
+      throw error;
+    }
+  }
+
+  forgetAhead(ahead: unknown): void {
+    if (ahead !== undefined) this.#archive?.forgetAhead?.(ahead);
+  }
+
+  /** Renames what was staged to `path`, over a file or link that stands there, which was kept `ahead` if it could be. */
+  place(staged: string, path: string, ahead?: unknown): void {
     this.#change(path, (place) => {
-      this.#retire(place, path, "replaced");
+      this.#retire(place, path, "replaced", ahead);
       this.files.rename(staged, place);
     });
   }
@@ -293,10 +334,11 @@ export class Storage {
       }
       setAttributes(fd, stats, file);
       await this.files.fsync(fd);
+      const ahead = await this.keepAheadNow(file.path);
       const now = fs.lstatSync(held ?? this.#places.at(from), { bigint: true });
       if (now.ino !== stats.ino || now.dev !== stats.dev) throw new SyncError("ERR_CHECKSUM", "the file was replaced");
       const rename = (place: string | Buffer, source: string | Buffer): void => {
-        this.#retire(place, file.path, "replaced");
+        this.#retire(place, file.path, "replaced", ahead);
         this.files.rename(source, place);
         // Renaming one name of a file over another one of the same file does nothing.
         if (stats.nlink > 1n) fs.rmSync(source, { force: true });
@@ -333,7 +375,7 @@ export class Storage {
       } finally {
         fs.closeSync(fd);
       }
-      this.place(staged, file.path);
+      this.place(staged, file.path, await this.keepAheadNow(file.path));
       return true;
     } finally {
       fs.rmSync(staged, { force: true });
@@ -383,7 +425,7 @@ export class Storage {
     fs.rmSync(staged, { force: true });
   }
 
-  makeLink({ path, target, mtimeNs }: { path: string; target: string; mtimeNs: bigint }): void {
+  makeLink({ path, target, mtimeNs }: { path: string; target: string; mtimeNs: bigint }, ahead?: unknown): void {
     if (target === "" || target.includes("\0")) throw new SyncError("ERR_UNSAFE_PATH", "no link can point there");
     const staged = this.#newStaged();
     try {
@@ -394,7 +436,7 @@ export class Storage {
     }
     try {
       setTimeAt(staged, mtimeNs);
-      this.place(staged, path);
+      this.place(staged, path, ahead);
     } catch (error) {
       fs.rmSync(staged, { force: true });
       throw error;
@@ -475,11 +517,12 @@ export class Storage {
     this.#names.added(path);
   }
 
-  #retire(place: string | Buffer, path: string, why: "replaced" | "deleted"): void {
+  #retire(place: string | Buffer, path: string, why: "replaced" | "deleted", ahead?: unknown): void {
     this.reuse?.leaving(path, place);
     if (this.#archive === undefined) return;
     const stats = fs.lstatSync(place, { throwIfNoEntry: false });
-    if (stats !== undefined && !stats.isDirectory()) this.#archive.retire(place, path, why);
+    if (stats !== undefined && !stats.isDirectory()) this.#archive.retire(place, path, why, ahead);
+    else this.forgetAhead(ahead);
   }
 
   /** What the mirror's file system keeps. */

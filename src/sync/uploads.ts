@@ -98,7 +98,7 @@ export class Uploads {
       try {
         const staged = await upload.finish(sha256);
         if (turn.ready !== undefined) await turn.ready;
-        storage.place(staged, path);
+        storage.place(staged, path, await storage.keepAheadNow(path));
       } finally {
         turn.leave();
       }

@@ -221,7 +221,7 @@ async function putInPlace(upload: Upload, staged: Staged, storage: Storage, keep
   const changed = new Set([parentOf(path)]);
   const tell = (event: StepEvent): void => keeping.onEvent({ ...event, name: folder });
   for (const missing of makeFoldersAbove(path, storage, tell)) changed.add(parentOf(missing));
-  storage.place(staged.place, path);
+  storage.place(staged.place, path, await storage.keepAheadNow(path));
   await storage.flush([], changed);
   const entry = { kind: "file", path, size, executable, mtimeNs, sha256 } as const;
   keeping.onEvent({ type: "stored", name: folder, path, bytes: size, entry });

@@ -10,11 +10,19 @@ import { join } from "node:path";
 import { setTimeout as pause, setImmediate as yieldToOthers } from "node:timers/promises";
 import type { Subscription } from "rxjs";
 import { makeFolder } from "../../files/make-folder.js";
-import { type Admission, type Archive, type ReceiveEvent, Storage, SyncError } from "../../sync/index.js";
+import {
+  type Admission,
+  type Archive,
+  type FileLayer,
+  type ReceiveEvent,
+  Storage,
+  SyncError,
+  systemPath,
+} from "../../sync/index.js";
 import { DatabaseError } from "../database/errors.js";
 import type { Database, Folder, FolderLimits } from "../database/types.js";
 import { mirrorNameProblem } from "../name.js";
-import { ContentStore } from "./content.js";
+import { ContentStore, type Linked } from "./content.js";
 import { deletedError, FolderDeletion } from "./deletion.js";
 import { VersionError } from "./errors.js";
 import { FolderChecks } from "./folder-checks.js";
@@ -50,6 +58,8 @@ export interface KeeperOptions {
   readonly maxEntries?: number | null;
   /** Bytes that may wait to be written to the database. Default 64 MiB. */
   readonly writeBehindBytes?: number | undefined;
+  /** How content of versions is made durable. Default: by the system. */
+  readonly files?: FileLayer | undefined;
   /** Trouble that nobody waits for. Default: a process warning. */
   readonly onError?: (error: Error) => void;
   /** How often folders are looked through for what was changed by hand. Milliseconds, default 10 minutes; 0: never. */
@@ -131,7 +141,10 @@ export class Keeper {
         }
       },
     });
-    this.content = new ContentStore(`${options.dir}/.confundo/versions`);
+    this.content = new ContentStore(`${options.dir}/.confundo/versions`, {
+      files: options.files,
+      onError: (error) => this.#report(error),
+    });
     this.#written = new WriteBehind({
       database: options.database,
       content: this.content,
@@ -226,9 +239,12 @@ export class Keeper {
     /** By path, when it was gone because something else came: many times, before the first is reported. */
     const retiredAt = new Map<string, { readonly at: number; readonly left: Usage }[]>();
     const archive: Archive = {
-      retire: (absolutePath, path, why) => {
-        const at = Date.now();
-        const retired = this.content.retire(absolutePath, { folder: name, path, why, at });
+      keepAhead: (absolutePath, path) => this.content.link(absolutePath, { folder: name, path, at: Date.now() }),
+      forgetAhead: (ahead) => this.content.forget(ahead as Linked),
+      retire: (absolutePath, path, why, ahead) => {
+        const what = { folder: name, path, why, at: Date.now() };
+        const retired = this.content.retire(absolutePath, what, ahead as Linked | undefined);
+        const { at } = retired;
         const size = retired.kind === "file" ? retired.size : 0;
         const { kept, left } = quota.retired(path, size);
         this.#written.add({ retired }, { quota, usage: kept });
@@ -336,10 +352,18 @@ export class Keeper {
       await yieldToOthers();
       const { folder, path } = retired;
       const page = await this.#insist(() => this.database.versions.list(folder, path, { limit: 1000 }));
-      if (page.some(({ endedAt }) => endedAt === retired.at)) this.content.settle(retired);
-      else this.#written.add({ retired });
+      const known = page.find(({ endedAt }) => endedAt === retired.at);
+      if (known === undefined && !this.content.isThere(retired, systemPath(`${this.rootOf(folder)}/${path}`))) {
+        this.#written.add({ retired });
+        continue;
+      }
+      // The database has the version, and its content may have no place among the objects yet.
+      if (typeof known?.sha256 === "string" && retired.kind === "file") this.content.keep(retired, known.sha256);
+      this.content.settle(retired);
     }
+    if ((await this.content.adoptOrphans()) > 0) crashed = true;
     await this.settled();
+    await this.content.release();
     // What could not be written down stays for the next start.
     if (!this.#written.incomplete) await this.content.forgetEarlierRuns();
     await this.#insist(() => this.#written.forget(earlier.runs));
@@ -494,7 +518,7 @@ export class Keeper {
     await Promise.all(this.#background);
     await this.#written.close();
     await this.#quotas.close().catch((error) => this.#report(error));
-    this.content.close();
+    await this.content.close().catch((error) => this.#report(error));
   }
 
   #reindex(folder: string, verify: boolean): Promise<Reindexed> {

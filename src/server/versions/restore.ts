@@ -154,14 +154,14 @@ export async function carryOut(
     let bytes = 0;
     for (const wanted of plan.wanted) {
       for (const missing of makeFoldersAbove(wanted.path, storage, onEvent)) folders.add(parentOf(missing));
-      const event = place(wanted, storage, staged.get(wanted.path));
+      const event = await place(wanted, storage, staged.get(wanted.path));
       folders.add(parentOf(wanted.path));
       bytes += event.bytes;
       onEvent(event);
     }
     for (const wanted of plan.attributes) {
       if (wanted.kind === "file") onEvent(await changeAttributes(wanted, storage));
-      else if (wanted.kind === "link") onEvent(place(wanted, storage, undefined));
+      else if (wanted.kind === "link") onEvent(await place(wanted, storage, undefined));
     }
     await storage.flush([], folders);
     // When nothing in them changes any more, the innermost first.
@@ -193,11 +193,16 @@ async function changeAttributes(
   return { type: "changed", path, entry: { ...attributes, kind: "file", ...(sha256 === null ? {} : { sha256 }) } };
 }
 
-function place(wanted: Wanted, storage: Storage, staged: string | undefined): StepEvent & { type: "stored" } {
+async function place(
+  wanted: Wanted,
+  storage: Storage,
+  staged: string | undefined,
+): Promise<StepEvent & { type: "stored" }> {
   const { path, kind, size, mode, mtimeNs, sha256, target } = wanted;
+  const ahead = kind === "directory" ? undefined : await storage.keepAheadNow(path);
   if (kind === "directory") storage.makeFolder(path, mode & 0o777);
-  else if (kind === "link") storage.makeLink({ path, target: target ?? "", mtimeNs });
-  else if (staged !== undefined) storage.place(staged, path);
+  else if (kind === "link") storage.makeLink({ path, target: target ?? "", mtimeNs }, ahead);
+  else if (staged !== undefined) storage.place(staged, path, ahead);
   const common = { path, size, executable: kind === "file" && (mode & 0o100) !== 0 };
   const entry: StoredEntry =
     kind === "file"

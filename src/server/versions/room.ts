@@ -130,6 +130,8 @@ export class Quotas {
   async #makeRoom(name: string, quota: Quota): Promise<void> {
     try {
       await within(ROOM_WAIT_MS, this.#options.settled());
+      // Or else their content takes room as long as it is under another name.
+      await this.#options.content.release().catch(this.#options.onError);
       await this.#read(name, quota);
       quota.recount();
       if (quota.excess(false) <= 0) return;

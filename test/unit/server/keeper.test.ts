@@ -440,6 +440,8 @@ describe("a crash", () => {
       at: 5,
     });
     killed.content.retire(path.join(first.at(), "l"), { folder: "m", path: "l", why: "deleted", at: 6 });
+    fs.rmSync(path.join(first.at(), "f"));
+    fs.rmSync(path.join(first.at(), "l"));
     expect(retired.kind).toBe("file");
     const incoming = path.join(first.dir, ".confundo/versions/incoming");
     for (const run of fs.readdirSync(incoming)) {
