@@ -1,6 +1,15 @@
 /** `log`, `restore`, `resume` and `reindex`: beside the data, whether the server runs or not. */
 import { resolve } from "node:path";
-import { type Database, type FileRecord, type Folder, Keeper, type Version, VersionError } from "../server/index.js";
+import {
+  type Database,
+  type FileRecord,
+  type Folder,
+  Keeper,
+  MAX_PAGE,
+  type Version,
+  VersionError,
+  versionCursor,
+} from "../server/index.js";
 import { type HomeOption, type OpenHome, withHome } from "./home.js";
 import { formatBytes } from "./progress.js";
 import { escaped, shownPath, UsageError } from "./report.js";
@@ -25,17 +34,35 @@ export function log(name: string | undefined, path: string | undefined, options:
     const present = wanted === "" ? undefined : await database.files.byPath(name, wanted);
     if (present !== undefined && present.kind !== "directory")
       say(options.json ? toJson(present) : presentLine(present));
-    const exact = wanted === "" ? [] : await database.versions.list(name, wanted, { limit: options.limit });
-    const isFile =
-      (present !== undefined && present.kind !== "directory") || exact.some(({ kind }) => kind !== "directory");
-    const below = isFile ? exact : await database.versions.list(name, wanted === "" ? "" : `${wanted}/`, options);
-    for (const version of below) say(options.json ? toJson(version) : versionLine(version));
-    const before = isFile ? await earlierNames(database, name, wanted, options.limit - below.length) : [];
-    for (const version of before) say(options.json ? toJson(version) : versionLine(version));
-    if (present === undefined && below.length === 0 && before.length === 0 && wanted !== "") {
+    const exact = wanted === "" ? [] : await database.versions.list(name, wanted, { limit: MAX_PAGE });
+    const isFile = [present, ...exact].some((one) => one !== undefined && one.kind !== "directory");
+    let shown = 0;
+    const show = (version: Version): void => {
+      shown++;
+      say(options.json ? toJson(version) : versionLine(version));
+    };
+    const prefix = isFile || wanted === "" ? wanted : `${wanted}/`;
+    for await (const version of newest(database, name, prefix, options.limit)) show(version);
+    if (isFile) for (const version of await earlierNames(database, name, wanted, options.limit - shown)) show(version);
+    if (present === undefined && shown === 0 && wanted !== "") {
       throw new VersionError("ERR_NO_VERSION", `nothing is known of ${shownPath(wanted)} in ${shownPath(name)}`);
     }
   });
+}
+
+/** At most so many versions of a file, or below a folder ("a/"; "" for all), newest first, whatever the database gives at a time. */
+async function* newest(database: Database, folder: string, path: string, limit: number): AsyncGenerator<Version> {
+  for (let left = limit, after: string | undefined; left > 0; ) {
+    const page = await database.versions.list(folder, path, {
+      limit: Math.min(left, MAX_PAGE),
+      ...(after === undefined ? {} : { after }),
+    });
+    yield* page;
+    const last = page.at(-1);
+    if (last === undefined) return;
+    left -= page.length;
+    after = versionCursor(last);
+  }
 }
 
 /** What a file was under the names that it had before, newest first. */
@@ -47,8 +74,9 @@ async function earlierNames(database: Database, folder: string, path: string, li
     seen.add(`${name}/${until}`);
     const moved = await database.versions.movedTo(folder, name, until);
     if (moved === undefined) break;
-    const all = await database.versions.list(folder, moved.path, { limit: 1000 });
-    versions.push(...all.filter(({ version }) => version <= moved.version));
+    for await (const version of newest(database, folder, moved.path, limit)) {
+      if (version.version <= moved.version) versions.push(version);
+    }
     name = moved.path;
     until = moved.storedAt;
   }

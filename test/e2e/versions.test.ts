@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { describe, expect } from "vitest";
+import { openDatabase } from "../../src/server/index.js";
 import { contents, REPOSITORY, test, until } from "../support/program.js";
 
 describe("versions, beside a running server", () => {
@@ -47,6 +48,29 @@ describe("versions, beside a running server", () => {
     fs.appendFileSync(path.join(copy, "c.locked"), " by hand");
     expect((await beside("reindex")).stdout).toMatch(/^m: 3 files \(\d+ B\); 0 added, 1 changed, 0 removed\n$/);
     expect((await beside("reindex", "m")).stdout).toMatch(/0 added, 0 changed, 0 removed\n$/);
+  });
+
+  test("a log is as long as it is asked to be", async ({ rig }) => {
+    const home = rig.folder();
+    fs.mkdirSync(path.join(home, ".confundo"));
+    const database = await openDatabase({ path: path.join(home, ".confundo", "database.sqlite") });
+    const put = { do: "put", folder: "m", path: "d/f", kind: "file", mode: 0o644, mtimeNs: 1n, target: null } as const;
+    await database.folders.ensure("m");
+    const version = (i: number) => ({ ...put, size: i, sha256: null });
+    for (let i = 0; i < 2500; i += 100) {
+      const changes = Array.from({ length: 100 }, (_, j) => [
+        version(i + j),
+        { ...version(i + j), do: "retire", why: "replaced" } as const,
+      ]);
+      await database.files.apply(changes.flat(), i);
+    }
+    await database.close();
+    const lines = async (...args: string[]): Promise<number> =>
+      (await rig.run(["log", ...args, "--json", "--dir", home])).stdout.split("\n").filter(Boolean).length;
+    expect(await lines("m", "--limit", "100000")).toBe(2500);
+    expect(await lines("m", "d", "--limit", "2100")).toBe(2100);
+    expect(await lines("m", "d/f", "--limit", "100000")).toBe(2501);
+    expect(await lines("m")).toBe(100);
   });
 
   test("what cannot be done is told", async ({ rig }) => {

@@ -34,8 +34,15 @@ const SQLITE: Readonly<Record<number, DatabaseErrorCode>> = {
   14: "ERR_DATABASE_UNAVAILABLE", // CANTOPEN
   26: "ERR_DATABASE_DAMAGED", // NOTADB
 };
+const SQLITE_IOERR = 10;
 const SQLITE_CONSTRAINT_UNIQUE = 2067;
 const SQLITE_CONSTRAINT_PRIMARYKEY = 1555;
+
+/** Whether SQLite could not read, write or flush one of its files (SQLITE_IOERR and its extended codes). */
+export function isIoError(error: unknown): boolean {
+  const { errcode } = (error ?? {}) as { errcode?: unknown };
+  return typeof errcode === "number" && (errcode & 0xff) === SQLITE_IOERR;
+}
 
 /** https://www.postgresql.org/docs/current/errcodes-appendix.html: class 08 and 57P are about the connection, 53 about resources. */
 const POSTGRES_AWAY = /^(08|57P|53|25006)/;

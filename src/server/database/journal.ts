@@ -13,7 +13,9 @@ const KEPT = {
   transfers: { ageMs: 90 * DAY_MS, rows: 100_000 },
   audit: { ageMs: 400 * DAY_MS, rows: 1_000_000 },
 } as const;
-const MAX_PAGE = 1000;
+
+/** Rows that a list gives at a time, whatever it is asked for. */
+export const MAX_PAGE = 1000;
 /** A statement takes so many values at most (SQLite: 32,766). */
 const MAX_ROWS = 1000;
 /** Held while events are numbered until they are visible, so that no reader ever sees a later one first. */

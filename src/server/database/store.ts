@@ -5,7 +5,7 @@
  */
 import { setImmediate as yieldToOthers } from "node:timers/promises";
 import { type Kysely, sql, type Transaction } from "kysely";
-import { DatabaseError, toDatabaseError } from "./errors.js";
+import { DatabaseError, isIoError, toDatabaseError } from "./errors.js";
 import type { Schema } from "./schema.js";
 
 /** Writes of one transaction; more wait for the next. */
@@ -32,6 +32,8 @@ export class Store {
   /** Called when the database has become unavailable, with the reason, and with nothing when it answers again. */
   onAvailability: (problem: DatabaseError | undefined) => void = () => {};
   #isAway = false;
+  /** Whether a read or write of SQLite's files has failed, see {@link #renewLog}. */
+  #suspect = false;
   /** The time that the home has seen, see {@link HomeClock}. Set when the database is open. */
   elapsed: () => number;
   readonly #kysely: Kysely<Schema>;
@@ -89,6 +91,7 @@ export class Store {
     while (this.#waiting.length > 0) {
       const group = this.#waiting.splice(0, MAX_GROUP);
       try {
+        if (this.#suspect) await this.#renewLog();
         const outcomes = await this.#kysely.transaction().execute((db) => this.#carryOut(group, db));
         this.#answers();
         // What did not come into this transaction is next.
@@ -106,6 +109,31 @@ export class Store {
     this.#running = undefined;
   }
 
+  /**
+   * Writes what is committed from SQLite's log into the database and begins a new log. After an I/O error the system may take pages of
+   * the old one for written that the disk does not have, and would let a later commit pass that a power failure takes: nothing is
+   * written to it any more. Throws `ERR_DATABASE_UNAVAILABLE` where that fails, or another process reads what is only in the log.
+   */
+  async #renewLog(): Promise<void> {
+    // Another process is not waited for in this thread.
+    const pragma = (text: string) => sql<Record<string, number>>`pragma ${sql.raw(text)}`.execute(this.#kysely);
+    const before = (await pragma("busy_timeout")).rows[0]?.timeout ?? 0;
+    let isBusy = true;
+    await pragma("busy_timeout = 0");
+    try {
+      isBusy = (await pragma("wal_checkpoint(truncate)")).rows[0]?.busy !== 0;
+    } finally {
+      await pragma(`busy_timeout = ${before}`);
+    }
+    if (!isBusy) {
+      this.#suspect = false;
+      return;
+    }
+    const why =
+      "an I/O error has struck its log, which another process is reading; a new one is begun when that has ended";
+    throw new DatabaseError("ERR_DATABASE_UNAVAILABLE", `the database ${this.where} cannot be written to now: ${why}`);
+  }
+
   #answers(): void {
     if (!this.#isAway) return;
     this.#isAway = false;
@@ -113,6 +141,7 @@ export class Store {
   }
 
   #explained(error: unknown): Error {
+    if (isIoError(error)) this.#suspect = true;
     const explained = toDatabaseError(error, this.where);
     const unavailable = explained instanceof DatabaseError && explained.retryable && this.#closing === undefined;
     if (unavailable && !this.#isAway) {
