@@ -37,6 +37,7 @@ export type SyncErrorCode =
   | "ERR_CHECKSUM"
   | "ERR_CHANGED"
   | "ERR_OPEN"
+  | "ERR_EMPTIED"
   | "ERR_SILENT_CHANGE"
   | "ERR_TIME"
   | "ERR_RECURSION"

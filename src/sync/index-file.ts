@@ -5,6 +5,10 @@
  *
  * A file of records of one length, appended to; the last one for a path counts. Each carries a checksum, a damaged one
  * counts for nothing. Not flushed: what a crash takes is found out anew.
+ *
+ * The system writes size and change time of a file before its content, so that after a power failure a record can vouch for content
+ * that is not there any more. The header therefore names the run of the machine (see {@link bootId}) and says when the index was
+ * closed last. In another run the records of files that were changed shortly before that, or before the newest record, are dropped.
  */
 import { createHash, hash } from "node:crypto";
 import fs from "node:fs";
@@ -13,8 +17,16 @@ import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { crc32 } from "node:zlib";
 import { makeFolder } from "../files/make-folder.js";
+import { bootId } from "./boot-id.js";
 import { type Comparison, DIFFERS, type Entry, type FileEntry, sameTime } from "./entry.js";
-import { INDEX_FLUSH_MS, INDEX_FLUSH_RECORDS, INDEX_SPARE_RECORDS } from "./limits.js";
+import {
+  CLEAN_END_MS,
+  EMPTY_AFTER_CRASH_MS,
+  INDEX_FLUSH_MS,
+  INDEX_FLUSH_RECORDS,
+  INDEX_SPARE_RECORDS,
+  UNCLEAN_END_MS,
+} from "./limits.js";
 import { hasEscapes, nameToBytes } from "./names.js";
 import { timeFromBits, timeToBits } from "./times.js";
 import { Turns } from "./turns.js";
@@ -32,6 +44,15 @@ const RECORD_BYTES: number = SUM_AT + 4;
 const RECORD_WORDS = RECORD_BYTES / 4;
 const KEY_WORDS = KEY_BYTES / 4;
 const NO_HASH = Buffer.alloc(32);
+/** In the header, behind the magic: the run of the machine, when the index was opened to write or closed last, whether it is closed, */
+const BOOT_AT = 20;
+const BOOT_BYTES = 11;
+const CLEAN_AT = BOOT_AT + BOOT_BYTES;
+const LAST_AT = CLEAN_AT + 1;
+/** when it was found that the machine had ended, and since when what was changed before that may be lost. */
+const FOUND_AT = LAST_AT + 8;
+const SUSPECT_AT = FOUND_AT + 8;
+const OWNER_AT: number = RECORD_BYTES - 32;
 const NO_HASH_HEX = NO_HASH.toString("hex");
 
 export class IndexFile {
@@ -47,30 +68,76 @@ export class IndexFile {
 
   /**
    * `owner` says whose index this is: an index of another folder or mirror counts for nothing. `onProblem` is told once
-   * when it cannot be written; all goes on without.
+   * when it cannot be written; all goes on without. `boot` names this run of the machine.
    */
-  constructor(path: string, owner: string, onProblem: (error: Error) => void = () => {}) {
+  constructor(path: string, owner: string, onProblem: (error: Error) => void = () => {}, boot: string = bootId()) {
     this.path = path;
     this.#header = Buffer.alloc(RECORD_BYTES);
     MAGIC.copy(this.#header);
-    sha256(owner).copy(this.#header, RECORD_BYTES - 32);
+    sha256(boot).copy(this.#header, BOOT_AT, 0, BOOT_BYTES);
+    sha256(owner).copy(this.#header, OWNER_AT);
     this.#onProblem = onProblem;
-    this.hadRecords = this.#hasRecords();
+    this.hadRecords = this.#load();
   }
 
-  #hasRecords(): boolean {
+  /**
+   * Whether a file has become empty shortly before the machine ended, and has not rested for long enough since to count as an edit:
+   * its content may never have been written.
+   */
+  isSuspect({ size, version }: FileEntry, nowMs: number = Date.now()): boolean {
+    const found = this.#header.readDoubleBE(FOUND_AT);
+    if (size > 0 || found === 0 || Math.abs(nowMs - found) >= EMPTY_AFTER_CRASH_MS) return false;
+    const changed = changeTime(version ?? "");
+    return changed >= this.#header.readDoubleBE(SUSPECT_AT) && changed <= found;
+  }
+
+  /** Whether an earlier run has recorded something. */
+  #load(): boolean {
     try {
       const fd = fs.openSync(this.path, "r");
       try {
         const header = Buffer.alloc(RECORD_BYTES);
         fs.readSync(fd, header, 0, RECORD_BYTES, 0);
-        return header.equals(this.#header) && fs.fstatSync(fd).size > RECORD_BYTES;
+        const { size, mtimeMs } = fs.fstatSync(fd);
+        if (!this.#isOurs(header)) return false;
+        if (isOfBoot(header, this.#header)) header.copy(this.#header, FOUND_AT, FOUND_AT, OWNER_AT);
+        else if (size > RECORD_BYTES) this.#afterBoot(header, mtimeMs);
+        // All that there were may have been dropped.
+        return size > RECORD_BYTES || this.#header.readDoubleBE(FOUND_AT) > 0;
       } finally {
         fs.closeSync(fd);
       }
     } catch {
       return false;
     }
+  }
+
+  #isOurs(header: Buffer): boolean {
+    return (
+      header.subarray(0, MAGIC.length).equals(MAGIC) &&
+      header.subarray(OWNER_AT).equals(this.#header.subarray(OWNER_AT))
+    );
+  }
+
+  /** Drops what may not be true any more since the machine has ended. */
+  #afterBoot(header: Buffer, mtimeMs: number): void {
+    const content = fs.readFileSync(this.path);
+    const records: Buffer[] = [];
+    for (let at = RECORD_BYTES; at + RECORD_BYTES <= content.length; at += RECORD_BYTES) {
+      records.push(content.subarray(at, at + RECORD_BYTES));
+    }
+    const now = Date.now();
+    const known = header.subarray(BOOT_AT, CLEAN_AT).some((byte) => byte !== 0);
+    const last = known ? header.readDoubleBE(LAST_AT) : mtimeMs;
+    const times = records.map((record) => (isSound(record) ? changeTime(versionOf(record)) : 0));
+    // A time that is yet to come says nothing about when the machine ended.
+    const end = times.reduce((newest, time) => (time <= now ? Math.max(newest, time) : newest), last);
+    const clean = header[CLEAN_AT] === 1 && end === last;
+    const suspect = end - (clean ? CLEAN_END_MS : UNCLEAN_END_MS);
+    this.#header.writeDoubleBE(now, FOUND_AT);
+    this.#header.writeDoubleBE(suspect, SUSPECT_AT);
+    this.#stampHeader(true);
+    this.#rewrite(records.filter((_, at) => (times[at] as number) < suspect));
   }
 
   /** What is recorded by now, to look things up in. */
@@ -137,8 +204,28 @@ export class IndexFile {
 
   close(): void {
     this.flush();
-    if (this.#fd !== undefined) fs.closeSync(this.#fd);
+    if (this.#fd === undefined) return;
+    fs.closeSync(this.#fd);
     this.#fd = undefined;
+    this.#note(true);
+  }
+
+  #stampHeader(closed: boolean): void {
+    this.#header.writeDoubleBE(Date.now(), LAST_AT);
+    this.#header[CLEAN_AT] = closed ? 1 : 0;
+  }
+
+  /** Writes down that it is open, or closed. */
+  #note(closed: boolean): void {
+    this.#stampHeader(closed);
+    this.#trying(() => {
+      const fd = fs.openSync(this.path, "r+");
+      try {
+        fs.writeSync(fd, this.#header, 0, RECORD_BYTES, 0);
+      } finally {
+        fs.closeSync(fd);
+      }
+    });
   }
 
   /** Ready for whole records; what is not ours, or was cut off in the middle, makes way. */
@@ -147,9 +234,11 @@ export class IndexFile {
     const fd = fs.openSync(this.path, "a+", 0o600);
     const header = Buffer.alloc(RECORD_BYTES);
     const { size } = fs.fstatSync(fd);
-    const ours = fs.readSync(fd, header, 0, RECORD_BYTES, 0) === RECORD_BYTES && header.equals(this.#header);
+    const ours = fs.readSync(fd, header, 0, RECORD_BYTES, 0) === RECORD_BYTES && this.#isOurs(header);
     fs.ftruncateSync(fd, ours ? size - (size % RECORD_BYTES) : 0);
+    this.#stampHeader(false);
     if (!ours) fs.writeSync(fd, this.#header);
+    else this.#note(false);
     return fd;
   }
 
@@ -157,7 +246,7 @@ export class IndexFile {
   async #read(): Promise<Buffer> {
     try {
       const content = await readFile(this.path);
-      if (content.subarray(0, RECORD_BYTES).equals(this.#header)) return content;
+      if (content.length >= RECORD_BYTES && this.#isOurs(content.subarray(0, RECORD_BYTES))) return content;
     } catch {
       // None yet, or none that can be read: then nothing is known.
     }
@@ -302,6 +391,15 @@ function vouchedFor(entry: FileEntry, record: Buffer): FileEntry {
 function areVouchedFor(entries: ReadonlyMap<string, Entry>): boolean {
   for (const entry of entries.values()) if (entry.kind === "file" && entry.version === undefined) return false;
   return true;
+}
+
+function isOfBoot(header: Buffer, other: Buffer): boolean {
+  return header.subarray(BOOT_AT, CLEAN_AT).equals(other.subarray(BOOT_AT, CLEAN_AT));
+}
+
+/** Milliseconds since 1970, of a version as {@link fileEntry} makes it: to within some microseconds. */
+function changeTime(version: string): number {
+  return Number.parseInt(version.slice(version.indexOf(".") + 1), 36) / 1e6;
 }
 
 function isSound(record: Buffer): boolean {

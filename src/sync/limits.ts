@@ -323,6 +323,14 @@ export const INDEX_FLUSH_RECORDS = 512;
 export const INDEX_FLUSH_MS = 500;
 /** An index is made anew when more than half of it and this many more records are about nothing. */
 export const INDEX_SPARE_RECORDS = 4096;
+/**
+ * After the machine has started again, the index does not vouch for files that were changed for so long before it was closed, or
+ * before the newest record where it was not: Linux writes to the disk what has been changed for 30 s.
+ */
+export const CLEAN_END_MS = 60_000;
+export const UNCLEAN_END_MS: number = 5 * 60_000;
+/** For so long after that a file that has become empty in those minutes does not replace content. */
+export const EMPTY_AFTER_CRASH_MS: number = 10 * 60_000;
 
 // Bandwidth.
 

@@ -398,6 +398,7 @@ class Pusher {
       linked: this.#options.linked,
       changing: this.#changing,
       open: this.#open,
+      isSuspect: (file) => this.#options.index?.isSuspect(file) ?? false,
       settleOpenMs: this.#settleOpenMs,
       more: () => {
         const paths = this.#dirty.rush(performance.now());

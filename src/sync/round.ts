@@ -13,7 +13,7 @@ import type { PushEvent } from "./events.js";
 import { folded } from "./exact-names.js";
 import type { Ignore } from "./ignore.js";
 import type { IndexFile } from "./index-file.js";
-import { CHANGES_BEFORE_COPY, EMPTIED_REST_MS, MAX_INLINE_BYTES } from "./limits.js";
+import { CHANGES_BEFORE_COPY, EMPTIED_REST_MS, EMPTY_AFTER_CRASH_MS, MAX_INLINE_BYTES } from "./limits.js";
 import type { LinkedFiles } from "./linked-files.js";
 import type { MountPoints } from "./mount-points.js";
 import { planWithMoves, soughtSources } from "./moves.js";
@@ -52,6 +52,8 @@ export interface RoundOptions {
   readonly open: OpenFiles;
   /** Files that are open for writing and have changed within this time wait. Milliseconds; 0: none waits. */
   readonly settleOpenMs: number;
+  /** Whether a file may be empty because the machine has ended. */
+  readonly isSuspect: (file: FileEntry) => boolean;
 }
 
 const PROGRESS_EVERY_MS = 100;
@@ -146,7 +148,7 @@ export class Round {
     this.planned = operations.length > 0;
     if (this.planned || this.#options.dryRun) this.#report({ type: "planned", ...summary, ...steps });
     if (!this.planned || this.#options.dryRun) return;
-    const prepared = await this.#prepare(work.folder, operations);
+    const prepared = await this.#prepare(work.folder, this.#withoutSuspects(operations));
     this.#queue = prepared.filter(({ do: what }) => what === "put");
     this.#tellQueued();
     try {
@@ -314,6 +316,29 @@ export class Round {
     const planner = this.#remote.moves ? planWithMoves : plan;
     const { unmovable } = this.#options;
     return planner(local, remote, { unmovable, ...this.#remote.comparison, delete: this.#options.delete, protect });
+  }
+
+  /** A crash at the source is no edit: what is empty since then does not replace content for a while. */
+  #withoutSuspects(operations: readonly Operation[]): readonly Operation[] {
+    const suspects = operations.filter(
+      ({ do: what, entry }) => what === "put" && entry.kind === "file" && this.#options.isSuspect(entry),
+    );
+    const held = suspects.filter(({ entry: { path } }) => {
+      const there = this.#remote.entries.get(path);
+      return there?.kind === "file" && there.size > 0;
+    });
+    if (held.length === 0) return operations;
+    const minutes = EMPTY_AFTER_CRASH_MS / 60_000;
+    for (const { entry } of held) {
+      const { path } = entry;
+      const size = (this.#remote.entries.get(path) as FileEntry).size;
+      const why = "it was changed just before this machine ended, is empty since then";
+      const what = `and holds ${size} bytes at the destination`;
+      const message = `${why}, ${what}; it is sent when ${minutes} minutes have passed, or at once when it is written or touched`;
+      this.failures.push({ path, code: "ERR_EMPTIED", message });
+    }
+    this.#stepsTotal -= held.length;
+    return operations.filter((operation) => !held.includes(operation));
   }
 
   /** Has files copied that changed time and again while they were read, or have been open for writing for long. */
