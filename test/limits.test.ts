@@ -7,12 +7,48 @@ import * as secure from "../src/secure/limits.js";
 import * as server from "../src/server/limits.js";
 import { CodeCounters, LIMIT_NAMES, LimitCounters } from "../src/server/limits.js";
 import * as versions from "../src/server/versions/limits.js";
+import * as datagrams from "../src/stream/datagram/limits.js";
 import * as sync from "../src/sync/limits.js";
 import { ApiRig } from "./support/api-rig.js";
 
 const OPTIONS = ["--quota", "--storage-limit", "--max-entries", "--receive-budget"];
 /** Bounds of what an administrator or this program asks for: nobody else reaches them. */
-const OWN = new Set(["MAX_FOLDER_GRACE_MS", "MAX_TOKEN_CHARACTERS", "MAX_PAIRING_ANSWER_BYTES"]);
+const OWN = new Set([
+  "MAX_FOLDER_GRACE_MS",
+  "MAX_TOKEN_CHARACTERS",
+  "MAX_PAIRING_ANSWER_BYTES",
+  // Of UDP itself.
+  "MAX_DATAGRAM_BYTES",
+  // What we report, and send at once.
+  "MAX_SACK_BLOCKS",
+  "MAX_SACK_BLOCKS_WITH_DATA",
+  "MAX_BURST_DATAGRAMS",
+  "MAX_BURST_BYTES",
+  // Of a client's own folder, and of what it asks and sends.
+  "MAX_BURST_MS",
+  "MAX_CHANGED_ROUNDS",
+  "MAX_COPIED_BYTES",
+  "MAX_COPIED_CHUNKS",
+  "MAX_FRESH",
+  "MAX_GONE",
+  "MAX_KNOWN_FOLDERS",
+  "MAX_LARGE_SENDS",
+  "MAX_LARGE_STREAMS",
+  "MAX_LINKED_WATCHES",
+  "MAX_MOUNT_POINTS",
+  "MAX_OFFERED_BYTES",
+  "MAX_REMEMBERED_FRESH",
+  "MAX_REMEMBERED_LOSSES",
+  "MAX_SCRUB_WAIT_MS",
+  "MAX_SMALL_READS",
+  "MAX_SPARE_FRAMES",
+  "MAX_WAITING_HINTS",
+  "MAX_WALKS_IN_A_ROW",
+  "MOST_OPEN_CHECK_MS",
+  "MOST_REST_MS",
+  "MOST_UNASKED_BYTES",
+  "MOST_UNASKED_FILES",
+]);
 
 interface Row {
   readonly limit: string;
@@ -39,7 +75,7 @@ function rows(): Row[] {
 
 const names = (cell: string): string[] => [...cell.matchAll(/`([^`]+)`/g)].map(([, name]) => name as string);
 const namesOf = ({ limit, number }: Row): string[] => [...names(limit), ...names(number)];
-const constants: Record<string, unknown> = { ...protocol, ...secure, ...server, ...versions, ...sync };
+const constants: Record<string, unknown> = { ...protocol, ...secure, ...server, ...versions, ...sync, ...datagrams };
 
 describe("each row", () => {
   test.each(rows().map((row) => [row.limit, row] as const))("%s names what there is", async (_, row) => {
@@ -107,8 +143,8 @@ describe("a row is there", () => {
     }
   });
 
-  test("for every bound in the limits files of the server, of folders and of TLS", () => {
-    const bounds = Object.keys({ ...secure, ...server, ...versions }).filter((name) => /^(MAX|MOST)_/.test(name));
+  test("for every bound in the limits files", () => {
+    const bounds = Object.keys(constants).filter((name) => /^(MAX|MOST)_/.test(name));
     expect(bounds.filter((name) => !listed.has(name) && !OWN.has(name))).toEqual([]);
     expect([...OWN].filter((name) => listed.has(name) || !bounds.includes(name))).toEqual([]);
   });

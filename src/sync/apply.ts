@@ -16,6 +16,8 @@ export class Applier {
   readonly #comparisons = new Slots(MAX_COMPARISONS);
   /** Where what was held is, by the id of its HOLD. */
   readonly #held = new Map<number, string>();
+  /** HOLDs under way. */
+  #holding = 0;
 
   constructor(desk: Desk) {
     this.#desk = desk;
@@ -151,8 +153,9 @@ export class Applier {
 
   async #hold(id: number, path: string): Promise<void> {
     const { storage } = this.#desk;
-    if (this.#held.size >= MAX_HELD) throw new SyncError("ERR_LIMIT", "too much is held");
-    const staged = await storage.hold(path);
+    if (this.#held.size + this.#holding >= MAX_HELD) throw new SyncError("ERR_LIMIT", "too much is held");
+    this.#holding++;
+    const staged = await storage.hold(path).finally(() => this.#holding--);
     if (this.#held.has(id)) storage.discard(staged);
     else this.#held.set(id, staged);
   }
