@@ -144,7 +144,7 @@ export function massDelete(folder: string, name: string | undefined, held: HeldD
     limit: `the mirror would lose ${losses.files} of its ${of} files`,
     empty: `${folder} holds no files, and the mirror holds ${of}, all of which would be deleted`,
     unfamiliar: `the mirror would lose ${files} of its ${of} files, and nothing says that they ever were in ${folder}`,
-    unmounted: `the mirror would lose ${files} of its ${of} files, which are on a disk that is not mounted in ${folder} now`,
+    unmounted: `the mirror would lose ${files} of its ${of} files, which are on a disk that is not mounted in ${folder} now, or another one is in its place`,
   }[held.reason];
   const since = new Date((deletedSince ?? 0) - 1000).toISOString();
   const mirror = name ?? "NAME";
