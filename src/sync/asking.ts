@@ -26,6 +26,17 @@ import {
 } from "./limits.js";
 import { isKnown } from "./offered.js";
 
+export interface HoleSteps {
+  /** Bytes of the hole that comes next in the file, which is named and not read; 0 where data comes. */
+  readonly zeros: () => number;
+  /** Bytes that come next in the file before there may be a hole. */
+  readonly data: () => number;
+  /** Passes over so many bytes of a hole. */
+  readonly skip: (bytes: number) => Promise<void>;
+  /** So many zeros come next. Resolves when there is room for more. */
+  readonly send: (bytes: number) => Promise<void>;
+}
+
 export interface AskingOptions {
   /** Bytes of the file. */
   readonly size: number;
@@ -37,6 +48,8 @@ export interface AskingOptions {
   readonly first: number;
   /** Fills the buffer with what comes next of it. */
   readonly fill: (buffer: Buffer) => Promise<void>;
+  /** Holes of the file. Default: there are none. */
+  readonly holes?: HoleSteps | undefined;
   /** Offers chunks; the answers are given to {@link Asking.known} in the same order. */
   readonly offer: (records: Buffer) => void;
   /** So many chunks of the older version, or of those that were offered, come next. */
@@ -75,6 +88,8 @@ interface Chunk {
   readonly hash: number;
   /** Whether the mirror has it; `undefined` until it has answered. */
   known: boolean | undefined;
+  /** Zeros of a hole, in place of content. */
+  readonly zeros?: number;
 }
 
 const NOTHING = Buffer.alloc(0);
@@ -187,8 +202,9 @@ export class Asking {
 
   /** Cuts one chunk off. */
   async #cut(): Promise<void> {
-    if (this.#view.length < MOST_CHUNK_BYTES && this.#offset < this.#options.size) await this.#read();
     const { matcher, offers } = this.#options;
+    await this.#fillView();
+    if (this.#view.length === 0) return await this.#cutHole();
     const { length, hash, index } = matcher?.next(this.#view) ?? cutFrom(this.#view);
     const content = this.#view.subarray(0, length);
     this.#view = this.#view.subarray(length);
@@ -204,12 +220,31 @@ export class Asking {
     if (this.#batch.length >= OFFERED_CHUNKS) this.#offerBatch();
   }
 
+  /** Reads as much as the next chunk may have: less where a hole comes, or the file ends. */
+  async #fillView(): Promise<void> {
+    const { size, holes } = this.#options;
+    while (this.#view.length < MOST_CHUNK_BYTES && this.#offset < size) {
+      if ((holes?.zeros() ?? 0) > 0) return;
+      await this.#read();
+    }
+  }
+
+  async #cutHole(): Promise<void> {
+    const { holes } = this.#options;
+    const zeros = holes?.zeros() ?? 0;
+    if (zeros === 0) return;
+    await holes?.skip(zeros);
+    this.#offset += zeros;
+    this.#queue.push({ number: -1, content: NOTHING, hash: 0, known: true, zeros });
+  }
+
   /** Into a new block where chunks of the one before are waiting. */
   async #read(): Promise<void> {
-    const { size, fill } = this.#options;
+    const { size, fill, holes } = this.#options;
     const left = this.#view.length;
     const wanted = Math.max(this.#until - this.#offset, MOST_CHUNK_BYTES);
-    const bytes = Math.min(BLOCK_BYTES - left, wanted, size - this.#offset);
+    const before = holes?.data() ?? size;
+    const bytes = Math.min(BLOCK_BYTES - left, wanted, size - this.#offset, before);
     if (this.#queue.length > 0 || this.#block.length < left + bytes) {
       const block = Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, Math.max(left + bytes, size - this.#cutOffset)));
       this.#view.copy(block);
@@ -237,9 +272,14 @@ export class Asking {
   /** Sends what was answered, in order. */
   async #sendReady(): Promise<void> {
     let taken = 0;
-    for (const { number, content, known } of this.#queue) {
+    for (const { number, content, known, zeros = 0 } of this.#queue) {
       if (known === undefined) break;
       taken++;
+      if (zeros > 0) {
+        this.#name();
+        await this.#options.holes?.send(zeros);
+        continue;
+      }
       this.#queuedBytes -= content.length;
       const { first, count, bytes } = this.#run;
       const goesOn = known && number === first + count && number !== this.#options.first && count < MAX_COPIED_CHUNKS;

@@ -10,6 +10,7 @@ import { makeFolder } from "../files/make-folder.js";
 import type { ChunkList } from "./chunk.js";
 import { type ChunkSource, ChunkSources } from "./chunk-sources.js";
 import { type ChunkPlace, ChunkTable } from "./chunk-table.js";
+import { isZeroChunk } from "./holes.js";
 import { STAMP_BYTES } from "./stamped.js";
 
 /** Chunks written down before others get their turn. */
@@ -54,6 +55,10 @@ export class ChunkIndex {
     for (let i = 0; i < list.count; i++) {
       const length = list.length(i);
       const place = { source: number, offset };
+      if (isZeroChunk(list.hash(i), length)) {
+        offset += length;
+        continue;
+      }
       this.#trying(({ table, sources }) =>
         table.put(list.hash(i), length, place, (one) => one === number || sources.get(one) !== undefined),
       );

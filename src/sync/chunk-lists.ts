@@ -8,6 +8,7 @@ import { setImmediate as yieldToOthers } from "node:timers/promises";
 import { promisify } from "node:util";
 import { makeFolder } from "../files/make-folder.js";
 import { ChunkList, chunkHash, chunkLength, chunkRecord, throughWindow } from "./chunk.js";
+import { Holes, zeroRecords } from "./holes.js";
 import { MAX_CHUNK_LISTS, MAX_DELTA_BYTES, MIN_DELTA_BYTES } from "./limits.js";
 
 const read = promisify(fs.read);
@@ -127,13 +128,31 @@ export class ChunkLists {
       await yieldToOthers();
       await pause();
     };
-    await throughWindow(size, fill, (view) => {
-      const length = chunkLength(view);
-      records.push(chunkRecord(length, chunkHash(view.subarray(0, length))));
-      return length;
-    });
+    const holes = new Holes(fd, size);
+    while (offset < size) {
+      const zeros = holes.zeros(offset);
+      if (zeros > 0) records.push(zeroRecords(zeros));
+      offset += zeros;
+      const end = await endOfData(holes, offset, size);
+      // Cut at holes, as the client does.
+      await throughWindow(end - offset, fill, (view) => {
+        const length = chunkLength(view);
+        records.push(chunkRecord(length, chunkHash(view.subarray(0, length))));
+        return length;
+      });
+    }
     return new ChunkList(Buffer.concat(records));
   }
+}
+
+/** Where the next hole begins, or the file ends. */
+async function endOfData(holes: Holes, from: number, size: number): Promise<number> {
+  let end = from;
+  while (end < size && holes.zeros(end) === 0) {
+    end += holes.data(end);
+    if (end < size) await yieldToOthers();
+  }
+  return end;
 }
 
 /** A renamed file keeps its list; a file that was written anew does not. */

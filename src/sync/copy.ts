@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { FileEntry } from "./entry.js";
+import { Holes, hashZeros } from "./holes.js";
 import { COPY_TRIES_MS, MAX_COPIED_BYTES, REST_MS } from "./limits.js";
 import { systemPath } from "./names.js";
 import { fileEntry } from "./scan.js";
@@ -144,9 +145,14 @@ async function copyStill(
 async function digest(source: number, size: number, signal: AbortSignal, copy?: number): Promise<string | undefined> {
   const hash = createHash("sha256");
   const block = Buffer.allocUnsafe(Math.max(1, Math.min(size, BLOCK_BYTES)));
+  const holes = new Holes(source, size);
   for (let done = 0; done < size; ) {
+    const zeros = holes.zeros(done);
+    await hashZeros(hash, zeros, () => signal.aborted);
     signal.throwIfAborted();
-    const { bytesRead } = await read(source, block, 0, Math.min(block.length, size - done), done);
+    done += zeros;
+    if (zeros > 0) continue;
+    const { bytesRead } = await read(source, block, 0, Math.min(block.length, holes.data(done)), done);
     if (bytesRead === 0) return undefined;
     const content = block.subarray(0, bytesRead);
     hash.update(content);
@@ -155,6 +161,7 @@ async function digest(source: number, size: number, signal: AbortSignal, copy?: 
     }
     done += bytesRead;
   }
+  if (copy !== undefined) fs.ftruncateSync(copy, size);
   return hash.digest("hex");
 }
 

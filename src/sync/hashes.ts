@@ -3,8 +3,9 @@
  * was stored or read. Kept beside the mirror in an {@link IndexFile}; what is lost or damaged of it is read anew.
  */
 import fs from "node:fs";
-import { hashOf, openToRead } from "./content.js";
+import { openToRead } from "./content.js";
 import { type Entry, type FileEntry, withHash } from "./entry.js";
+import { hashOf } from "./holes.js";
 import { IndexFile } from "./index-file.js";
 import type { Places } from "./places.js";
 import { fileEntry } from "./scan.js";

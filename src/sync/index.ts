@@ -15,6 +15,7 @@ export type { MirrorEvent, PushEvent, Step, SyncedSummary } from "./events.js";
 export { examine, type Finding } from "./examine.js";
 export { type FileLayer, SYSTEM_FILES } from "./file-layer.js";
 export { FileSystemFlusher } from "./flush.js";
+export { copySparse, Holes, hashOf } from "./holes.js";
 export type {
   Admission,
   Admitted,

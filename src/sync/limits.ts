@@ -87,8 +87,10 @@ export const MAX_INLINE_BYTES: number = 128 * KIB;
 export const MAX_DATA_BYTES: number = 256 * KIB;
 /** Zeros in one HOLE message: as much work at a time for the receiver. */
 export const MAX_HOLE_BYTES: number = 64 * MIB;
-/** Smaller files are not asked for holes. */
-export const LEAST_SPARSE_BYTES: number = MIB;
+/** A file is asked for holes where at least so much of it is not allocated. */
+export const LEAST_SPARSE_BYTES: number = 64 * KIB;
+/** Smaller holes are read. */
+export const LEAST_HOLE_BYTES: number = 16 * KIB;
 /** One batch of a listing. */
 export const MAX_LISTING_BYTES: number = 256 * KIB;
 /** Of a hash in a listing. */

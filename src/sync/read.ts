@@ -1,20 +1,20 @@
 /** Reads local files such that what was read is one version of the file, or says that it is not. */
 import { createHash, hash } from "node:crypto";
 import fs from "node:fs";
-import { setTimeout as delay, setImmediate as yieldToOthers } from "node:timers/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import type { FileCopy } from "./copy.js";
-import { isOpenForWriting, nextData } from "./disk.js";
+import { isOpenForWriting } from "./disk.js";
 import type { FileEntry } from "./entry.js";
 import { SyncError, systemCode } from "./errors.js";
-import { CHANGE_CHECK_BYTES, LEAST_SPARSE_BYTES, MAX_DATA_BYTES, REST_MS, SLOW_READ_MS, SLOW_READS } from "./limits.js";
+import { Holes, hashZeros } from "./holes.js";
+import { CHANGE_CHECK_BYTES, MAX_DATA_BYTES, REST_MS, SLOW_READ_MS, SLOW_READS } from "./limits.js";
 import { systemPath } from "./names.js";
 import { fileEntry } from "./scan.js";
 
 const open = promisify(fs.open);
 const fread = promisify(fs.read);
 
-const ZEROS = Buffer.alloc(512 * 1024);
 const { O_RDONLY } = fs.constants;
 /** A file that was swapped for a link or a pipe since it was scanned is neither followed nor waited for. */
 const FLAGS = O_RDONLY | (fs.constants.O_NOFOLLOW ?? 0) | (fs.constants.O_NONBLOCK ?? 0);
@@ -94,10 +94,7 @@ export class VersionReader {
   readonly #hash = createHash("sha256");
   #offset = 0;
   #checkedAt = 0;
-  #sparse: boolean | undefined;
-  /** The data that comes next, or is being read. */
-  #dataStart = 0;
-  #dataEnd = 0;
+  readonly #holes: Holes;
   #busy: Promise<unknown> | undefined;
 
   readonly #still: boolean;
@@ -105,6 +102,7 @@ export class VersionReader {
   private constructor(fd: number, entry: FileEntry, still = false) {
     this.#fd = fd;
     this.entry = entry;
+    this.#holes = new Holes(fd, entry.size);
     this.#still = still;
   }
 
@@ -133,43 +131,32 @@ export class VersionReader {
     return this.#offset;
   }
 
-  /** How many zeros come next that need not be read, up to `most`: the rest of a hole (lseek(2), SEEK_DATA). */
-  hole(most: number): number {
-    if (this.#sparse === undefined) {
-      const { size } = this.entry;
-      this.#sparse = size >= LEAST_SPARSE_BYTES && fs.fstatSync(this.#fd).blocks * 512 < size - LEAST_SPARSE_BYTES;
-    }
-    if (!this.#sparse) return 0;
-    if (this.#offset >= this.#dataEnd) {
-      const data = nextData(this.#fd, this.#offset, this.entry.size);
-      if (data === undefined) this.#sparse = false;
-      [this.#dataStart, this.#dataEnd] = data === undefined ? [0, 0] : [data.start, Math.max(data.end, data.start)];
-    }
-    return Math.max(0, Math.min(most, this.#dataStart - this.#offset));
+  /** Bytes of the hole that comes next, which need not be read; 0 where data comes. */
+  get zeros(): number {
+    return this.#holes.zeros(this.#offset);
   }
 
-  /** Whether it has holes. */
+  /** Bytes that come next before there may be a hole. */
+  get data(): number {
+    return this.#holes.data(this.#offset);
+  }
+
+  /** Whether it has holes, before anything of it was read. */
   get isSparse(): boolean {
-    this.hole(0);
-    return this.#sparse ?? false;
+    return this.zeros > 0 || this.data < this.entry.size;
   }
 
   /** Hashes so many zeros of a hole, which are not read. */
   async skipHole(bytes: number, signal: AbortSignal): Promise<void> {
-    for (let left = bytes; left > 0; left -= ZEROS.length) {
-      signal.throwIfAborted();
-      this.#hash.update(left < ZEROS.length ? ZEROS.subarray(0, left) : ZEROS);
-      await yieldToOthers();
-    }
+    await hashZeros(this.#hash, bytes, () => signal.aborted);
+    signal.throwIfAborted();
     this.#offset += bytes;
     this.#checkNowAndThen();
   }
 
   /** Fills `buffer` with what comes next and hashes it. Rejects with `ERR_CHANGED` where the file ends earlier. */
   async fill(buffer: Buffer): Promise<void> {
-    const zeros = this.hole(buffer.length);
-    if (zeros > 0) buffer.fill(0, 0, zeros);
-    for (let done = zeros; done < buffer.length; ) {
+    for (let done = 0; done < buffer.length; ) {
       const reading = fread(this.#fd, buffer, done, buffer.length - done, this.#offset + done);
       this.#busy = reading;
       const { bytesRead } = await reading;
@@ -193,9 +180,10 @@ export class VersionReader {
     const buffer = Buffer.allocUnsafe(MAX_DATA_BYTES);
     while (this.#offset < offset) {
       signal.throwIfAborted();
-      const zeros = this.hole(offset - this.#offset);
-      if (zeros > buffer.length) await this.skipHole(zeros, signal);
-      else await this.fill(buffer.subarray(0, Math.min(buffer.length, offset - this.#offset)));
+      const left = offset - this.#offset;
+      const zeros = Math.min(left, this.zeros);
+      if (zeros > 0) await this.skipHole(zeros, signal);
+      else await this.fill(buffer.subarray(0, Math.min(buffer.length, left, this.data)));
     }
   }
 

@@ -21,7 +21,9 @@ export type Outcome =
   /** So many bytes of a large file were there from an earlier attempt. */
   | { readonly type: "resumed"; readonly operation: Operation; readonly offset: number }
   /** So many bytes are taken from what the mirror has, in bytes since the last such outcome for this file. */
-  | { readonly type: "reused"; readonly operation: Operation; readonly bytes: number };
+  | { readonly type: "reused"; readonly operation: Operation; readonly bytes: number }
+  /** Of a large file, so many bytes are a hole: neither read nor sent. */
+  | { readonly type: "hole"; readonly operation: Operation; readonly bytes: number };
 
 /** Anything that a folder can be pushed to. {@link openRemote} gives one over a Duplex; you may write your own. */
 export interface Remote {

@@ -427,9 +427,13 @@ export class Round {
     const { path } = outcome.operation.entry;
     if (outcome.operation.do === "put") this.#tellQueued(path);
     if (outcome.type === "sent") this.#advance(outcome.operation, outcome.bytes, 0);
-    else if (outcome.type === "reused") this.#advance(outcome.operation, 0, outcome.bytes);
-    else if (outcome.type === "resumed") {
+    else if (outcome.type === "hole") this.#advance(outcome.operation, 0, outcome.bytes);
+    else if (outcome.type === "reused") {
+      this.bytesReused += outcome.bytes;
+      this.#advance(outcome.operation, 0, outcome.bytes);
+    } else if (outcome.type === "resumed") {
       this.#report({ type: "resumed", path, offset: outcome.offset, size: sizeOf(outcome.operation) });
+      this.bytesReused += outcome.offset;
       this.#advance(outcome.operation, 0, outcome.offset);
     } else {
       if (this.#moveFailed(outcome)) this.changed.add(path);
@@ -462,7 +466,6 @@ export class Round {
     const { path } = operation.entry;
     const size = sizeOf(operation);
     this.bytesSent += sent;
-    this.bytesReused += saved;
     this.#bytesTotal -= saved;
     const transfer = this.#transfers.get(path) ?? { sent: 0, saved: 0, toldAt: Number.NEGATIVE_INFINITY };
     this.#transfers.set(path, transfer);

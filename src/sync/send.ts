@@ -1,6 +1,6 @@
 /** Carries out a list of operations at the other end: pipelined, several files at a time, within bounds. */
 import { setImmediate as yieldToOthers } from "node:timers/promises";
-import { Asking, Curiosity } from "./asking.js";
+import { Asking, Curiosity, type HoleSteps } from "./asking.js";
 import type { Channel } from "./channel.js";
 import { CHUNK_RECORD_BYTES, ChunkList, LEAST_CHUNK_BYTES, Matcher } from "./chunk.js";
 import { Copies, type Gone } from "./copies.js";
@@ -377,13 +377,14 @@ export class Sender {
   async #pass(reader: VersionReader, id: number, to: number, operation: Put): Promise<void> {
     const { channel, report } = this.#options;
     const read = async (): Promise<Piece | Hole | undefined> => {
-      const bytes = Math.min(MAX_DATA_BYTES, to - reader.offset);
-      if (bytes <= 0) return undefined;
-      const hole = this.#options.holes ? reader.hole(Math.min(MAX_HOLE_BYTES, to - reader.offset)) : 0;
-      if (hole >= bytes) {
+      const left = to - reader.offset;
+      if (left <= 0) return undefined;
+      const hole = this.#options.holes ? Math.min(left, MAX_HOLE_BYTES, reader.zeros) : 0;
+      if (hole > 0) {
         await reader.skipHole(hole, this.#stopping.signal);
         return { hole };
       }
+      const bytes = Math.min(MAX_DATA_BYTES, left, this.#options.holes ? reader.data : left);
       const memory = this.#frames.pop() ?? Buffer.allocUnsafeSlow(DATA_FRAME_BYTES);
       const { frame, content } = dataFrame(id, bytes, memory);
       await reader.fill(content);
@@ -394,7 +395,7 @@ export class Sender {
       this.#check(id);
       if ("hole" in piece) {
         channel.send({ type: "hole", id, bytes: piece.hole });
-        report({ type: "reused", operation, bytes: piece.hole });
+        report({ type: "hole", operation, bytes: piece.hole });
         reading = read();
         reading.catch(() => {});
         await channel.drained();
@@ -417,13 +418,14 @@ export class Sender {
 
   /** With the chunks of an older version, or none. */
   #asking(reader: VersionReader, id: number, operation: Put, base?: ChunkList): Asking {
-    const { channel, report } = this.#options;
+    const { channel, report, holes } = this.#options;
     return new Asking({
       size: operation.entry.size,
       matcher: base && new Matcher(base),
       offers: this.#offers,
       first: base?.count ?? 0,
       fill: (buffer) => reader.fill(buffer),
+      holes: holes ? this.#holeSteps(reader, id, operation) : undefined,
       skip: (offset) => reader.skipTo(offset, this.#stopping.signal),
       pass: (offset) => this.#pass(reader, id, offset, operation),
       check: () => this.#check(id),
@@ -438,6 +440,20 @@ export class Sender {
         return channel.drained();
       },
     });
+  }
+
+  #holeSteps(reader: VersionReader, id: number, operation: Put): HoleSteps {
+    const { channel, report } = this.#options;
+    return {
+      zeros: () => Math.min(MAX_HOLE_BYTES, reader.zeros),
+      data: () => reader.data,
+      skip: (bytes) => reader.skipHole(bytes, this.#stopping.signal),
+      send: (bytes) => {
+        channel.send({ type: "hole", id, bytes });
+        report({ type: "hole", operation, bytes });
+        return channel.drained();
+      },
+    };
   }
 
   /** The time, or the latest that the other end knows. */

@@ -8,11 +8,10 @@
 import { hash, randomBytes } from "node:crypto";
 import fs from "node:fs";
 import { dirname } from "node:path";
-import { pipeline } from "node:stream/promises";
 import { makeFolder } from "../files/make-folder.js";
 import { listOrNothing } from "../files/read-or-nothing.js";
 import { ChunkLists } from "./chunk-lists.js";
-import { hashOf, openToRead, writeAll } from "./content.js";
+import { openToRead, writeAll } from "./content.js";
 import { descriptorBudget } from "./descriptors.js";
 import { setTime, setTimeAt, setTimeOf } from "./disk.js";
 import type { Kind } from "./entry.js";
@@ -22,6 +21,7 @@ import { type FileLayer, SYSTEM_FILES } from "./file-layer.js";
 import { close, FileSystemFlusher, flushFile, flushFolder, flushNow, type StagedFile } from "./flush.js";
 import { FolderTimes } from "./folder-times.js";
 import { Hashes } from "./hashes.js";
+import { hashOf } from "./holes.js";
 import { FEW_FLUSHES, FILE_MODE, FOLDER_MODE, MAX_MADE_FOLDERS } from "./limits.js";
 import { changedFileMode, changedFolderMode, fileMode, folderMode, grantsMore } from "./modes.js";
 import { systemPath } from "./names.js";
@@ -309,10 +309,16 @@ export class Storage {
       fs.linkSync(place, staged);
     } catch {
       const fd = fs.openSync(this.#places.at(path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-      await pipeline(
-        fs.createReadStream("", { fd }),
-        fs.createWriteStream(staged, { flags: "wx", mode: stats.mode & FILE_MODE }),
-      );
+      try {
+        const into = fs.openSync(staged, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, stats.mode & FILE_MODE);
+        try {
+          await hashOf(fd, stats.size, into);
+        } finally {
+          fs.closeSync(into);
+        }
+      } finally {
+        fs.closeSync(fd);
+      }
     }
     return staged;
   }
@@ -370,7 +376,7 @@ export class Storage {
     try {
       const fd = fs.openSync(staged, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, 0o600);
       try {
-        if (!(await hashOf(source, file.size, (bytes) => writeAll(fd, bytes))).equals(sha256)) return false;
+        if (!(await hashOf(source, file.size, fd)).equals(sha256)) return false;
         await this.sealIncoming({ fd, staged, have: 0 }, file);
       } finally {
         fs.closeSync(fd);

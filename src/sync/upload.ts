@@ -1,12 +1,12 @@
 /** One large file on its way into a mirror. */
 import { createHash } from "node:crypto";
 import fs from "node:fs";
-import { setImmediate as yieldToOthers } from "node:timers/promises";
 import { promisify } from "node:util";
 import { invariant } from "../invariant/index.js";
 import { ChunkList, chunkHash, chunkRecord } from "./chunk.js";
 import { uncache } from "./disk.js";
 import { SyncError } from "./errors.js";
+import { Holes, hashZeros, isZero, zeroRecords } from "./holes.js";
 import { FLUSH_EVERY_BYTES, LEAST_UNCACHED_BYTES, MAX_DATA_BYTES } from "./limits.js";
 import { Offered, stretches } from "./offered.js";
 import type { Incoming, Storage } from "./storage.js";
@@ -137,15 +137,11 @@ export class Upload {
   hole(bytes: number): Promise<void> {
     this.#announced += bytes;
     if (this.#announced > this.file.size) return this.#then(() => Promise.reject(tooMuch()));
-    // The file has not come in chunks then.
-    this.#chunks = undefined;
     return this.#then(async () => {
-      for (let left = bytes; left > 0 && this.#open; left -= ZEROS.length) {
-        this.#hash.update(left < ZEROS.length ? ZEROS.subarray(0, left) : ZEROS);
-        await yieldToOthers();
-      }
+      await hashZeros(this.#hash, bytes, () => !this.#open);
       this.#written += bytes;
       this.#endsInHole = true;
+      this.#chunks?.push(zeroRecords(bytes));
     });
   }
 
@@ -243,8 +239,14 @@ export class Upload {
 
   async #rehash(): Promise<void> {
     const buffer = Buffer.allocUnsafe(this.have > 0 ? MAX_DATA_BYTES : 0);
+    const holes = new Holes(this.#incoming.fd, this.have);
     while (this.#written < this.have) {
-      const { bytesRead } = await read(this.#incoming.fd, buffer, 0, buffer.length, this.#written);
+      const zeros = holes.zeros(this.#written);
+      await hashZeros(this.#hash, zeros, () => !this.#open);
+      this.#written += zeros;
+      if (zeros > 0) continue;
+      const bytes = Math.min(buffer.length, holes.data(this.#written));
+      const { bytesRead } = await read(this.#incoming.fd, buffer, 0, bytes, this.#written);
       if (bytesRead === 0) throw new SyncError("ERR_CHECKSUM", "what had arrived before is gone");
       this.#hash.update(buffer.subarray(0, bytesRead));
       this.#written += bytesRead;
@@ -285,14 +287,4 @@ export class Upload {
 
 function tooMuch(): SyncError {
   return new SyncError("ERR_CHECKSUM", "more arrived than was announced");
-}
-
-const ZEROS = Buffer.alloc(COPY_BYTES);
-
-function isZero(content: Uint8Array): boolean {
-  return (
-    content.length <= ZEROS.length &&
-    content[0] === 0 &&
-    ZEROS.compare(content, 0, content.length, 0, content.length) === 0
-  );
 }

@@ -17,7 +17,7 @@ import { dirname } from "node:path";
 import { setImmediate as yieldToOthers } from "node:timers/promises";
 import { makeFolder } from "../../files/make-folder.js";
 import { linesOrNothing, listOrNothing } from "../../files/read-or-nothing.js";
-import { type FileLayer, FileSystemFlusher, nameFromBytes, SYSTEM_FILES } from "../../sync/index.js";
+import { copySparse, type FileLayer, FileSystemFlusher, Holes, nameFromBytes, SYSTEM_FILES } from "../../sync/index.js";
 import { hashFile } from "./hash.js";
 import { isRunning } from "./running.js";
 
@@ -423,7 +423,7 @@ export class ContentStore {
 
   /** Blocks, as nothing may happen to the file meanwhile. */
   #copy(from: string | Buffer, to: string): void {
-    fs.copyFileSync(from, `${to}.copy`, fs.constants.COPYFILE_FICLONE);
+    copyFile(from, `${to}.copy`);
     const fd = fs.openSync(`${to}.copy`, "r+");
     try {
       this.#files.fsyncNow(fd);
@@ -451,6 +451,24 @@ function isStill(absolutePath: string | Buffer, { retired, dev, ino }: Linked): 
 /** Half a line, of a disk that was full, must not spoil the next. */
 function lineOf(retired: Retired): string {
   return `\n${JSON.stringify(retired)}\n`;
+}
+
+function copyFile(from: string | Buffer, to: string): void {
+  const fd = fs.openSync(from, "r");
+  try {
+    if (!new Holes(fd, fs.fstatSync(fd).size).any) {
+      fs.copyFileSync(from, to, fs.constants.COPYFILE_FICLONE);
+      return;
+    }
+    const into = fs.openSync(to, "w", 0o600);
+    try {
+      copySparse(fd, into);
+    } finally {
+      fs.closeSync(into);
+    }
+  } finally {
+    fs.closeSync(fd);
+  }
 }
 
 /** What is read from a disk may be anything. */

@@ -1,11 +1,15 @@
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { pipeline } from "node:stream/promises";
-import { systemPath } from "../../sync/index.js";
+import fs from "node:fs";
+import { promisify } from "node:util";
+import { hashOf, systemPath } from "../../sync/index.js";
 
-/** SHA-256 of a file's content, lower-case hex. Rejects with what the system says. */
+const open = promisify(fs.open);
+
+/** SHA-256 of a file's content, lower-case hex; holes are not read. Rejects with what the system says. */
 export async function hashFile(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  await pipeline(createReadStream(systemPath(path), { highWaterMark: 1 << 18 }), hash);
-  return hash.digest("hex");
+  const fd = await open(systemPath(path), "r");
+  try {
+    return (await hashOf(fd, fs.fstatSync(fd).size)).toString("hex");
+  } finally {
+    fs.closeSync(fd);
+  }
 }

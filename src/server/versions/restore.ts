@@ -2,10 +2,16 @@
  * Brings back what was. First everything is gathered beside the folder, and only then put in place, file by file, each by
  * a rename: so what cannot be found is known before anything changes, and what is replaced becomes a version itself.
  */
-import { createHash } from "node:crypto";
 import fs from "node:fs";
-import { pipeline } from "node:stream/promises";
-import { ancestorsOf, parentOf, type StepEvent, type Storage, type StoredEntry, systemPath } from "../../sync/index.js";
+import {
+  ancestorsOf,
+  hashOf,
+  parentOf,
+  type StepEvent,
+  type Storage,
+  type StoredEntry,
+  systemPath,
+} from "../../sync/index.js";
 import type { Database, FileRecord, Version } from "../database/types.js";
 import { versionCursor } from "../database/versions.js";
 import type { ContentStore } from "./content.js";
@@ -232,11 +238,14 @@ async function stage(storage: Storage, from: string, wanted: Wanted): Promise<st
   const file = { path, size, mtimeNs, executable: (mode & 0o100) !== 0, mode };
   const incoming = storage.openIncoming(file);
   try {
-    const hash = createHash("sha256");
-    const source = fs.createReadStream(systemPath(from), { highWaterMark: 1 << 18 });
-    source.on("data", (chunk) => hash.update(chunk));
-    await pipeline(source, fs.createWriteStream("", { fd: incoming.fd, autoClose: false, start: 0 }));
-    if (hash.digest("hex") !== wanted.sha256) {
+    const source = fs.openSync(systemPath(from), "r");
+    let sha256: string;
+    try {
+      sha256 = (await hashOf(source, size, incoming.fd)).toString("hex");
+    } finally {
+      fs.closeSync(source);
+    }
+    if (sha256 !== wanted.sha256) {
       storage.discard(incoming.staged);
       throw new VersionError("ERR_VERSION_DAMAGED", `what is kept of ${path} is not what it was; nothing was changed`);
     }
