@@ -100,6 +100,13 @@ export function program(): Command {
       "--keep <time>",
       "how long replaced and deleted files are kept, such as 30d, or how many versions (default: 30d)",
     )
+    .option(
+      "--thin <rules>",
+      "how many of these are kept as they grow older, or off (default: 1min:1h,1h:1d,1d:1w, one a minute after an hour and so on)",
+    )
+    .option("--versions-size <size>", "how much all kept versions may take; the oldest go first", parseBytes)
+    .option("--folder-versions-size <size>", "how much the kept versions of each folder may take", parseBytes)
+    .option("--min-free <size>", "when less is free on the disk the oldest versions go (default: 256M)", parseBytes)
     .option("--quota <size>", "how much a folder may hold, such as 50G (default: what there is room for)", parseBytes)
     .option(
       "--storage-limit <size>",

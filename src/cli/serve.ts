@@ -6,10 +6,12 @@ import {
   type Keep,
   mirrorNameProblem,
   parseKeep,
+  parseThinning,
   reachableAddresses,
   type ServeOptions,
   type Serving,
   serve as startServing,
+  type Thinning,
 } from "../server/index.js";
 import { endpointName } from "../stream/errors.js";
 import { rememberHome } from "./home.js";
@@ -24,6 +26,10 @@ export interface ServeCommandOptions {
   readonly name?: string;
   readonly insecure?: boolean;
   readonly keep?: string;
+  readonly thin?: string;
+  readonly versionsSize?: number;
+  readonly folderVersionsSize?: number;
+  readonly minFree?: number;
   readonly quota?: number;
   readonly storageLimit?: number;
   readonly maxEntries?: number;
@@ -42,12 +48,28 @@ export async function serve(operands: readonly string[], options: ServeCommandOp
   if (problem !== undefined)
     throw new UsageError(`${shownPath(options.name ?? "")} cannot be a folder's name: ${problem}.`);
   const { directory, trustProxy } = sortOperands(operands, options.trustProxy);
-  const { keep, quota, storageLimit, maxEntries, receiveBudget, http: _, ...others } = options;
+  const {
+    keep,
+    thin,
+    versionsSize,
+    folderVersionsSize,
+    minFree,
+    quota,
+    storageLimit,
+    maxEntries,
+    receiveBudget,
+    http: _,
+    ...others
+  } = options;
   requireRoomForQuota(quota, storageLimit);
   const lines = new ServerLog();
   const starting = startServing({
     ...others,
     ...(keep === undefined ? {} : { keep: parseKeepOption(keep) }),
+    ...(thin === undefined ? {} : { thin: parseThinOption(thin) }),
+    ...(versionsSize === undefined ? {} : { versionsBytes: versionsSize }),
+    ...(folderVersionsSize === undefined ? {} : { folderVersionsBytes: folderVersionsSize }),
+    ...(minFree === undefined ? {} : { minFreeBytes: minFree }),
     ...(quota === undefined ? {} : { quotaBytes: quota }),
     ...(storageLimit === undefined ? {} : { storageLimitBytes: storageLimit }),
     ...(maxEntries === undefined ? {} : { maxEntries }),
@@ -126,6 +148,14 @@ function parseKeepOption(value: string): Keep {
   const keep = parseKeep(value);
   if (keep !== undefined) return keep;
   throw new UsageError(`${shownPath(value)} says neither how long, such as 30d, nor how many versions, such as 10.`);
+}
+
+function parseThinOption(value: string): Thinning {
+  const thin = parseThinning(value);
+  if (thin !== undefined) return thin;
+  const form =
+    "rules such as 1min:1h,1h:1d (one a minute of those older than an hour, one an hour of those older than a day)";
+  throw new UsageError(`${shownPath(value)} is neither off nor ${form}; the units are s, min, h, d and w.`);
 }
 
 function greet({ address, home, first, http, httpProblem }: Serving, insecure: boolean): void {

@@ -24,3 +24,4 @@ export { type Keep, parseKeep } from "./versions/prune.js";
 export type { Limits } from "./versions/quota.js";
 export type { Reindexed } from "./versions/reindex.js";
 export type { Restored, RestoreRequest } from "./versions/restore.js";
+export { parseThinning, type Thinning } from "./versions/thin.js";

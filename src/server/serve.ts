@@ -40,6 +40,7 @@ import { HomeState } from "./state.js";
 import { deletedError } from "./versions/deletion.js";
 import { Keeper } from "./versions/keeper.js";
 import type { Keep } from "./versions/prune.js";
+import type { Thinning } from "./versions/thin.js";
 import { openWeb, type WebOptions } from "./web.js";
 
 export interface ServeOptions extends MirrorHomeOptions {
@@ -55,6 +56,11 @@ export interface ServeOptions extends MirrorHomeOptions {
   readonly insecure?: boolean;
   /** How long, or how many, old versions are kept. Default 30 days. */
   readonly keep?: Keep;
+  /** See `KeeperOptions`. */
+  readonly thin?: Thinning;
+  readonly versionsBytes?: number;
+  readonly folderVersionsBytes?: number;
+  readonly minFreeBytes?: number;
   /** What a folder without a quota of its own may hold. Default: as much as there is room for. */
   readonly quotaBytes?: number;
   /** What a folder may take with its old versions and unfinished uploads; see docs/server.md. Default: three times its quota. */
@@ -167,6 +173,10 @@ async function open(options: Settled, undo: (() => unknown)[]): Promise<Serving>
     dir: state.dir,
     database,
     ...(options.keep === undefined ? {} : { keep: options.keep }),
+    thin: options.thin,
+    versionsBytes: options.versionsBytes,
+    folderVersionsBytes: options.folderVersionsBytes,
+    minFreeBytes: options.minFreeBytes,
     quotaBytes: options.quotaBytes ?? null,
     storageLimitBytes: options.storageLimitBytes ?? null,
     maxEntries: options.maxEntries ?? null,

@@ -392,6 +392,32 @@ describe.each(databases)("%s", (_, place) => {
       expect(await db.folders.byName("f")).toMatchObject({ versionBytes: 7 });
     });
 
+    test("are thinned: of each path the last in each interval stands for those before it", async () => {
+      // By the time that the home has seen, which is little yet.
+      const elapsed = db.elapsed();
+      const rule = { everyMs: 2 ** 50, olderMs: 0 };
+      expect(await db.versions.thin("f", { ...rule, olderMs: elapsed + 1e9 })).toEqual({ versions: [], done: true });
+      await db.files.apply([retire("a", "one", "replaced"), file("a", "four")], 50);
+      await db.files.apply([retire("a", "four", "replaced"), file("a", "five")], 60);
+      await db.files.apply([file("b", "x"), { do: "move", folder: "f", from: "b", path: "c" }, file("b", "y")], 70);
+      await db.files.apply([retire("b", "y", "deleted"), { do: "remove", folder: "f", path: "b" }], 80);
+      const first = await db.versions.thin("f", rule);
+      expect([first.done, first.versions.map(({ path, version }) => `${path} ${version}`)]).toEqual([
+        false,
+        ["a 1", "a 2", "a 3"],
+      ]);
+      await db.versions.remove("f", first.versions);
+      expect(await db.versions.thin("f", rule)).toEqual({ versions: [], done: true });
+      const left = await db.versions.list("f", "a", { limit: 10 });
+      // From 40 on it was there without a break; before that it was deleted for a while.
+      expect(left).toMatchObject([{ version: 4, storedAt: 40, endedAt: 60 }]);
+      expect(await db.versions.at("f", "a", 45)).toMatchObject({ version: 4 });
+      expect(await db.versions.at("f", "a", 35)).toBeUndefined();
+      expect((await db.versions.list("f", "b", { limit: 10 })).map(({ why }) => why)).toEqual(["deleted", "moved"]);
+      const other = { everyMs: 1, olderMs: 0 };
+      expect(await db.versions.thin("f", other)).toEqual({ versions: [], done: true });
+    });
+
     test("say what was at a time", async () => {
       const at = async (time: number) => (await db.versions.at("f", "a", time))?.version;
       expect(await Promise.all([9, 10, 19, 20, 29, 30, 39, 40, 99].map(at))).toEqual([

@@ -145,6 +145,7 @@ async function useAll(db: Database): Promise<void> {
   for await (const _ of db.versions.treeAt("f", 15));
   const oldest = await db.versions.oldest("f", 100);
   await db.versions.beyond("f", 3);
+  await db.versions.thin("f", { everyMs: 60_000, olderMs: 0 });
   await db.versions.remove("f", oldest.slice(0, 3));
   await db.versions.needed(oldest.map(({ sha256 }) => sha256 ?? ""));
 

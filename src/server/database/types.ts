@@ -321,6 +321,15 @@ export interface Versions {
    * marks them as looked at where none is beyond; `done` when there are no more. To be called again when those are removed.
    */
   beyond(folder: string, keep: number): Promise<{ readonly versions: Version[]; readonly done: boolean }>;
+  /**
+   * Some of those that are older than `olderMs` and not the last of their path within their `everyMs`, by {@link Database.elapsed}.
+   * Looks at the next of those that came since it was called last with this rule, as {@link beyond} does; what one of them was the state
+   * of becomes that of the version after it. Those that were moved stay.
+   */
+  thin(
+    folder: string,
+    rule: { readonly everyMs: number; readonly olderMs: number },
+  ): Promise<{ readonly versions: Version[]; readonly done: boolean }>;
   remove(folder: string, versions: readonly { path: string; version: number }[]): Promise<void>;
   /** Which of these contents a version still needs. */
   needed(sha256s: readonly string[]): Promise<ReadonlySet<string>>;

@@ -11,6 +11,8 @@ const PAGE = 1000;
 const MAX_SORTED = 2000;
 /** Versions looked at in one transaction by {@link beyond}. */
 const BEYOND_SLICE = 500;
+/** The same by {@link thin}. */
+const THIN_SLICE = 200;
 const MOST_VERSIONS = 2 ** 52;
 
 type Row = Selectable<Schema["versions"]>;
@@ -40,6 +42,7 @@ export function versions(store: Store): Versions {
         return (young < 0 ? rows : rows.slice(0, young)).map(toVersion);
       }),
     beyond: (folder, keep) => store.write((db) => beyond(db, folder, keep)),
+    thin: (folder, rule) => store.write((db) => thin(db, folder, rule, store.elapsed())),
     remove: (folder, versions) => store.write((db) => remove(db, folder, versions)),
     needed: (sha256s) => store.read((db) => needed(db, sha256s)),
   };
@@ -127,6 +130,54 @@ async function beyond(
   const last = slice.at(-1);
   if (last !== undefined) await setFact(db, fact, String(last.number));
   return { versions: [], done: slice.length < BEYOND_SLICE };
+}
+
+async function thin(
+  db: Kysely<Schema>,
+  folder: string,
+  { everyMs, olderMs }: { readonly everyMs: number; readonly olderMs: number },
+  elapsed: number,
+): Promise<{ versions: Version[]; done: boolean }> {
+  const fact = `thin.${everyMs}.${olderMs}.${folder}`;
+  const seen = await db.selectFrom("facts").select("value").where("name", "=", fact).executeTakeFirst();
+  const next = (
+    column: "version" | "stored_at" | "ended_seen",
+  ) => sql`(select ${sql.ref(`next.${column}`)} from versions as next
+    where next.folder = versions.folder and next.path = versions.path and next.version > versions.version
+    order by next.version limit 1)`;
+  const all = db
+    .selectFrom("versions")
+    .selectAll()
+    .select([
+      sql<number | null>`${next("version")}`.as("nextVersion"),
+      sql<number | null>`${next("stored_at")}`.as("nextStoredAt"),
+      sql<number | null>`${next("ended_seen")}`.as("nextEndedSeen"),
+    ]);
+  const since = all.where("folder", "=", folder).where("number", ">", Number(seen?.value ?? 0));
+  const slice = await since.orderBy("number").limit(THIN_SLICE).execute();
+  const young = slice.findIndex(({ endedSeen }) => endedSeen > elapsed - olderMs);
+  const old = young < 0 ? slice : slice.slice(0, young);
+  const found = new Map<string, Version>();
+  /** By path and version, since when it was the state. */
+  const extended = new Map<string, { path: string; version: number; storedAt: number }>();
+  for (const { nextVersion, nextStoredAt, nextEndedSeen, ...row } of old) {
+    if (row.why === "moved" || nextVersion === null || nextEndedSeen === null) continue;
+    if (Math.floor(row.endedSeen / everyMs) !== Math.floor(nextEndedSeen / everyMs)) continue;
+    const { path, version } = row;
+    found.set(`${version} ${path}`, toVersion(row));
+    if (nextStoredAt !== row.endedAt) continue;
+    const storedAt = extended.get(`${version} ${path}`)?.storedAt ?? row.storedAt;
+    extended.set(`${nextVersion} ${path}`, { path, version: nextVersion, storedAt });
+  }
+  for (const [key, { path, version, storedAt }] of extended) {
+    if (found.has(key)) continue;
+    const one = db.updateTable("versions").set({ storedAt }).where("folder", "=", folder).where("path", "=", path);
+    await one.where("version", "=", version).execute();
+  }
+  if (found.size > 0) return { versions: [...found.values()], done: false };
+  const last = old.at(-1);
+  if (last !== undefined) await setFact(db, fact, String(last.number));
+  return { versions: [], done: old.length < THIN_SLICE };
 }
 
 async function needed(db: Kysely<Schema>, sha256s: readonly string[]): Promise<ReadonlySet<string>> {

@@ -22,12 +22,13 @@ import {
 import { DatabaseError } from "../database/errors.js";
 import type { Database, Folder, FolderLimits } from "../database/types.js";
 import { mirrorNameProblem } from "../name.js";
+import { freeBytes, VersionsBound } from "./bound.js";
 import { ContentStore, type Linked } from "./content.js";
 import { deletedError, FolderDeletion } from "./deletion.js";
 import { VersionError } from "./errors.js";
 import { FolderChecks } from "./folder-checks.js";
 import { Hold, held } from "./hold.js";
-import { VERSION_LOOKUP_MS } from "./limits.js";
+import { MIN_FREE_BYTES, VERSION_LOOKUP_MS } from "./limits.js";
 import { type Keep, pruneVersions, removeVersions, sweepContent } from "./prune.js";
 import { type Limits, plus, storageOf, type Usage } from "./quota.js";
 import type { Actor } from "./record.js";
@@ -43,6 +44,7 @@ import {
   type Wanted,
 } from "./restore.js";
 import { type QuotaFigures, Quotas } from "./room.js";
+import { DEFAULT_THINNING, type Thinning, thinVersions } from "./thin.js";
 import { WriteBehind, type WriteBehindFigures } from "./write-behind.js";
 
 export interface KeeperOptions {
@@ -51,6 +53,15 @@ export interface KeeperOptions {
   readonly database: Database;
   /** How long or how many. Default 30 days. */
   readonly keep?: Keep;
+  /** Which of those are kept. Default: {@link DEFAULT_THINNING}, or all where a number of versions is kept. */
+  readonly thin?: Thinning | undefined;
+  /** What the versions of the home, and those of each folder, may take; the oldest go first. Default: no bound. */
+  readonly versionsBytes?: number | null | undefined;
+  readonly folderVersionsBytes?: number | null | undefined;
+  /** The oldest versions make way where less than this is free on the disk. Default 256 MiB. */
+  readonly minFreeBytes?: number | undefined;
+  /** What is free on the disk. Default: what the system says. */
+  readonly free?: (() => Promise<number>) | undefined;
   /** Limits of folders that have none of their own. Default: none. */
   readonly quotaBytes?: number | null;
   /** Default: three times the quota. */
@@ -107,6 +118,7 @@ export class Keeper {
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #written: WriteBehind;
   readonly #quotas: Quotas;
+  readonly #bound: VersionsBound;
   /** The last place of the content that was looked through. Not the first one after each start. */
   #sweptTo = Math.floor(Math.random() * 256)
     .toString(16)
@@ -153,6 +165,16 @@ export class Keeper {
       catchUp: () => this.#catchUp(),
       isOpen: (name) => this.#open.has(name),
       updateQuota: (name) => this.#updateQuota(name),
+      onVersions: () => this.#bound.note(),
+      onError: (error) => this.#report(error),
+    });
+    this.#bound = new VersionsBound({
+      database: options.database,
+      content: this.content,
+      homeBytes: options.versionsBytes ?? null,
+      folderBytes: options.folderVersionsBytes ?? null,
+      minFreeBytes: options.minFreeBytes ?? MIN_FREE_BYTES,
+      free: options.free ?? (() => freeBytes(options.dir)),
       onError: (error) => this.#report(error),
     });
     const { quotaBytes = null, storageLimitBytes = null, maxEntries = null } = options;
@@ -169,6 +191,11 @@ export class Keeper {
   /** How far the database is behind. */
   get writeBehind(): WriteBehindFigures {
     return this.#written.figures;
+  }
+
+  /** Versions that were deleted for their size or for space, see {@link VersionsBound}. */
+  get trimFigures(): VersionsBound["figures"] {
+    return this.#bound.figures;
   }
 
   get quotaFigures(): QuotaFigures {
@@ -269,6 +296,7 @@ export class Keeper {
         const usage = before === undefined ? counted : plus(counted, before.left, 1);
         // Then what was there is still there.
         if (event.type === "failed") quota.written(usage);
+        if (event.type === "failed" && event.code === "ENOSPC") this.#bound.note();
         const recorded = { event, folder: name, who, at, startedAt: quota.since(event) ?? at, endedAt: Date.now() };
         this.#written.add({ recorded }, { quota, usage });
       },
@@ -312,7 +340,11 @@ export class Keeper {
   async prune(places = 256): Promise<void> {
     const isOver = (): boolean => this.#closing;
     await this.deletion.purge(this.database.elapsed(), isOver);
-    await pruneVersions(this.database, this.content, this.#options.keep ?? DEFAULT_KEEP, isOver);
+    const { keep = DEFAULT_KEEP } = this.#options;
+    const { thin = "versions" in keep ? [] : DEFAULT_THINNING } = this.#options;
+    await pruneVersions(this.database, this.content, keep, isOver);
+    await thinVersions(this.database, this.content, thin, isOver);
+    await this.#bound.trim();
     this.#sweptTo = await sweepContent(this.database, this.content, { after: this.#sweptTo, places, isOver });
     for (const folder of await this.database.folders.list()) {
       if (this.#closing) return;
@@ -518,6 +550,7 @@ export class Keeper {
     await Promise.all(this.#background);
     await this.#written.close();
     await this.#quotas.close().catch((error) => this.#report(error));
+    await this.#bound.close().catch((error) => this.#report(error));
     await this.content.close().catch((error) => this.#report(error));
   }
 

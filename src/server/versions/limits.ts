@@ -15,6 +15,12 @@ export const FREED_AHEAD = 1 / 32;
 export const EVICTION_BATCH = 500;
 /** The least time between two audit entries about deleted versions of one folder. */
 export const EVICTION_AUDIT_MS = 60_000;
+/** Between the first new version and the look at whether there are too many. Milliseconds. */
+export const TRIM_DELAY_MS = 1000;
+/** How often it is looked at whether the disk is nearly full. Milliseconds. */
+export const SPACE_CHECK_MS = 10_000;
+/** Versions make way where less than this is free on their disk: 256 MiB. */
+export const MIN_FREE_BYTES: number = 256 << 20;
 /** How long a change waits for room, which the database has to be there for, before it fails with `ERR_DATABASE_UNAVAILABLE`. */
 export const ROOM_WAIT_MS = 10_000;
 /**

@@ -207,6 +207,10 @@ export class Quotas {
     const oldest =
       versions === 0 ? [] : [`${versions} versions, ${inUnits(bytes)}, ended until ${new Date(until).toISOString()}`];
     const partial = uploads === 0 ? [] : [`${uploads} unfinished uploads`];
+    if (versions > 0) {
+      const data = { versions, bytes, until, reason: "storage-limit" };
+      await this.#options.database.events.append([{ type: "versions.trimmed", folder: name, data }]);
+    }
     await this.#options.database.audit.add({
       actor: "server",
       action: "versions.evict",

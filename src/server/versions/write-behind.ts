@@ -67,6 +67,8 @@ export interface WriteBehindOptions {
   readonly isOpen: (folder: string) => boolean;
   /** Has the quota of a folder read what the database says. */
   readonly updateQuota: (folder: string) => Promise<void>;
+  /** Called when there are more versions in the database. */
+  readonly onVersions?: () => void;
   readonly onError: (error: unknown) => void;
 }
 
@@ -254,6 +256,7 @@ export class WriteBehind {
       this.#options.content.settle(retired);
       this.#forget(retired);
     }
+    if (kept.length > 0) this.#options.onVersions?.();
     this.#log.written(positions.get(this.#log.run) ?? 0);
     for (const item of batch) {
       if ("done" in item) item.done();
