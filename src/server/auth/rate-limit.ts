@@ -1,5 +1,5 @@
 /** Budgets of attempts: a leaky bucket for each key. Pure but for its table. */
-import { isIPv6 } from "node:net";
+import { isIPv6, SocketAddress } from "node:net";
 import { type AttemptLimit, MAX_ATTEMPT_KEYS } from "../limits.js";
 
 export class AttemptBudget {
@@ -43,9 +43,10 @@ export class AttemptBudget {
 /** The unit that an address is counted by: an IPv4 address, or the /64 of an IPv6 address, which one host has all of. */
 export function addressKey(address: string): string {
   if (!isIPv6(address)) return address;
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  const canonical = new SocketAddress({ address: address.replace(/%.*$/, ""), family: "ipv6" }).address;
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(canonical)?.[1];
   if (mapped !== undefined) return mapped;
-  const [head = "", tail = ""] = new URL(`http://[${address.replace(/%.*$/, "")}]/`).hostname.slice(1, -1).split("::");
+  const [head = "", tail = ""] = canonical.split("::");
   const groups = head === "" ? [] : head.split(":");
   const after = tail === "" ? [] : tail.split(":");
   while (groups.length + after.length < 8) groups.push("0");

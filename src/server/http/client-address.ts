@@ -1,5 +1,5 @@
 /** The client behind the proxies that are trusted: X-Forwarded-For, and Forwarded (RFC 7239). */
-import { BlockList, isIP } from "node:net";
+import { BlockList, isIP, SocketAddress } from "node:net";
 
 /** The end of a request's way that is not one of ours. */
 export interface ClientAddress {
@@ -119,8 +119,10 @@ function addressOf(text: string): string | undefined {
   return plainAddress(bracketed ?? text.replace(/^([\d.]+):\d+$/, "$1"));
 }
 
-/** Without a zone; an IPv4 address that is written as an IPv6 one as what it is. */
+/** In its shortest form, without a zone; an IPv4 address that is written as an IPv6 one, in whichever form, as what it is. */
 function plainAddress(text: string): string | undefined {
-  const address = text.replace(/%.*$/, "").replace(/^::ffff:(\d+\.\d+\.\d+\.\d+)$/i, "$1");
-  return isIP(address) === 0 ? undefined : address;
+  const address = text.replace(/%.*$/, "");
+  const version = isIP(address);
+  if (version !== 6) return version === 4 ? address : undefined;
+  return new SocketAddress({ address, family: "ipv6" }).address.replace(/^::ffff:(\d+\.\d+\.\d+\.\d+)$/, "$1");
 }

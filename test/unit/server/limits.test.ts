@@ -103,6 +103,16 @@ describe("failed attempts", () => {
     expect(await token("2001:db8:0:1::1")).toBe("ERR_UNAUTHENTICATED");
   });
 
+  test("from an IPv4 address count as such, however it is written", async () => {
+    const { auth } = await rig();
+    const { token } = attempts(auth);
+    for (let i = 0; i < ATTEMPTS.tokensPerAddress.burst; i++) await token("192.0.2.1");
+    for (const same of ["::ffff:192.0.2.1", "::ffff:c000:201", "0:0:0:0:0:FFFF:c000:0201"]) {
+      expect(await token(same)).toBe("ERR_RATE_LIMITED");
+    }
+    expect(await token("::ffff:c000:202")).toBe("ERR_UNAUTHENTICATED");
+  });
+
   test("of a good token, a known device and a right code there are none, whatever else comes from the address", async () => {
     const { auth, database } = await rig();
     await auth.addUser(LOCAL, { name: "ann", password: PASSWORD, role: "user" });

@@ -23,6 +23,12 @@ describe("the client of a request", () => {
     ["127.0.0.1", { "x-forwarded-for": "203.0.113.7:80", "x-forwarded-proto": "http" }, PROXIES, "203.0.113.7 http"],
     ["127.0.0.1", { "x-forwarded-for": "2001:db8::7" }, PROXIES, "2001:db8::7"],
     ["127.0.0.1", { "x-forwarded-proto": "https" }, PROXIES, "127.0.0.1 https"],
+    // However it is written.
+    ["127.0.0.1", { "x-forwarded-for": "::ffff:cb00:7107" }, PROXIES, "203.0.113.7"],
+    ["127.0.0.1", { forwarded: 'for="[0:0:0:0:0:FFFF:203.0.113.7]:80"' }, PROXIES, "203.0.113.7"],
+    ["127.0.0.1", { "x-forwarded-for": "2001:0DB8:0:0::0007%eth0" }, PROXIES, "2001:db8::7"],
+    ["127.0.0.1", { "x-forwarded-for": "2001:0db8::7", forwarded: 'for="[2001:DB8::7]"' }, PROXIES, "2001:db8::7"],
+    ["::ffff:7f00:1", { "x-forwarded-for": "::ffff:10.1.2.3, ::ffff:a01:203" }, PROXIES, "10.1.2.3"],
     ["2001:db8:1::5", { "x-forwarded-for": "203.0.113.7" }, PROXIES, "203.0.113.7"],
     // Several of them; what the client itself has put in front is left out.
     ["127.0.0.1", { "x-forwarded-for": "1.1.1.1, 203.0.113.7, 10.1.2.3" }, PROXIES, "203.0.113.7"],
