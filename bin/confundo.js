@@ -17,6 +17,12 @@ keepCompiled();
 import("../dist/cli/main.js").then(
   (cli) => cli.main(process.argv.slice(2)),
   (error) => {
+    if (error && /EMFILE|too many open files/.test(error.message)) {
+      process.stderr.write(
+        "ERROR: Node.js cannot load this program: it may open too few files. Allow more with `ulimit -n 1024`. (EMFILE)\n",
+      );
+      process.exit(1);
+    }
     if (!error || error.code !== "ERR_MODULE_NOT_FOUND") throw error;
     process.stderr.write("ERROR: confundo is not built yet. Run `npm run build` in its folder first.\n");
     process.exit(1);

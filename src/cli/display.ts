@@ -1,7 +1,8 @@
 import type { MirrorEvent, Step, SyncedSummary } from "../sync/index.js";
+import { sentence } from "../text/sentence.js";
 import type { LiveArea, LiveSection } from "./live.js";
 import { formatBytes, formatSeconds } from "./progress.js";
-import { escaped, printWarning, sentence, shownPath } from "./report.js";
+import { escaped, printWarning, shownPath } from "./report.js";
 import { Status } from "./status.js";
 
 export interface DisplayOptions {
@@ -21,6 +22,9 @@ const TOLD_BY_PATH = 20;
 /** Limits the paths that are printed of deletes that are held back. */
 const HELD_BY_PATH = 10;
 
+/** Delays the line that more deletes are held back, as files are deleted one after the other. */
+const HELD_AGAIN_MS = 2000;
+
 /** What happens, for people: lines on stdout; on stderr, where that is a terminal, what is under way. */
 export class Display {
   readonly #options: DisplayOptions;
@@ -33,6 +37,9 @@ export class Display {
   #synced = false;
   /** Why the connection is missing, as it was printed last; empty while there is one. */
   #trouble = "";
+  /** Why deletes are held back, as it was said. */
+  #holds: string | undefined;
+  #heldAgain: NodeJS.Timeout | undefined;
 
   constructor(options: DisplayOptions) {
     this.#options = options;
@@ -49,6 +56,7 @@ export class Display {
 
   /** Nothing more comes. */
   end(): void {
+    clearTimeout(this.#heldAgain);
     this.#section.set([]);
     if (!this.#area.visible || this.#options.once || this.#options.dryRun || !this.#synced) return;
     const { files, bytesSent, saved, deleted } = this.#total;
@@ -85,19 +93,25 @@ export class Display {
         break;
       case "failed":
         if (event.again) break;
-        this.#warn(`${shownPath(event.path)}: ${sentence(event.message)} (${event.code}) It is tried again later.`);
+        this.#warn(
+          `${shownPath(event.path)}: ${sentence(event.message, event.path)} (${event.code}) It is tried again later.`,
+        );
         break;
       case "held":
         this.#held(event);
         break;
       case "released":
+        clearTimeout(this.#heldAgain);
+        this.#holds = undefined;
         this.#say(event.approved ? "the deletes were approved" : "no deletes are held back any more");
         break;
       case "notice":
         // Told with its paths by the event that follows.
         if (event.code === "ERR_MASS_DELETE" && !this.#options.dryRun) break;
         this.#warn(
-          event.path === undefined ? sentence(event.message) : `${shownPath(event.path)}: ${sentence(event.message)}`,
+          event.path === undefined
+            ? sentence(event.message)
+            : `${shownPath(event.path)}: ${sentence(event.message, event.path)}`,
         );
         break;
       case "synced":
@@ -115,7 +129,14 @@ export class Display {
     this.#note(`${sentence(reason)} Trying again in ${(delayMs / 1000).toFixed(1)} s. (${code})`);
   }
 
-  #held({ message, files, paths }: Extract<MirrorEvent, { type: "held" }>): void {
+  /** In full once; while more files are deleted, only how many there are, when that has not changed for a while. */
+  #held({ message, reason, files, paths }: Extract<MirrorEvent, { type: "held" }>): void {
+    clearTimeout(this.#heldAgain);
+    if (this.#holds === reason) {
+      this.#heldAgain = setTimeout(() => this.#warn(`${files} deletes are held back now.`), HELD_AGAIN_MS).unref();
+      return;
+    }
+    this.#holds = reason;
     this.#warn(`${sentence(message)} (ERR_MASS_DELETE)`);
     for (const path of paths.slice(0, HELD_BY_PATH)) this.#note(`  held back: ${shownPath(path)}`);
     if (files > HELD_BY_PATH) this.#note(`  held back: and ${files - HELD_BY_PATH} more`);

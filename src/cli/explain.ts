@@ -1,7 +1,15 @@
-import { lstatSync, realpathSync } from "node:fs";
+import { lstatSync } from "node:fs";
 import { opendir } from "node:fs/promises";
 import { isAbsolute, join, relative, resolve, sep } from "node:path";
-import { CONFUNDOIGNORE, GITIGNORE, IgnoreRules, type Verdict } from "../sync/index.js";
+import {
+  absolutePath,
+  CONFUNDOIGNORE,
+  GITIGNORE,
+  IgnoreRules,
+  realPath,
+  systemPath,
+  type Verdict,
+} from "../sync/index.js";
 import { printWarning, shownPath, UsageError } from "./report.js";
 
 export interface ExplainCommandOptions {
@@ -11,10 +19,10 @@ export interface ExplainCommandOptions {
 
 /** Says which rule decides about a path. */
 export async function explain(folder: string, asked: string, options: ExplainCommandOptions): Promise<void> {
-  await (await opendir(folder)).close();
-  const root = realpathSync(folder);
+  await (await opendir(systemPath(folder))).close();
+  const root = realPath(folder);
   const path = insideOf(root, folder, asked);
-  const stats = lstatSync(join(root, path), { throwIfNoEntry: false });
+  const stats = lstatSync(systemPath(join(root, path)), { throwIfNoEntry: false });
   const directory = /[/\\]$/.test(asked) || (stats?.isDirectory() ?? false);
   const files = options.gitignore ? [GITIGNORE, CONFUNDOIGNORE] : [CONFUNDOIGNORE];
   const rules = new IgnoreRules(root, { patterns: options.ignore ?? [], files });
@@ -34,8 +42,9 @@ function sentenceOf(path: string, { ignored, rule, matched }: Verdict): string {
 /** A path as a person gives it: absolute, relative to the folder, or to where they are. */
 function insideOf(root: string, folder: string, asked: string): string {
   const inFolder = relative(root, isAbsolute(asked) ? resolve(asked) : resolve(root, asked));
-  const inGiven = relative(resolve(folder), resolve(asked));
-  const there = (path: string): boolean => lstatSync(join(root, path), { throwIfNoEntry: false }) !== undefined;
+  const inGiven = relative(absolutePath(folder), absolutePath(asked));
+  const there = (path: string): boolean =>
+    lstatSync(systemPath(join(root, path)), { throwIfNoEntry: false }) !== undefined;
   const candidates = [inFolder, inGiven].filter(
     (path) => path !== "" && path !== ".." && !path.startsWith(`..${sep}`) && !isAbsolute(path),
   );

@@ -18,6 +18,7 @@ import {
   parseScrub,
   portParser,
 } from "./options.js";
+import { rawArguments } from "./raw-arguments.js";
 import { exitCode, printError } from "./report.js";
 import { dieOf, handleSignals, Interrupted, isEnding } from "./signals.js";
 
@@ -34,7 +35,7 @@ export async function main(argv: string[]): Promise<void> {
   });
   process.stderr.on("error", () => {});
   try {
-    await program().parseAsync(argv, { from: "user" });
+    await program().parseAsync(rawArguments(argv), { from: "user" });
     await leave(0);
   } catch (error) {
     printError(error);

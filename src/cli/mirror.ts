@@ -1,5 +1,4 @@
 import { once } from "node:events";
-import { realpathSync } from "node:fs";
 import { opendir, readFile } from "node:fs/promises";
 import { from, lastValueFrom, Subject, takeUntil, tap } from "rxjs";
 import { type ConfundoSocket, connect } from "../index.js";
@@ -12,7 +11,9 @@ import {
   type MaxDelete,
   type MirrorEvent,
   mirror as mirrorFolder,
+  realPath,
   SyncError,
+  systemPath,
 } from "../sync/index.js";
 import { parseAddress } from "./address.js";
 import { CONFIG_FILE, type MirrorConfig, parseConfig } from "./config.js";
@@ -233,7 +234,7 @@ function warnOfInsecurity(host: string): void {
 
 /** One index for each folder and place that it is mirrored to. */
 function indexPath(folder: string, host: string, port: number, name: string): string {
-  return defaultIndexPath(`${realpathSync(folder)}\0${host}\0${port}\0${name}`);
+  return defaultIndexPath(`${realPath(folder)}\0${host}\0${port}\0${name}`);
 }
 
 /** `--ignore` takes several patterns, so some may stand before the folder or behind the address, which is known by its looks. */
@@ -248,7 +249,14 @@ function sortOperands(operands: readonly string[], ignore: readonly string[] | u
 
 /** Fails at once, before anything is connected, with what the system says. */
 async function requireFolder(folder: string): Promise<void> {
-  await (await opendir(folder)).close();
+  try {
+    await (await opendir(systemPath(folder))).close();
+  } catch (error) {
+    // Node puts it in the place of bytes that it cannot decode.
+    if (!folder.includes("\ufffd") || (error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    const help = "If its name is not UTF-8, make a link to it that has another name, and mirror that.";
+    throw new UsageError(`${shownPath(folder)} does not exist. ${help}`);
+  }
 }
 
 async function closed(socket: ConfundoSocket | null): Promise<void> {

@@ -1,6 +1,7 @@
 import { getSystemErrorMessage } from "node:util";
 import { CommanderError } from "commander";
 import { plainMessage, withCode } from "../text/plain-message.js";
+import { sentence } from "../text/sentence.js";
 import { escapeInvisible, visibleName } from "../text/visible.js";
 
 /** Errors whose message already says everything to a person; of others the name and code are shown too. */
@@ -31,7 +32,7 @@ export function printError(error: unknown, prefix = ""): void {
   // commander has printed its own already.
   if (!(error instanceof CommanderError)) process.stderr.write(`${prefix}ERROR: ${escaped(describe(error))}\n`);
   for (const { path, code, message } of (error as Described).failures ?? []) {
-    process.stderr.write(`ERROR: ${shownPath(path)}: ${escaped(`${sentence(message)} (${code})`)}\n`);
+    process.stderr.write(`ERROR: ${shownPath(path)}: ${escaped(`${sentence(message, path)} (${code})`)}\n`);
   }
   if (process.env.CONFUNDO_DEBUG && error instanceof Error) process.stderr.write(`${error.stack}\n`);
 }
@@ -67,16 +68,9 @@ export function describe(error: unknown): string {
       if (name === "ConfundoError") return withCode(plainMessage(error), code ?? "");
       if (path !== undefined && syscall !== undefined && errno !== undefined)
         return `${path}: ${sentence(getSystemErrorMessage(errno))} (${code})`;
-      return CODED.has(name ?? "") ? `${sentence(message ?? "")} (${code})` : (message ?? String(error));
+      return CODED.has(name ?? "") ? `${sentence(message ?? "", path)} (${code})` : (message ?? String(error));
   }
 }
 
 /** Classes whose messages are followed by the code. */
 const CODED: ReadonlySet<string> = new Set(["SyncError", "SecureError", "AuthError", "DatabaseError", "VersionError"]);
-
-/** A message that was written as a part of one, as a sentence. */
-export function sentence(message: string): string {
-  // A host or a path in front keeps its letters.
-  const first = /^\S+: /.test(message) ? message.charAt(0) : message.charAt(0).toUpperCase();
-  return `${first}${message.slice(1)}${/[.!?]$/.test(message) ? "" : "."}`;
-}

@@ -14,8 +14,9 @@ import {
   type Thinning,
 } from "../server/index.js";
 import { endpointName } from "../stream/errors.js";
+import { sentence } from "../text/sentence.js";
 import { rememberHome } from "./home.js";
-import { escaped, printError, printWarning, sentence, shownPath, UsageError } from "./report.js";
+import { escaped, printError, printWarning, shownPath, UsageError } from "./report.js";
 import { Interrupted, untilSignal } from "./signals.js";
 import { formatTime } from "./time.js";
 

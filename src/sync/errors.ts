@@ -151,7 +151,8 @@ export function massDelete(folder: string, name: string | undefined, held: HeldD
   const gone =
     deleted === 0
       ? "nothing was deleted"
-      : `${deleted} of them were deleted already, the other ${files} are kept; to get back what was deleted: ` +
+      : `${deleted} of them ${deleted === 1 ? "was" : "were"} deleted already, the other ${files === 1 ? "one is" : `${files} are`} kept; ` +
+        "to get back what was deleted: " +
         `confundo restore ${mirror} --at ${since} --to FOLDER (at the server)`;
   const advice = "see whether the folder is complete (is its disk mounted?)";
   const approve = waits

@@ -1,11 +1,12 @@
 /** What could keep a folder from being mirrored well, found by looking at it. */
-import { accessSync, constants, existsSync, readFileSync, realpathSync } from "node:fs";
+import { accessSync, constants, existsSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Entry } from "./entry.js";
 import { toSyncError } from "./errors.js";
 import { IgnoreRules } from "./ignore.js";
 import { aliases, mountsBelow } from "./mounts.js";
 import { systemPath } from "./names.js";
+import { realPath } from "./real-path.js";
 import { scanFolder } from "./scan.js";
 
 /** One thing found out. `problem`: something will not be mirrored; `warning`: it may go wrong, or slower. */
@@ -45,9 +46,9 @@ export async function examine(folder: string, nowMs: number = Date.now()): Promi
       "warning",
       "nothing is mounted below the folder",
       "paths are mounts; changes made through other paths may raise no events, and are found by scanning, up to 5 s later",
-      mountsBelow(realpathSync(folder)),
+      mountsBelow(realPath(folder)),
     ),
-    ...homes(realpathSync(folder), entries),
+    ...homes(realPath(folder), entries),
     ...watchLimit(entries, readLimit()),
   ];
 }

@@ -281,7 +281,7 @@ export class IndexFile {
 
 /** Where the index of a folder's mirror is kept unless told otherwise; `owner` as for {@link IndexFile}. */
 export function defaultIndexPath(owner: string, env: NodeJS.ProcessEnv = process.env): string {
-  const name = `${sha256(owner).toString("hex").slice(0, 32)}.index`;
+  const name = `${sha256(nameToBytes(owner)).toString("hex").slice(0, 32)}.index`;
   if (process.platform === "win32") {
     return join(env.LOCALAPPDATA || join(homedir(), "AppData", "Local"), "confundo", "index", name);
   }

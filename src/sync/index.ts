@@ -55,6 +55,7 @@ export {
   summarize,
 } from "./plan.js";
 export { type PushOptions, pushTo } from "./push.js";
+export { absolutePath, realPath } from "./real-path.js";
 export { receive } from "./receive.js";
 export {
   type Approval,

@@ -1,8 +1,8 @@
 /** A folder kept mirrored: scan, compare, push what differs, then follow. */
 import { createHash, randomUUID } from "node:crypto";
-import { existsSync, lstatSync, realpathSync } from "node:fs";
+import { existsSync, lstatSync } from "node:fs";
 import { hostname } from "node:os";
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { Duplex } from "node:stream";
 import {
   connect,
@@ -60,7 +60,9 @@ import {
 import { LinkedFiles } from "./linked-files.js";
 import { LossMemory } from "./loss-memory.js";
 import { MountPoints } from "./mount-points.js";
+import { nameToBytes, systemPath } from "./names.js";
 import { type PushOptions, pushTo, Reported } from "./push.js";
+import { absolutePath, realPath } from "./real-path.js";
 import type { Approval } from "./remote.js";
 import { RunFile } from "./run-file.js";
 import { type Snapshot, unreadable } from "./scan.js";
@@ -200,11 +202,11 @@ function retargets(folder: string, scheduler?: SchedulerLike): Observable<Target
       if (before === undefined) return { source: realFolder(folder) };
       const { source } = before;
       try {
-        const found = realpathSync(folder);
+        const found = realPath(folder);
         return found === source && before.lost === undefined ? before : { source: found };
       } catch {
         // A folder that is missing itself is reported by scans.
-        return before.lost !== undefined || !existsSync(source)
+        return before.lost !== undefined || !existsSync(systemPath(source))
           ? before
           : { source, lost: leadsNowhere(folder, source) };
       }
@@ -513,7 +515,7 @@ function throttled(options: MirrorOptions, connecting: () => void): MirrorOption
 /** The path of a folder without links. Throws a {@link SyncError} `ERR_FOLDER`. */
 export function realFolder(folder: string): string {
   try {
-    return realpathSync(folder);
+    return realPath(folder);
   } catch (error) {
     throw unreadable(folder, error);
   }
@@ -522,9 +524,9 @@ export function realFolder(folder: string): string {
 /** The path that a folder is known by: a link to it stays the same when it leads elsewhere. */
 function stablePath(folder: string): string {
   try {
-    const path = resolve(folder);
-    if (!lstatSync(path).isSymbolicLink()) return realFolder(folder);
-    return join(realpathSync(dirname(path)), basename(path));
+    const path = absolutePath(folder);
+    if (!lstatSync(systemPath(path)).isSymbolicLink()) return realFolder(folder);
+    return join(realPath(dirname(path)), basename(path));
   } catch {
     return realFolder(folder);
   }
@@ -532,7 +534,7 @@ function stablePath(folder: string): string {
 
 function identify(folder: string, options: MirrorOptions) {
   const place = `${hostname()}:${folder}`;
-  const clientId = options.clientId ?? createHash("sha256").update(place).digest("hex");
+  const clientId = options.clientId ?? createHash("sha256").update(nameToBytes(place)).digest("hex");
   const label = options.label ?? (Buffer.byteLength(place) > MAX_ID_BYTES ? hostname() : place);
   const identity = {
     name: options.name,

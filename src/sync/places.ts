@@ -123,5 +123,5 @@ function missing(folder: string): SyncError {
 }
 
 function noFolder(folder: string): SyncError {
-  return new SyncError("ERR_NOT_A_FOLDER", `${folder} is not a folder`);
+  return new SyncError("ERR_NOT_A_FOLDER", `the mirror's ${folder} is not a folder`);
 }

@@ -93,7 +93,7 @@ function firstNonFolder(folder: string, path: string, snapshot: Snapshot, option
 
 async function requireFolder(folder: string): Promise<string> {
   try {
-    const stats = await stat(folder, { bigint: true });
+    const stats = await stat(systemPath(folder), { bigint: true });
     if (stats.isDirectory()) return `${stats.dev.toString(36)}.${stats.ino.toString(36)}`;
   } catch (error) {
     throw unreadable(folder, error);

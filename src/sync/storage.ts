@@ -397,7 +397,7 @@ export class Storage {
     }
     this.#places.at(to);
     const source = fs.lstatSync(this.#places.at(from), { bigint: true });
-    if (!source.isDirectory()) throw new SyncError("ERR_NOT_A_FOLDER", `${from} is not a folder`);
+    if (!source.isDirectory()) throw new SyncError("ERR_NOT_A_FOLDER", `the mirror's ${from} is not a folder`);
     const there = fs.lstatSync(this.#places.at(to), { bigint: true, throwIfNoEntry: false });
     if (there !== undefined && there.ino !== source.ino) {
       throw new SyncError("ERR_CHECKSUM", `something stands at ${to}`);

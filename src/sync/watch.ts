@@ -11,6 +11,7 @@ import { systemCode } from "./errors.js";
 import { FolderWatch, type Watched } from "./folder-watch.js";
 import { type Ignore, ignoreNothing } from "./ignore.js";
 import { WALK_EVERY_MS, WALK_EVERY_UNWATCHED_MS } from "./limits.js";
+import { systemPath } from "./names.js";
 import { canSpell, TreeWatch } from "./tree-watch.js";
 
 export interface Hint {
@@ -171,7 +172,7 @@ const REMOTE = new Map([
 /** The kind of file system the folder is on, where that is one that tells nothing of what others change. */
 export function remoteFileSystem(folder: string): string | undefined {
   try {
-    return process.platform === "linux" ? REMOTE.get(statfsSync(folder).type >>> 0) : undefined;
+    return process.platform === "linux" ? REMOTE.get(statfsSync(systemPath(folder)).type >>> 0) : undefined;
   } catch {
     return undefined;
   }

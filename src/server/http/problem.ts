@@ -1,6 +1,7 @@
 /** Errors as the interface tells them: RFC 9457 problem details, with the stable codes of docs/errors.md. */
 import { STATUS_CODES } from "node:http";
 import { HTTPException } from "hono/http-exception";
+import { sentence } from "../../text/sentence.js";
 
 export type ProblemCode =
   | "ERR_REQUEST"
@@ -144,8 +145,4 @@ function nameProblem(error: unknown): { code: ProblemCode; message: string } {
   }
   if (code.startsWith("ERR_DATABASE")) return { code, message: "The database does not answer. Try again later." };
   return { code, message: sentence(message) };
-}
-
-function sentence(message: string): string {
-  return `${message.charAt(0).toUpperCase()}${message.slice(1)}${/[.!?]$/.test(message) ? "" : "."}`;
 }

@@ -24,6 +24,22 @@ function heldBy(following: Following) {
 describe("mass deletes", () => {
   tell([
     [
+      "that go on for a while are said once, with their paths, and then how many they are by now",
+      async (m) => {
+        m.write({ ...many("d", 400), ...many("e", 20) });
+        const program = m.rig.start(["mirror", m.folder, m.address]);
+        await program.printed(/following/);
+        for (let i = 0; i < 400; i++) {
+          fs.rmSync(m.at(`d/${i}`));
+          if (i % 10 === 0) await sleep(50);
+        }
+        await until(() => / \d+ deletes are held back now\.\n$/.test(program.stderr));
+        expect(program.stderr.match(/ERR_MASS_DELETE/g)).toHaveLength(1);
+        expect(program.stderr.match(/held back: d\//g)).toHaveLength(10);
+        expect(await program.interrupt()).toMatchObject({ code: 0 });
+      },
+    ],
+    [
       "150 of 170 files go one by one: what goes on is held back, and the message says what is gone and how it comes back",
       async (m) => {
         m.write({ ...many("d", 150), ...many("e", 20) });

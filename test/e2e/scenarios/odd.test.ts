@@ -70,6 +70,38 @@ describe("names that are not UTF-8:", () =>
     ],
   ]));
 
+describe.runIf(process.platform === "linux")("a folder whose own name is not UTF-8", () =>
+  tell([
+    [
+      "is mirrored as the shell names it, and from within, with its ignore file",
+      async (m) => {
+        const odd = bytes(m, BAD);
+        fs.mkdirSync(odd);
+        const write = (name: string, content: string): void => fs.writeFileSync(bytes(m, BAD, name), content);
+        write("a", "1");
+        write("secret", "2");
+        write(".confundoignore", "secret\n");
+        const named = (...more: string[]) => {
+          const shell = `f="$0/$(printf 'b\\377a')"; exec "$1" "$2" mirror "$f" "$3" ${more.join(" ")}`;
+          return m.rig.start([m.address], { via: ["sh", "-c", shell, m.folder] });
+        };
+        expect(await named("--once").exited).toMatchObject({ code: 0, stderr: "" });
+        expect(m.names()).toEqual([".confundoignore", "a"]);
+        write("b", "3");
+        const within = ["sh", "-c", `cd "$0/$(printf 'b\\377a')" && exec "$@"`, m.folder];
+        const { code, stderr } = await m.rig.run(["mirror", ".", m.address, "--once"], { via: within });
+        expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+        expect(m.names()).toEqual([".confundoignore", "a", "b"]);
+        const following = named();
+        await following.printed(/following/);
+        write("c", "4");
+        await until(() => fs.existsSync(m.there("c")));
+        expect(await following.interrupt()).toMatchObject({ code: 0, stderr: "" });
+      },
+    ],
+  ]),
+);
+
 describe("kinds:", () =>
   tellChanges([
     [

@@ -11,6 +11,17 @@ vi.setConfig({ testTimeout: 90_000 });
 
 const BIN = path.join(REPOSITORY, "bin/confundo.js");
 
+test.runIf(process.platform === "linux")(
+  "too few descriptors to load the program are said in one line",
+  async ({ rig }) => {
+    // Node itself takes about 20.
+    const via = ["sh", "-c", 'ulimit -n 22 && exec "$@"', "sh"];
+    const { code, stderr } = await rig.run(["--version"], { via });
+    expect(code).not.toBe(null);
+    if (code !== 0) expect(stderr).toMatch(/^ERROR: .*ulimit -n.*\(EMFILE\)\n$/);
+  },
+);
+
 describe("signals", () => {
   tell([
     [

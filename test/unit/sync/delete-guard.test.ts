@@ -4,6 +4,7 @@ import { Subject } from "rxjs";
 import { describe, expect, test } from "vitest";
 import { DeleteGuard, type DeleteGuardOptions, type Intent } from "../../../src/sync/delete-guard.js";
 import type { Entry } from "../../../src/sync/entry.js";
+import { massDelete } from "../../../src/sync/errors.js";
 import { type Approval, type Hint, SyncError } from "../../../src/sync/index.js";
 import { LossMemory } from "../../../src/sync/loss-memory.js";
 import { plan } from "../../../src/sync/plan.js";
@@ -569,4 +570,12 @@ describe("whose a mirror is", () => {
     await mirrorOnce(folder, () => connect());
     expect(contents(at())).toEqual(contents(folder));
   });
+});
+
+test("what is said of one file that is kept, or deleted, is grammatical", () => {
+  const held = { id: "i", reason: "limit", of: 4, deletedSince: 0, windowMs: 0 } as const;
+  const said = (files: number, deleted: number): string =>
+    massDelete("/f", "m", { ...held, paths: [], files, deleted }, true).message;
+  expect(said(1, 2)).toContain("2 of them were deleted already, the other one is kept; ");
+  expect(said(2, 1)).toContain("1 of them was deleted already, the other 2 are kept; ");
 });

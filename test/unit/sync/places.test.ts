@@ -35,7 +35,7 @@ describe.runIf(process.platform === "linux")("Places", () => {
     expect(fs.readdirSync(path.join(root, "was/b/c"))).toEqual(["f"]);
     await Promise.resolve();
     expect(() => places.at("a/b/c/f")).toThrow(expect.objectContaining({ code: "ERR_NOT_A_FOLDER" }));
-    expect(() => places.at("a/x")).toThrow("a is not a folder");
+    expect(() => places.at("a/x")).toThrow("the mirror's a is not a folder");
     expect(() => places.at("none/x")).toThrow("there is no folder none");
     expect(fs.readdirSync(path.join(outside, "b/c"))).toEqual([]);
   });

@@ -131,7 +131,7 @@ async function respond(
     "Cross-Origin-Resource-Policy": "same-origin",
   };
   if (verdict !== "content") await file.handle.close();
-  if (verdict === "failed") throw new Problem("ERR_PRECONDITION", `${path} is not what was expected`);
+  if (verdict === "failed") throw new Problem("ERR_PRECONDITION", `"${path}" is not what was expected`);
   if (verdict === "unchanged") return c.body(null, 304, about);
 
   const isHead = c.req.method === "HEAD";
@@ -139,7 +139,7 @@ async function respond(
   if (range === "outside") {
     await file.handle.close();
     const headers = { "Content-Range": `bytes */${file.size}` };
-    throw new Problem("ERR_RANGE", `${path} has ${file.size} bytes, and none of those that were asked for`, {
+    throw new Problem("ERR_RANGE", `"${path}" has ${file.size} bytes, and none of those that were asked for`, {
       headers,
     });
   }
