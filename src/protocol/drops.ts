@@ -12,6 +12,8 @@ export interface DropCounts {
   halfOpenLimit: number;
   /** SYNs and introductions while there are `maxConnections`, or no connection ID is free. */
   connectionLimit: number;
+  /** SYNs and introductions at a server that has closed and still serves the connections it has. */
+  serverClosed: number;
   /** Copies of the SYN of a connection that is over. */
   lateSyn: number;
   /** SYNs of the classic edition where `extended: "required"` was asked for. */
@@ -30,6 +32,7 @@ export function noDrops(): DropCounts {
     handshakeLimit: 0,
     halfOpenLimit: 0,
     connectionLimit: 0,
+    serverClosed: 0,
     lateSyn: 0,
     notExtended: 0,
     otherVersion: 0,

@@ -400,7 +400,7 @@ export class Endpoint {
   #refuseSyn({ bits, acknowledgement, address, now }: Arrival): null {
     const isOffered = this.#extended !== null && isOffer(bits) && acknowledgement !== 0;
     if (isOffered && (this.#cookies?.admits(address, now) ?? true)) this.reply = encodeSynRefusal(acknowledgement);
-    return this.#drop("connectionLimit");
+    return this.#drop("serverClosed");
   }
 
   /** A SYN that offers nothing that is spoken here. */
@@ -435,7 +435,7 @@ export class Endpoint {
     this.#unansweredSyns = Math.max(0, this.#unansweredSyns - 1);
     if (!this.accept || this.#accepted.size >= this.maxConnections) {
       this.reply = encodeRefusal(shown.tag, connectionId, "refused");
-      return this.#drop("connectionLimit");
+      return this.#drop(this.accept ? "connectionLimit" : "serverClosed");
     }
     const connection = this.#factory.extendedServer(hello, shown.nonce, cookie);
     if (!connection.receive(hello)) return this.#drop("malformed");

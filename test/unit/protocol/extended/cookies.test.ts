@@ -292,6 +292,7 @@ describe("floods", () => {
     refusals();
     expect(server.hello({ ...late, tag: late.tag ^ 4 }, "late")).toBeNull();
     expect(server.endpoint.reply).toBeNull();
+    expect(server.endpoint.drops).toMatchObject({ connectionLimit: 1, serverClosed: 1 });
     server.endpoint.accept = true;
     expect(server.hello(late, "late")?.connected).toBe(true);
   });
@@ -304,6 +305,7 @@ describe("floods", () => {
     expect(server.endpoint.reply).toEqual(Uint8Array.of(0, 0, 0, 0, 0x51, 0x52, 0x53, 0x54, 0, 0, 0xa5, 0x94));
     server.endpoint.receive(CLASSIC_SYN, "b", PORT, server.now);
     expect(server.endpoint.reply).toBeNull();
+    expect(server.endpoint.drops).toMatchObject({ connectionLimit: 0, serverClosed: 2 });
     const client = new Endpoint({ edition: editionNamed(DEFAULT_EDITION), extended: { random: () => 0.5 } });
     client.receive(OFFERING_SYN, "b", PORT, server.now);
     expect(client.reply, "an endpoint that never was a server").toBeNull();
