@@ -3,39 +3,22 @@
 // A TypeScript project with `skipLibCheck: false` imports every subpath of the package, with its dependencies beside it and none of
 // our development dependencies but TypeScript and @types/node. A small program is bundled with esbuild and Rollup, as an ES module
 // and as CommonJS, and runs with the addon beside the bundle. See docs/bundlers.md. Nothing of an invariant is in the package.
-import { globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { build } from "esbuild";
 import { rollup } from "rollup";
-import { checkBundler, exports, name, ROOT, run, TSC, unpack } from "./consumer.js";
-
-/** What a program that is written in TypeScript for Node has of its own. */
-const OWN = ["typescript", "@types/node", "undici-types"];
+import { checkBundler, exports, install, name, ROOT, run, TSC } from "./consumer.js";
 
 const folder = mkdtempSync(join(tmpdir(), "consumer-"));
 try {
-  install();
+  install(folder);
   checkInvariants();
   checkTypes();
   await checkBundler("esbuild", folder, withEsbuild);
   await checkBundler("Rollup", folder, withRollup);
 } finally {
   rmSync(folder, { recursive: true, force: true });
-}
-
-/** Unpacks the package, and links what `npm install` would install with it. */
-function install() {
-  unpack(folder);
-  const { packages } = JSON.parse(readFileSync(join(ROOT, "package-lock.json"), "utf8"));
-  for (const [path, { dev, optional }] of Object.entries(packages)) {
-    // Nested ones come with their parents.
-    const isTopLevel = path.startsWith("node_modules/") && path.lastIndexOf("node_modules/") === 0;
-    const dependency = path.slice("node_modules/".length);
-    if (!isTopLevel || ((dev === true || optional === true) && !OWN.includes(dependency))) continue;
-    mkdirSync(dirname(join(folder, path)), { recursive: true });
-    symlinkSync(join(ROOT, path), join(folder, path));
-  }
 }
 
 /** Checks for tests cost nothing in the package: neither their conditions nor their texts are in it. */

@@ -1,6 +1,6 @@
 // The packed package in a temporary folder, as a program has it: for check-consumer.js and check-libraries.js.
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,6 +11,9 @@ export const TSC = join(ROOT, "node_modules", "typescript", "bin", "tsc");
 /** Characters of an output that are shown of a program that failed. */
 const MOST = 4000;
 const ADDON = `linux-${process.arch}.node`;
+
+/** What a program has of its own: those that are written in TypeScript for Node, and rxjs, which is a peer. */
+const OWN = ["typescript", "@types/node", "undici-types", "rxjs", "tslib"];
 
 /** Prints the tier of a connection over which "hello" has gone and come back. */
 const PROGRAM = `
@@ -30,6 +33,21 @@ export function unpack(folder) {
   mkdirSync(place, { recursive: true });
   execFileSync("npm", ["pack", ROOT, "--ignore-scripts", "--silent"], { cwd: folder });
   execFileSync("tar", ["-xzf", `${name}-${version}.tgz`, "-C", place, "--strip-components=1"], { cwd: folder });
+}
+
+/** Unpacks the package, and links what `npm install` would install with it, but for `others`, which the caller brings. */
+export function install(folder, others = []) {
+  unpack(folder);
+  const { packages } = JSON.parse(readFileSync(join(ROOT, "package-lock.json"), "utf8"));
+  for (const [path, { dev, optional }] of Object.entries(packages)) {
+    // Nested ones come with their parents.
+    const isTopLevel = path.startsWith("node_modules/") && path.lastIndexOf("node_modules/") === 0;
+    const dependency = path.slice("node_modules/".length);
+    if (!isTopLevel || others.includes(dependency)) continue;
+    if ((dev === true || optional === true) && !OWN.includes(dependency)) continue;
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    symlinkSync(join(ROOT, path), join(folder, path));
+  }
 }
 
 /**
