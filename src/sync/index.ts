@@ -39,7 +39,7 @@ export {
 } from "./ignore.js";
 export { defaultIndexPath, IndexFile } from "./index-file.js";
 export { synced, type Transfer, transfers } from "./lifecycle.js";
-export { type LiveMirror, liveMirror, type WhenSyncedOptions } from "./live-mirror.js";
+export { type LiveMirror, liveMirror, type StopOptions, type WhenSyncedOptions } from "./live-mirror.js";
 export { type MirrorOptions, mirror } from "./mirror.js";
 export { type MoveOptions, planWithMoves } from "./moves.js";
 export { nameFromBytes, systemPath } from "./names.js";
@@ -77,7 +77,9 @@ export {
   scanFolder,
   scanPaths,
 } from "./scan.js";
-export type { Backoff } from "./session.js";
+export { type Backoff, type ReconnectOptions, reconnecting, withRemote } from "./session.js";
+export { type MirrorProgress, type MirrorState, type MirrorStatus, progress, status } from "./status.js";
 export { type Archive, Storage, type StorageOptions } from "./storage.js";
+export { type BandwidthLimit, bandwidthLimit } from "./throttle.js";
 export { everything, type Hint, type WatchOptions, watchFolder } from "./watch.js";
 export { Decoder, encode, type Hello, type Message, type Relation } from "./wire.js";

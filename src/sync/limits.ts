@@ -271,6 +271,8 @@ export const HANDSHAKE_MS = 12_000;
 export const GOODBYE_MS = 5000;
 /** … when we were unsubscribed and nobody waits for it. */
 export const UNSUBSCRIBED_GOODBYE_MS = 1000;
+/** How long `liveMirror.stop()` waits for what is pending, unless told. */
+export const STOP_MS = 10_000;
 /** How long what was written last may take to leave before a stream is destroyed. */
 export const LINGER_MS = 2000;
 /** How long an older session of the same client has to prove that it lives before a new process takes over. */

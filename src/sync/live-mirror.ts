@@ -1,8 +1,25 @@
 /** A mirror that is followed, as an object to ask. */
-import { defer, filter, from, map, merge, Observable, Subject, share, take } from "rxjs";
+import {
+  defer,
+  endWith,
+  filter,
+  finalize,
+  from,
+  lastValueFrom,
+  map,
+  merge,
+  NEVER,
+  Observable,
+  Subject,
+  share,
+  take,
+  takeWhile,
+  timer,
+} from "rxjs";
 import { SyncError } from "./errors.js";
 import type { MirrorEvent, SyncedSummary } from "./events.js";
 import { synced, type Transfer, transfers } from "./lifecycle.js";
+import { STOP_MS } from "./limits.js";
 import { type MirrorOptions, mirror, realFolder } from "./mirror.js";
 import type { Hint } from "./watch.js";
 
@@ -30,6 +47,17 @@ export interface LiveMirror {
    * ```
    */
   whenSynced(path?: string, options?: WhenSyncedOptions): Observable<string>;
+  /**
+   * Stops following: what is pending is confirmed at the destination, the server is taken leave of, and `events$` and the others
+   * complete. Resolves then; at once where nobody is subscribed. Rejects with why the mirror errored meanwhile, or with a
+   * {@link SyncError} `ERR_INCOMPLETE` where the time did not suffice: the mirror is at its end all the same.
+   */
+  stop(options?: StopOptions): Promise<void>;
+}
+
+export interface StopOptions {
+  /** How long it may take, such as without a connection. Milliseconds, default 10,000. */
+  readonly timeoutMs?: number | undefined;
 }
 
 export interface WhenSyncedOptions {
@@ -43,7 +71,19 @@ export function liveMirror(folder: string, options: Omit<MirrorOptions, "once" |
   const asked = new Map<number, Hint>();
   const asking = new Subject<Hint>();
   const hints = defer(() => merge(from([...asked.values()]), asking));
-  const events$ = mirror(folder, { ...options, hints }).pipe(share());
+  /** Of the mirror that runs. */
+  let run: { readonly until: Subject<void>; readonly cut: Subject<never> } | undefined;
+  const events$ = defer(() => {
+    const current = { until: new Subject<void>(), cut: new Subject<never>() };
+    run = current;
+    const until = merge(current.until, options.until ?? NEVER);
+    return merge(mirror(folder, { ...options, hints, until }).pipe(endWith(null)), current.cut).pipe(
+      takeWhile((event) => event !== null),
+      finalize(() => {
+        if (run === current) run = undefined;
+      }),
+    );
+  }).pipe(share());
   let last = 0;
 
   const whenSynced = (path = "", { mustExist = false }: WhenSyncedOptions = {}): Observable<string> =>
@@ -72,7 +112,21 @@ export function liveMirror(folder: string, options: Omit<MirrorOptions, "once" |
       // Where the mirror runs already; one that was begun just now has it from the list.
       asking.next(hint);
     });
-  return { events$, synced$: events$.pipe(synced()), transfers$: events$.pipe(transfers()), whenSynced };
+
+  const stop = async ({ timeoutMs = STOP_MS }: StopOptions = {}): Promise<void> => {
+    const current = run;
+    if (current === undefined) return;
+    const late = timer(timeoutMs, options.scheduler).subscribe(() => current.cut.error(stoppedEarly(timeoutMs)));
+    // Whoever else unsubscribes meanwhile does not cut it short.
+    const ended = lastValueFrom(events$, { defaultValue: undefined });
+    current.until.next();
+    await ended.finally(() => late.unsubscribe());
+  };
+  return { events$, synced$: events$.pipe(synced()), transfers$: events$.pipe(transfers()), whenSynced, stop };
+}
+
+function stoppedEarly(timeoutMs: number): SyncError {
+  return new SyncError("ERR_INCOMPLETE", `stopped after ${timeoutMs / 1000} s, before all changes were confirmed`);
 }
 
 function nothingAt(path: string, ignored: boolean): SyncError {

@@ -13,13 +13,16 @@ import {
   EMPTY,
   filter,
   finalize,
+  from,
   ignoreElements,
   interval,
   type MonoTypeOperatorFunction,
   map,
   merge,
   mergeMap,
+  NEVER,
   type Observable,
+  type ObservableInput,
   of,
   repeat,
   type SchedulerLike,
@@ -68,7 +71,7 @@ import { RunFile } from "./run-file.js";
 import { type Snapshot, unreadable } from "./scan.js";
 import { type Backoff, type Identity, reconnecting, requireDuplex, session } from "./session.js";
 import { type Source, sourceOf } from "./source.js";
-import { throttle } from "./throttle.js";
+import { type BandwidthLimit, bandwidthLimit } from "./throttle.js";
 import { everything, type Hint, watchFolder } from "./watch.js";
 
 export interface MirrorOptions {
@@ -139,15 +142,23 @@ export interface MirrorOptions {
   readonly scrubMs?: number;
   /** Keep all permission bits at the destination, not only the executable one. Default false. */
   readonly perms?: boolean;
-  /** Send no more bytes a second than this. Default: as many as there is room for. */
-  readonly bandwidth?: number;
+  /**
+   * Send no more bytes a second than this, a number or a {@link bandwidthLimit} that several mirrors share. Default: as many as
+   * there is room for.
+   */
+  readonly bandwidth?: number | BandwidthLimit;
   readonly pingMs?: number;
   readonly silenceMs?: number;
   /** Instead of {@link watchFolder}. */
   readonly watch?: (folder: string, options: { ignore: Ignore }) => Observable<Hint>;
   /** More places to look at, besides those that the watcher names. */
   readonly hints?: Observable<Hint>;
-  /** For the timers of reconnecting, rechecking and walking. */
+  /**
+   * Stop following once this emits: what is pending is confirmed at the destination, deletes that are held back stay so, the server
+   * has been taken leave of, and then the mirror completes. Default: never.
+   */
+  readonly until?: ObservableInput<unknown>;
+  /** For everything that waits: reconnecting, resting, rechecking, walking. Default: the system's timers. */
   readonly scheduler?: SchedulerLike;
   /** To notice by that this program stood still, or the machine slept. Default: the system's. */
   readonly clocks?: Clocks;
@@ -165,10 +176,14 @@ export interface MirrorOptions {
 export function mirror(folder: string, options: MirrorOptions): Observable<MirrorEvent> {
   return defer(() => {
     const { identity, onConnected } = identify(stablePath(folder), options);
+    const stopping = fromCallback("until", () => options.until ?? NEVER).pipe(
+      take(1),
+      shareReplay({ bufferSize: 1, refCount: true }),
+    );
     const mirrorAt = (source: string, retargeted = false) =>
-      mirrorReal(source, { ...identity, retargeted }, onConnected, options);
+      mirrorReal(source, { ...identity, retargeted, stopping }, onConnected, options);
     if (!follows(options)) return mirrorAt(realFolder(folder));
-    return retargets(folder, options.scheduler).pipe(
+    return retargets(folder, stopping, options.scheduler).pipe(
       connect((targets) =>
         merge(
           targets.pipe(
@@ -196,8 +211,8 @@ interface Target {
 }
 
 /** Where the folder is, and where it is whenever that changes: a link that leads to it may lead elsewhere, or nowhere. */
-function retargets(folder: string, scheduler?: SchedulerLike): Observable<Target> {
-  return merge(of(0), interval(HEARTBEAT_MS, scheduler)).pipe(
+function retargets(folder: string, stopping: Observable<unknown>, scheduler?: SchedulerLike): Observable<Target> {
+  return merge(of(0), interval(HEARTBEAT_MS, scheduler).pipe(takeUntil(stopping))).pipe(
     scan((before: Target | undefined): Target => {
       if (before === undefined) return { source: realFolder(folder) };
       const { source } = before;
@@ -229,7 +244,7 @@ function moved(folder: string, source: string): MirrorEvent {
 /** Mirrors the folder at a path without links. */
 function mirrorReal(
   source: string,
-  { retargeted, ...identity }: Identity & { readonly retargeted: boolean },
+  { retargeted, stopping, ...identity }: Identity & { retargeted: boolean; stopping: Observable<unknown> },
   onConnected: () => void,
   options: MirrorOptions,
 ): Observable<MirrorEvent> {
@@ -251,7 +266,7 @@ function mirrorReal(
       { ...identity, ...comparing, ...(of.source === undefined ? {} : { source: of.source.id }) },
       throttled(options, connecting),
       (remote) =>
-        hints(source, changes, linked, pace, options).pipe(
+        hints(source, changes, linked, pace, { ...options, until: stopping }).pipe(
           pushTo(remote, { ...pushOptions(options, ignore), ...kept, ...of, checksum: checksum() }),
         ),
     );
@@ -265,7 +280,7 @@ function mirrorReal(
         index.index?.close();
         linked.close();
       }),
-      reconnecting(options.name, backoff(options), options.scheduler),
+      reconnecting({ name: options.name, scheduler: options.scheduler, ...backoff(options) }),
       whileSubscribedTo(changes.lasting),
     );
   });
@@ -352,8 +367,7 @@ function hints(
     switchMap(() => walkEvery(() => WALK_EVERY_UNWATCHED_MS)),
   );
   const disrupted = disruptions(options.clocks, scheduler).pipe(map((reason) => everything(folder, reason)));
-  return merge(
-    start,
+  const later = merge(
     live,
     lasting,
     linked.hints,
@@ -363,6 +377,7 @@ function hints(
     disrupted,
     fromCallback("hints", () => options.hints ?? EMPTY),
   );
+  return merge(start, later.pipe(takeUntil(from(options.until ?? NEVER))));
 }
 
 /** How often the whole folder is walked: what is walked quickly, often. */
@@ -408,10 +423,12 @@ function pushOptions(options: MirrorOptions, ignore: Ignore | IgnoreRules): Push
     delete: options.delete ?? true,
     scrubMs: follows(options) ? (options.scrubMs ?? SCRUB_SOURCE_MS) : 0,
     asks: options.asks ?? follows(options),
+    leavesHeld: follows(options),
     ...(options.approvals === undefined ? {} : { approvals: options.approvals }),
     ...(settleMs === undefined ? {} : { settleMs }),
     ...(settleOpenMs === undefined ? {} : { settleOpenMs }),
     ...(retryMs === undefined ? {} : { retryMs }),
+    ...(options.scheduler === undefined ? {} : { scheduler: options.scheduler }),
   };
 }
 
@@ -509,7 +526,8 @@ function throttled(options: MirrorOptions, connecting: () => void): MirrorOption
     return options.connect(signal);
   };
   if (bandwidth === undefined) return { ...options, connect };
-  return { ...options, connect: async (signal) => throttle(requireDuplex(await connect(signal)), bandwidth) };
+  const limit = typeof bandwidth === "number" ? bandwidthLimit(bandwidth) : bandwidth;
+  return { ...options, connect: async (signal) => limit.throttle(requireDuplex(await connect(signal))) };
 }
 
 /** The path of a folder without links. Throws a {@link SyncError} `ERR_FOLDER`. */

@@ -1,5 +1,5 @@
 /** The sending end as an operator: hints in, what became of them out. */
-import { EMPTY, merge, Observable, type OperatorFunction, Subject, takeUntil } from "rxjs";
+import { EMPTY, merge, Observable, type OperatorFunction, type SchedulerLike, Subject, takeUntil } from "rxjs";
 import { callbackError, fromCallback, guardIgnore } from "./callback.js";
 import { type Deferred, deferred } from "./deferred.js";
 import { DeleteGuard, type MaxDelete } from "./delete-guard.js";
@@ -30,6 +30,7 @@ import { Round } from "./round.js";
 import type { Snapshot } from "./scan.js";
 import type { Source } from "./source.js";
 import { scrubSource } from "./source-scrub.js";
+import { type Timing, timingOf } from "./timing.js";
 import { everything, type Hint } from "./watch.js";
 
 export interface PushOptions {
@@ -52,6 +53,11 @@ export interface PushOptions {
    * nothing is done. Default: while the hints have not completed.
    */
   readonly asks?: boolean;
+  /**
+   * Complete when the hints have completed although deletes are held back, instead of waiting for a person's answer. Default
+   * false.
+   */
+  readonly leavesHeld?: boolean;
   /** What people say of deletes that are held back, besides what they say at the mirror. */
   readonly approvals?: Observable<Approval>;
   /** The folder, where the mirror is to remember whose it is. */
@@ -89,6 +95,8 @@ export interface PushOptions {
    * time or inode is sent. Milliseconds; 0: never. Default 0.
    */
   readonly scrubMs?: number;
+  /** For everything that waits. Default: the system's timers. */
+  readonly scheduler?: SchedulerLike;
   /** Only report what would be done, once, and complete. Default false. */
   readonly dryRun?: boolean;
 }
@@ -156,7 +164,9 @@ class Pusher {
   readonly #report: (event: PushEvent) => void;
   readonly #dirty: Dirty;
   readonly #stopping = new AbortController();
-  readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #timing: Timing;
+  /** Cancel what waits. */
+  readonly #timers = new Set<() => void>();
   readonly #failures = new Map<string, Failure>();
   readonly #reported: Reported;
   /** Files that changed while they were read, and how often in a row. */
@@ -169,7 +179,7 @@ class Pusher {
   readonly #settleOpenMs: number;
   #scrubs = false;
   #folder = "";
-  #openTimer: NodeJS.Timeout | undefined;
+  #openTimer: (() => void) | undefined;
   #hinted: Deferred = deferred();
   /** When the waiting ends by itself; while nobody waits, in the past. */
   #wakesAtMs = Number.NEGATIVE_INFINITY;
@@ -193,7 +203,7 @@ class Pusher {
   #owedSinceMs = 0;
   /** Walks one after the other that each found something new. */
   #walks = 0;
-  #since = performance.now();
+  #since: number;
   /** Whether the remote may have changed since it was told that all is equal, and whether there is something to tell. */
   #unsettled = true;
   #news = true;
@@ -206,6 +216,8 @@ class Pusher {
   ) {
     this.#remote = remote;
     this.#options = options;
+    this.#timing = timingOf(options.scheduler);
+    this.#since = this.#timing.now();
     this.#report = report;
     this.#dirty = new Dirty(options.settleMs ?? SETTLE_MS);
     this.#reported = options.reported ?? new Reported();
@@ -224,7 +236,7 @@ class Pusher {
   add(hint: Hint): void {
     if (hint.code !== undefined) this.#once({ type: "notice", code: hint.code, message: hint.reason });
     if (hint.ready) this.#report({ type: "watching" });
-    const now = performance.now();
+    const now = this.#timing.now();
     if (this.#dirty.empty) this.#since = now;
     this.#folder = hint.folder;
     this.#dirty.add(hint, now);
@@ -257,8 +269,8 @@ class Pusher {
   stop(): void {
     this.#options.index?.flush();
     this.#stopping.abort(new SyncError("ERR_CONNECTION_LOST", "stopped"));
-    for (const timer of this.#timers) clearTimeout(timer);
-    clearTimeout(this.#openTimer);
+    for (const cancel of this.#timers) cancel();
+    this.#openTimer?.();
     this.#wake();
   }
 
@@ -266,7 +278,7 @@ class Pusher {
     if (this.#options.checksum) forgetVersions(this.#remote.entries);
     else await this.#options.index?.vouch(this.#remote.entries, this.#remote.comparison);
     while (await this.#somethingDue()) {
-      const work = this.#withRules(this.#dirty.take(performance.now()));
+      const work = this.#withRules(this.#dirty.take(this.#timing.now()));
       this.#owe(work);
       this.#begin();
       const round = await this.#attempt(work);
@@ -278,7 +290,7 @@ class Pusher {
   #owe(work: Work): void {
     if (this.#owed !== undefined) return;
     this.#owed = new Owed(this.#outstanding(work));
-    this.#owedSinceMs = performance.now();
+    this.#owedSinceMs = this.#timing.now();
   }
 
   /** All that is to be looked at as a round begins. */
@@ -299,20 +311,21 @@ class Pusher {
   /** Waits for hints, and for their rest. False: there are none and will be none. */
   async #somethingDue(): Promise<boolean> {
     while (!this.#stopped) {
-      const now = performance.now();
+      const now = this.#timing.now();
       const waitMs = this.#dirty.waitMs(now);
       if (waitMs === 0) return true;
       if (this.#dirty.empty && this.#ended && this.#timers.size === 0 && this.#open.size === 0) {
         const { held } = this.#guard;
-        if (held === undefined) return false;
+        if (held === undefined || this.#options.leavesHeld) return false;
         if (this.#refused) throw massDelete(this.#folder, this.#options.source?.name, held, false);
       }
       this.#hinted = deferred();
       this.#wakesAtMs = now + waitMs;
-      const timer = waitMs === Number.POSITIVE_INFINITY ? undefined : setTimeout(this.#hinted.resolve, waitMs);
+      const { resolve } = this.#hinted;
+      const cancel = waitMs === Number.POSITIVE_INFINITY ? undefined : this.#timing.after(waitMs, resolve);
       await this.#hinted.promise;
       this.#wakesAtMs = Number.NEGATIVE_INFINITY;
-      clearTimeout(timer);
+      cancel?.();
     }
     return false;
   }
@@ -327,6 +340,7 @@ class Pusher {
       remote: this.#remote,
       passMs: scrubMs,
       signal: this.#stopping.signal,
+      timing: this.#timing,
       onSuspect: (file, differs) => this.#suspect(file, differs),
     });
   }
@@ -341,7 +355,7 @@ class Pusher {
       const message = "its content has changed without a new time stamp since it was sent; it is sent again";
       this.#report({ type: "notice", code: "ERR_SILENT_CHANGE", message, path });
     }
-    this.#dirty.add({ folder: this.#folder, path, reason: "it was read again" }, performance.now());
+    this.#dirty.add({ folder: this.#folder, path, reason: "it was read again" }, this.#timing.now());
     this.#wake();
   }
 
@@ -350,18 +364,18 @@ class Pusher {
   }
 
   #after(ms: number, task: () => void): void {
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
+    const cancel = this.#timing.after(ms, () => {
+      this.#timers.delete(cancel);
       task();
-    }, ms);
-    this.#timers.add(timer);
+    });
+    this.#timers.add(cancel);
   }
 
   /** Looks at the same again after a while; the end waits for it. */
   #later(folder: string, paths: Iterable<string>, ms: number): void {
     const again = [...paths];
     this.#after(ms, () => {
-      for (const path of again) this.#dirty.add({ folder, path, reason: "again" }, performance.now());
+      for (const path of again) this.#dirty.add({ folder, path, reason: "again" }, this.#timing.now());
       this.#wake();
     });
   }
@@ -400,8 +414,9 @@ class Pusher {
       open: this.#open,
       isSuspect: (file) => this.#options.index?.isSuspect(file) ?? false,
       settleOpenMs: this.#settleOpenMs,
+      nowMs: () => this.#timing.now(),
       more: () => {
-        const paths = this.#dirty.rush(performance.now());
+        const paths = this.#dirty.rush(this.#timing.now());
         // All that was looked at is looked at again, together with these.
         if (paths.size > 0) this.#begin();
         return paths;
@@ -409,6 +424,7 @@ class Pusher {
     });
     try {
       await round.run(work);
+      if (this.#reported.notices.delete("notice ERR_FOLDER ")) this.#news = true;
       return round;
     } catch (error) {
       if (!(error instanceof SyncError) || this.#ended) throw error;
@@ -454,7 +470,7 @@ class Pusher {
   #isSynced(): boolean {
     if (this.#dirty.empty) return this.#resting.size === 0 && this.#open.size === 0;
     if (this.#ended || this.#dirty.walks || this.#owed?.settled !== true) return false;
-    return performance.now() - this.#owedSinceMs >= SYNCED_EVERY_MS;
+    return this.#timing.now() - this.#owedSinceMs >= SYNCED_EVERY_MS;
   }
 
   #cancel(): void {
@@ -490,6 +506,7 @@ class Pusher {
     if (held?.id === this.#heldId) return;
     const before = this.#heldId;
     this.#heldId = held?.id;
+    this.#news = true;
     this.#remote.holds?.(held);
     if (held === undefined) {
       if (before !== undefined) this.#report({ type: "released", id: before, approved: before === this.#approvedId });
@@ -507,7 +524,7 @@ class Pusher {
     for (const path of resting) this.#resting.add(path);
     if (waits) return;
     this.#after(Math.ceil(restMs), () => {
-      const now = performance.now();
+      const now = this.#timing.now();
       for (const path of this.#resting) this.#dirty.add({ folder, path, reason: "before it is deleted" }, now);
       this.#resting.clear();
       this.#wake();
@@ -522,16 +539,19 @@ class Pusher {
   }
 
   #lookEverywhere(folder: string, reason: string): void {
-    this.#dirty.add(everything(folder, reason), performance.now());
+    this.#dirty.add(everything(folder, reason), this.#timing.now());
   }
 
   /** Takes in what failed; says of each path only what it has not said before. */
   #reportProblems(walked: boolean, round: Round): void {
+    const before = [...this.#failures.keys()];
     for (const path of [...this.#failures.keys()]) if (walked || round.covers(path)) this.#failures.delete(path);
     for (const failure of round.failures) {
       this.#failures.set(failure.path, failure);
       this.#fail(failure);
     }
+    // What is in sync has become more or less.
+    this.#news ||= before.length !== this.#failures.size || before.some((path) => !this.#failures.has(path));
     for (const path of this.#reported.failures.keys()) {
       if (!this.#failures.has(path)) this.#reported.failures.delete(path);
     }
@@ -560,7 +580,7 @@ class Pusher {
     for (const path of round.changed) {
       const times = (this.#changing.get(path) ?? 0) + 1;
       this.#changing.set(path, times);
-      if (!this.#ended || times <= MAX_CHANGED_ROUNDS) this.#dirty.again(folder, path, performance.now());
+      if (!this.#ended || times <= MAX_CHANGED_ROUNDS) this.#dirty.again(folder, path, this.#timing.now());
       else {
         const failure = { path, code: "ERR_CHANGED", message: "the file keeps changing while it is read" };
         this.#failures.set(path, failure);
@@ -571,7 +591,7 @@ class Pusher {
 
   /** Files that are open for writing are looked at again when they are closed, or have waited long enough. */
   #waitForClose(folder: string, walked: boolean, round: Round): void {
-    const now = performance.now();
+    const now = this.#timing.now();
     for (const path of [...this.#open.paths]) {
       if (!round.open.has(path) && (walked || round.covers(path))) this.#open.delete(path);
     }
@@ -579,16 +599,16 @@ class Pusher {
     if (this.#open.size > 0) this.#openTimer ??= this.#checkOpen(folder);
   }
 
-  #checkOpen(folder: string): NodeJS.Timeout {
-    return setTimeout(() => {
+  #checkOpen(folder: string): () => void {
+    return this.#timing.after(this.#open.nextCheckMs(), () => {
       this.#openTimer = undefined;
-      const now = performance.now();
+      const now = this.#timing.now();
       const due = this.#open.due((path) => isFileOpen(folder, path), now);
       for (const path of due) this.#dirty.add({ folder, path, reason: "it was closed" }, now);
       if (due.length > 0) this.#wake();
       // Those that are due are looked at by a round, which checks on.
       if (due.length < this.#open.size) this.#openTimer = this.#checkOpen(folder);
-    }, this.#open.nextCheckMs());
+    });
   }
 
   #tryAgain(folder: string, progress: boolean): void {
@@ -623,7 +643,7 @@ class Pusher {
     this.#owed = undefined;
     if (!this.#news) return;
     this.#news = false;
-    const seconds = Math.round(performance.now() - this.#since) / 1000;
+    const seconds = Math.round(this.#timing.now() - this.#since) / 1000;
     const entries = this.#remote.entries.size;
     const failed = this.#failures.size;
     const root =

@@ -54,6 +54,8 @@ export interface RoundOptions {
   readonly settleOpenMs: number;
   /** Whether a file may be empty because the machine has ended. */
   readonly isSuspect: (file: FileEntry) => boolean;
+  /** By the clock of the pusher. */
+  readonly nowMs: () => number;
 }
 
 const PROGRESS_EVERY_MS = 100;
@@ -344,7 +346,7 @@ export class Round {
   /** Has files copied that changed time and again while they were read, or have been open for writing for long. */
   async #prepare(folder: string, operations: readonly Operation[]): Promise<readonly Operation[]> {
     const { changing, open, settleOpenMs } = this.#options;
-    const nowMs = performance.now();
+    const nowMs = this.#options.nowMs();
     const mayWait = (operation: Operation): operation is Operation & { do: "put" } =>
       operation.do === "put" &&
       ((changing.get(operation.entry.path) ?? 0) >= CHANGES_BEFORE_COPY ||

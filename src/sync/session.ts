@@ -6,9 +6,11 @@ import {
   concat,
   defer,
   finalize,
+  from,
   type MonoTypeOperatorFunction,
   merge,
   Observable,
+  type ObservableInput,
   of,
   retry,
   type SchedulerLike,
@@ -19,7 +21,7 @@ import {
   throwError,
   timer,
 } from "rxjs";
-import { callbackError } from "./callback.js";
+import { callbackError, fromCallback } from "./callback.js";
 import { SyncError, toSyncError } from "./errors.js";
 import type { MirrorEvent, PushEvent } from "./events.js";
 import { BACKOFF_FIRST_MS, BACKOFF_MOST_MS, UNSUBSCRIBED_GOODBYE_MS } from "./limits.js";
@@ -44,6 +46,13 @@ export interface Backoff {
 /** Who is mirroring, and how. */
 export type Identity = Omit<RemoteOptions, "pingMs" | "silenceMs" | "handshakeMs">;
 
+export interface ReconnectOptions extends Backoff {
+  /** The name of the mirror, for the `connecting` events. Default: none, the empty string. */
+  readonly name?: string | undefined;
+  /** For the pauses. Default: `asyncScheduler`. */
+  readonly scheduler?: SchedulerLike | undefined;
+}
+
 export interface SessionOptions {
   readonly connect: (signal: AbortSignal) => Duplex | Promise<Duplex>;
   readonly pingMs?: number;
@@ -57,7 +66,7 @@ export interface SessionOptions {
 export function session(
   identity: Identity,
   options: SessionOptions,
-  work: (remote: RemoteSession) => Observable<PushEvent>,
+  work: (remote: RemoteSession) => ObservableInput<PushEvent>,
 ): Observable<MirrorEvent> {
   let sessions = 0;
   return new Observable((subscriber) => {
@@ -77,7 +86,7 @@ export function session(
         void remote?.close().then(tell);
       };
       void remote.closed.then((error) => over || subscriber.error(error ?? lost("the session was closed")));
-      work(remote)
+      from(work(remote))
         .pipe(takeUntil(unsubscribed))
         .subscribe({
           next: (event) => subscriber.next(event),
@@ -96,24 +105,47 @@ export function session(
 }
 
 /**
+ * A connection for as long as it is subscribed to: opens one with `connect`, greets the server as `options` say, and passes on what
+ * `project` makes of the remote, behind a `connected` event. Takes leave of the server before it completes or errors, and on
+ * unsubscription. Errors with a {@link SyncError}: why the connection failed or was lost, or what the server answered.
+ *
+ * ```ts
+ * const pushed = withRemote(() => connect({ port: 5000 }), { name: "photos", clientId, instanceId }, (remote) =>
+ *   watchFolder("photos").pipe(pushTo(remote)),
+ * ).pipe(reconnecting({ name: "photos" }));
+ * ```
+ */
+export function withRemote(
+  connect: SessionOptions["connect"],
+  options: RemoteOptions,
+  project: (remote: RemoteSession) => ObservableInput<PushEvent>,
+): Observable<MirrorEvent> {
+  const { pingMs, silenceMs } = options;
+  return session(
+    options,
+    {
+      connect,
+      ...(pingMs === undefined ? {} : { pingMs }),
+      ...(silenceMs === undefined ? {} : { silenceMs }),
+    },
+    (remote) => fromCallback("project", () => project(remote)),
+  );
+}
+
+/**
  * Subscribes anew, after growing pauses, when the source errors with something that can pass; says so with a
  * `retrying` event. Each attempt begins with a `connecting` event. Progress (something pushed, deleted, or found in
  * sync) starts the counting anew.
  */
-export function reconnecting(
-  name: string,
-  backoff: Backoff = {},
-  scheduler?: SchedulerLike,
-): MonoTypeOperatorFunction<MirrorEvent> {
-  const { firstMs = BACKOFF_FIRST_MS, mostMs = BACKOFF_MOST_MS, attempts = Infinity, random = Math.random } = backoff;
+export function reconnecting(options: ReconnectOptions = {}): MonoTypeOperatorFunction<MirrorEvent> {
+  const { name = "", scheduler, timeoutMs } = options;
+  const { firstMs = BACKOFF_FIRST_MS, mostMs = BACKOFF_MOST_MS, attempts = Infinity, random = Math.random } = options;
   return (source) =>
     defer(() => {
       let attempt = 1;
       let lastError: unknown;
       const givenUp = new Subject<never>();
-      const patience = new Patience(backoff.timeoutMs, scheduler, (spentMs) =>
-        givenUp.error(noAnswer(lastError, spentMs)),
-      );
+      const patience = new Patience(timeoutMs, scheduler, (spentMs) => givenUp.error(noAnswer(lastError, spentMs)));
       const connecting = (): MirrorEvent => {
         patience.wait();
         return { type: "connecting", name, attempt };

@@ -42,7 +42,7 @@ describe("a mirror that loses its connection", () => {
       let attempt = 0;
       const source = new Observable<MirrorEvent>((to) => sources[attempt++]?.subscribe(to));
       const seen: MirrorEvent[] = [];
-      const mirrored = source.pipe(reconnecting("m", backoff, time));
+      const mirrored = source.pipe(reconnecting({ name: "m", scheduler: time, ...backoff }));
       expectObservable(
         mirrored.pipe(
           concatMap((event) => {
@@ -75,13 +75,13 @@ describe("a mirror that loses its connection", () => {
     const time = scheduler();
     time.run(({ cold, expectObservable }) => {
       const values = { a: connecting(1), r: retrying(2, 10), b: connecting(2) };
-      const few = cold<MirrorEvent>("-#", {}, lost).pipe(reconnecting("m", { ...backoff, attempts: 2 }, time));
-      expectObservable(few).toBe("ar 9ms b#", values, lost);
-      expectObservable(cold<MirrorEvent>("-#", {}, refused).pipe(reconnecting("m", backoff, time))).toBe(
-        "a#",
-        values,
-        refused,
+      const few = cold<MirrorEvent>("-#", {}, lost).pipe(
+        reconnecting({ name: "m", scheduler: time, ...backoff, attempts: 2 }),
       );
+      expectObservable(few).toBe("ar 9ms b#", values, lost);
+      expectObservable(
+        cold<MirrorEvent>("-#", {}, refused).pipe(reconnecting({ name: "m", scheduler: time, ...backoff })),
+      ).toBe("a#", values, refused);
     });
   });
 
@@ -95,7 +95,7 @@ describe("a mirror that loses its connection", () => {
         let attempt = 0;
         const source = new Observable<MirrorEvent>((to) => sources[attempt++]?.subscribe(to));
         const ends = source.pipe(
-          reconnecting("m", patient, time),
+          reconnecting({ name: "m", scheduler: time, ...patient }),
           filter((event) => event.type === "deleted"),
           map(() => "d"),
           catchError((error: SyncError) => of(`${error.code}: ${error.message}`)),
@@ -122,13 +122,15 @@ describe("a mirror that loses its connection", () => {
     time.run(({ cold, hot, expectObservable, expectSubscriptions }) => {
       const values = { a: connecting(1), r: retrying(2, 10), d: done };
       const source = cold<MirrorEvent>("-#", {}, lost);
-      expectObservable(source.pipe(reconnecting("m", backoff, time), takeUntil(hot("-----x")))).toBe("ar---|", values);
+      expectObservable(
+        source.pipe(reconnecting({ name: "m", scheduler: time, ...backoff }), takeUntil(hot("-----x"))),
+      ).toBe("ar---|", values);
       expectSubscriptions(source.subscriptions).toBe("^!");
     });
     scheduler().run(({ cold, expectObservable, expectSubscriptions }) => {
       const values = { a: connecting(1), d: done };
       const source = cold<MirrorEvent>("-d-#", values, refused);
-      const whole = source.pipe(reconnecting("m"), retry({ count: 1, delay: () => timer(5) }), share());
+      const whole = source.pipe(reconnecting({ name: "m" }), retry({ count: 1, delay: () => timer(5) }), share());
       expectObservable(whole, "^").toBe("ad- 5ms ad-#", values, refused);
       expectObservable(whole, "-^").toBe("-d- 5ms ad-#", values, refused);
       expectSubscriptions(source.subscriptions).toBe(["^--!", "8ms ^--!"]);

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { pipeline } from "node:stream/promises";
 import { describe, expect, test } from "vitest";
 import { parseRate } from "../../../src/cli/options.js";
-import { TokenBucket, throttle } from "../../../src/sync/throttle.js";
+import { bandwidthLimit, TokenBucket } from "../../../src/sync/throttle.js";
 import { linkedPair } from "../../support/duplex-pair.js";
 import { contents, make, mirrorOnce, tempFolder, testHome } from "../../support/sync-rig.js";
 
@@ -21,10 +21,52 @@ describe("the token bucket", () => {
   });
 });
 
+describe("a limit that several share", () => {
+  test("is kept by all together, who take turns", async () => {
+    const limit = bandwidthLimit(800_000);
+    const started = performance.now();
+    const counts = [0, 0];
+    const atEnd = await Promise.all(
+      [0, 1].map(async (i) => {
+        const { client, server } = linkedPair();
+        server.on("data", (chunk: Buffer) => {
+          counts[i] = (counts[i] ?? 0) + chunk.length;
+        });
+        server.end();
+        await pipeline([Buffer.alloc(200_000)], limit.throttle(client), { end: true });
+        if (!server.readableEnded) await once(server, "end");
+        return [...counts];
+      }),
+    );
+    // Both of them, less the first burst of a tenth of a second.
+    expect(performance.now() - started).toBeGreaterThan(350);
+    for (const [one = 0, other = 0] of atEnd) expect(Math.abs(one - other)).toBeLessThanOrEqual(2 * 16_384);
+    expect(counts).toEqual([200_000, 200_000]);
+  });
+
+  test("can be changed, for what waits too", () => {
+    const limit = bandwidthLimit(1000);
+    limit.bytesPerSecond = 2000;
+    expect(limit.bytesPerSecond).toBe(2000);
+    const bucket = new TokenBucket(1000, 0);
+    expect(bucket.take(1000, 0)).toBe(1000);
+    bucket.setRate(10_000, 500);
+    // Half of it was paid back before; the rest is, ten times as fast.
+    expect(bucket.take(0, 500)).toBe(50);
+  });
+
+  test("is a number above 0", () => {
+    for (const wrong of [0, -1, Number.NaN, Number.POSITIVE_INFINITY]) {
+      expect(() => bandwidthLimit(wrong), String(wrong)).toThrow(RangeError);
+      expect(() => Object.assign(bandwidthLimit(1), { bytesPerSecond: wrong }), String(wrong)).toThrow(RangeError);
+    }
+  });
+});
+
 describe("a throttled stream", () => {
   test("passes everything on, both ways, ends, and is slow enough", async () => {
     const { client, server } = linkedPair();
-    const slow = throttle(client, 400_000);
+    const slow = bandwidthLimit(400_000).throttle(client);
     const got: Buffer[] = [];
     server.on("data", (chunk) => got.push(chunk));
     const sent = Buffer.alloc(200_000, "abc");
@@ -39,11 +81,11 @@ describe("a throttled stream", () => {
 
   test("is destroyed with what it is made of, either way round", async () => {
     const one = linkedPair();
-    const outer = throttle(one.client, 1000);
+    const outer = bandwidthLimit(1000).throttle(one.client);
     outer.destroy();
     expect(one.client.destroyed).toBe(true);
     const other = linkedPair();
-    const broken = throttle(other.client, 1000);
+    const broken = bandwidthLimit(1000).throttle(other.client);
     const failed = once(broken, "error");
     other.client.destroy(new Error("broken"));
     expect((await failed)[0]).toMatchObject({ message: "broken" });
