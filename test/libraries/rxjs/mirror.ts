@@ -29,8 +29,16 @@ try {
   assert.equal(await readFile(join(root, "home", "m", "a.txt"), "utf8"), "content");
   // The operators of the package type-check and compose with those of this copy.
   const composed: OperatorFunction<MirrorEvent, number>[] = [
-    (source) => source.pipe(synced(), map(({ files }) => files)),
-    (source) => source.pipe(transfers(), map(({ size }) => size)),
+    (source) =>
+      source.pipe(
+        synced(),
+        map(({ files }) => files),
+      ),
+    (source) =>
+      source.pipe(
+        transfers(),
+        map(({ size }) => size),
+      ),
   ];
   assert.equal(composed.length, 2);
   assert.equal(typeof watchFolder(folder).pipe, "function");
