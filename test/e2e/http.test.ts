@@ -6,7 +6,8 @@ import { text } from "node:stream/consumers";
 import { describe, expect } from "vitest";
 import { selfSigned } from "../support/certificate.js";
 import { serveHttp } from "../support/http-client.js";
-import { random, sha256, test } from "../support/program.js";
+import { PATIENCE_MS } from "../support/limits.js";
+import { random, sha256, test, until } from "../support/program.js";
 
 describe("a mirror over HTTP", () => {
   test("is seen as it happens, read, restored, and cut off when its device is revoked", async ({ rig }) => {
@@ -51,6 +52,34 @@ describe("a mirror over HTTP", () => {
     expect(revoked.status).toBe(204);
     expect((await client.exited).code).toBe(1);
     expect(client.stderr).toMatch(/revoked/);
+  });
+
+  test("deletes that its client holds back are approved, once, for what was shown", async ({ rig }) => {
+    const [home, folder] = [rig.folder(), rig.folder()];
+    for (let i = 0; i < 200; i++) fs.writeFileSync(path.join(folder, `f${i}`), `${i}`);
+    const http = await serveHttp(rig, home);
+    const client = rig.start(["mirror", folder, `confundo://127.0.0.1:${http.port}/photos`]);
+    await client.printed(/following/);
+    for (let i = 0; i < 150; i++) fs.rmSync(path.join(folder, `f${i}`));
+    type Shown = { state: string; heldDeletes: { id: string; files: number; paths: string[] } | null };
+    const shown = async (): Promise<Shown> => (await (await http.ask("/api/v1/folders/photos")).json()) as Shown;
+    await expect.poll(async () => (await shown()).heldDeletes?.files, { timeout: PATIENCE_MS }).toBe(150);
+    const { state, heldDeletes } = await shown();
+    expect({ state, sample: heldDeletes?.paths[0] }).toEqual({ state: "awaiting-approval", sample: "f0" });
+    expect(fs.readdirSync(path.join(home, "photos"))).toHaveLength(200);
+    const approve = (id = "") =>
+      http.ask("/api/v1/folders/photos/approve", {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ id }),
+      });
+    expect((await approve("f00")).status).toBe(412);
+    expect((await approve(heldDeletes?.id)).status).toBe(200);
+    await client.printed(/the deletes were approved/);
+    await until(() => fs.readdirSync(path.join(home, "photos")).length === 50);
+    await expect.poll(async () => (await shown()).state, { timeout: PATIENCE_MS }).toBe("settled");
+    expect((await approve(heldDeletes?.id)).status).toBe(404);
+    expect(await client.interrupt()).toMatchObject({ code: 0 });
   });
 
   test("a single file goes in and out while nobody mirrors", async ({ rig }) => {

@@ -475,6 +475,27 @@ describe.runIf(process.platform === "linux")("a file that is open for writing", 
       },
     ],
     [
+      "truncated, and written a while later, where leases are not to be had: it is never empty at the destination either",
+      async (m) => {
+        // A lease takes the file's owner, or a capability; others than root own what they write here.
+        const isRoot = process.getuid?.() === 0;
+        m.write({ f: "before" });
+        if (isRoot) fs.chownSync(m.at("f"), 1234, 1234);
+        const via = isRoot ? ["setpriv", "--bounding-set=-lease"] : [];
+        const program = m.rig.start(["mirror", m.folder, m.address], { via });
+        await program.printed(/following/);
+        const sizes = await sizesSeen(m.there("f"), async () => {
+          const fd = fs.openSync(m.at("f"), "w");
+          await sleep(400);
+          fs.writeSync(fd, "afterwards");
+          fs.closeSync(fd);
+          await m.equal();
+        });
+        expect(sizes).toEqual([6, 10]);
+        expect(await program.interrupt()).toMatchObject({ code: 0, stderr: "" });
+      },
+    ],
+    [
       "that is never closed: arrives in versions that were the whole file, every --settle-open",
       async (m) => {
         const following = await m.follow("--settle-open", "1s");
