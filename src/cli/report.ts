@@ -64,6 +64,8 @@ export function describe(error: unknown): string {
       return `${path} is not a folder, and one was expected. (${code})`;
     case "ENOSPC":
       return `No space is left for ${path}. Free some and try again. (ENOSPC)`;
+    case "EMFILE":
+      return `${path} cannot be opened: this program has as many files open as it may have. Allow more with ulimit -n. (EMFILE)`;
     default:
       if (name === "ConfundoError") return withCode(plainMessage(error), code ?? "");
       if (path !== undefined && syscall !== undefined && errno !== undefined)

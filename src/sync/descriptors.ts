@@ -55,3 +55,23 @@ export function explained(error: SyncError, side: "client" | "server"): SyncErro
   const path = error.path === undefined ? {} : { path: error.path };
   return new SyncError(error.code, message, { cause: error, ...path });
 }
+
+/** Descriptors that SQLite may need for one database besides those that are open: itself, its log, the log's index, a folder. */
+const SQLITE_DESCRIPTORS = 4;
+
+/** What to say with an error that does not tell its reason, where this process has hardly a descriptor left. */
+export function exhaustionHint(): string | undefined {
+  const taken = openDescriptors();
+  const most = descriptorLimit();
+  if (taken + SQLITE_DESCRIPTORS < (most ?? Number.POSITIVE_INFINITY)) return undefined;
+  return `the server has as many files open as it may have${most === undefined ? "" : ` (${most})`}; ulimit -n allows more`;
+}
+
+function openDescriptors(): number {
+  try {
+    return readdirSync("/proc/self/fd").length;
+  } catch (error) {
+    // Even that takes one.
+    return EXHAUSTED.has((error as NodeJS.ErrnoException).code ?? "") ? Number.POSITIVE_INFINITY : 0;
+  }
+}

@@ -8,6 +8,7 @@ export {
   type MaxDelete,
   type Verdict as DeleteVerdict,
 } from "./delete-guard.js";
+export { exhaustionHint } from "./descriptors.js";
 export { type Clocks, disruptions } from "./disruption.js";
 export type { Comparison, DirectoryEntry, Entry, FileEntry, Kind, SymlinkEntry } from "./entry.js";
 export { type Failure, type Losses, SyncError, type SyncErrorCode } from "./errors.js";

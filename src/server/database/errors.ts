@@ -1,4 +1,5 @@
 import { getSystemErrorMessage } from "node:util";
+import { exhaustionHint } from "../../sync/index.js";
 
 export type DatabaseErrorCode =
   | "ERR_DATABASE_UNAVAILABLE"
@@ -35,6 +36,7 @@ const SQLITE: Readonly<Record<number, DatabaseErrorCode>> = {
   26: "ERR_DATABASE_DAMAGED", // NOTADB
 };
 const SQLITE_IOERR = 10;
+const SQLITE_CANTOPEN = 14;
 const SQLITE_CONSTRAINT_UNIQUE = 2067;
 const SQLITE_CONSTRAINT_PRIMARYKEY = 1555;
 
@@ -53,11 +55,14 @@ export function toDatabaseError(error: unknown, where: string): Error {
   if (error instanceof DatabaseError) return error;
   const { code, errcode, errno } = (error ?? {}) as { code?: unknown; errcode?: unknown; errno?: unknown };
   const message = typeof errno === "number" && errno < 0 ? getSystemErrorMessage(errno) : messageOf(error);
-  const as = (kind: DatabaseErrorCode): DatabaseError =>
-    new DatabaseError(kind, `the database ${where}${REASON[kind]}: ${message}`, error);
+  const as = (kind: DatabaseErrorCode, reason = message): DatabaseError =>
+    new DatabaseError(kind, `the database ${where}${REASON[kind]}: ${reason}`, error);
   if (typeof errcode === "number") {
     if (errcode === SQLITE_CONSTRAINT_UNIQUE || errcode === SQLITE_CONSTRAINT_PRIMARYKEY) return as("ERR_EXISTS");
-    return as(SQLITE[errcode & 0xff] ?? "ERR_DATABASE");
+    const kind = SQLITE[errcode & 0xff] ?? "ERR_DATABASE";
+    // SQLite does not say why it cannot open a file.
+    const hint = (errcode & 0xff) === SQLITE_CANTOPEN ? exhaustionHint() : undefined;
+    return as(kind, hint);
   }
   if (code === POSTGRES_UNIQUE) return as("ERR_EXISTS");
   if (typeof code === "string" && /^[0-9A-Z]{5}$/.test(code)) {

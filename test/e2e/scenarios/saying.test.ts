@@ -5,7 +5,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, vi } from "vitest";
 import { tell } from "../../support/mirrored.js";
-import { onTerminal, REPOSITORY, test } from "../../support/program.js";
+import { onTerminal, REPOSITORY, test, until } from "../../support/program.js";
 
 vi.setConfig({ testTimeout: 90_000 });
 
@@ -21,6 +21,14 @@ test.runIf(process.platform === "linux")(
     if (code !== 0) expect(stderr).toMatch(/^ERROR: .*ulimit -n.*\(EMFILE\)\n$/);
   },
 );
+
+test.runIf(process.platform === "linux")("too few descriptors to open the database are named", async ({ rig }) => {
+  const via = ["sh", "-c", 'ulimit -n 25 && exec "$@"', "sh"];
+  const server = rig.start(["serve", path.join(rig.folder(), "home"), "--port", "0", "--http", "127.0.0.1:0"], { via });
+  await until(() => server.ended || server.stdout.includes("listening on"));
+  if (server.ended) expect(server.stderr).toMatch(/^ERROR: .*ulimit -n.*\(E[A-Z_]+\)\n$/);
+  else expect(await server.interrupt()).toMatchObject({ signal: null });
+});
 
 describe("signals", () => {
   tell([
