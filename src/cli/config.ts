@@ -1,7 +1,14 @@
 import { dirname, resolve } from "node:path";
 import type { MaxDelete } from "../sync/index.js";
 import { parseAddress } from "./address.js";
-import { parseDuration, parseMaxDelete, parseMilliseconds, parseRate, parseScrub } from "./options.js";
+import {
+  parseDuration,
+  parseMaxDelete,
+  parseMilliseconds,
+  parseRate,
+  parseRewriteRate,
+  parseScrub,
+} from "./options.js";
 import { shownPath, UsageError } from "./report.js";
 
 export const CONFIG_FILE = "confundo.json";
@@ -22,6 +29,8 @@ export interface MirrorConfig {
   readonly settle?: number;
   /** Milliseconds. */
   readonly settleOpen?: number;
+  /** Bytes a second; 0: no limit. */
+  readonly rewriteRate?: number;
   /** Milliseconds; 0: never. */
   readonly scrub?: number;
   readonly maxDelete?: MaxDelete;
@@ -30,7 +39,7 @@ export interface MirrorConfig {
 }
 
 const FLAGS = ["delete", "allowMassDelete", "gitignore", "deleteIgnored", "perms"] as const;
-const LIMITS = ["bandwidth", "settle", "settleOpen", "scrub", "maxDelete", "deleteWindow"] as const;
+const LIMITS = ["bandwidth", "settle", "settleOpen", "rewriteRate", "scrub", "maxDelete", "deleteWindow"] as const;
 const KEYS: readonly string[] = ["folder", "address", "ignore", ...LIMITS, ...FLAGS];
 
 /**
@@ -65,7 +74,7 @@ export function parseConfig(text: string, file: string): MirrorConfig[] {
 function readMirror(entry: Record<string, unknown>, base: string, say: (what: string) => never): MirrorConfig {
   const stray = Object.keys(entry).find((key) => !KEYS.includes(key));
   if (stray !== undefined) say(`there is no setting "${stray}". There are ${KEYS.join(", ")}.`);
-  const { folder, address, ignore, bandwidth, settle, settleOpen, scrub, maxDelete, deleteWindow } = entry;
+  const { folder, address, ignore, bandwidth, settle, settleOpen, rewriteRate, scrub, maxDelete, deleteWindow } = entry;
   if (typeof folder !== "string" || folder === "") return say('"folder" should be the path of a folder.');
   if (typeof address !== "string") return say('"address" should be confundo://HOST:PORT/NAME.');
   explained(() => parseAddress(address), say);
@@ -82,6 +91,7 @@ function readMirror(entry: Record<string, unknown>, base: string, say: (what: st
     ...(settle === undefined ? {} : { settle: explained(() => parseMilliseconds(String(settle)), say) }),
     ...(scrub === undefined ? {} : { scrub: explained(() => parseScrub(String(scrub)), say) }),
     ...(settleOpen === undefined ? {} : { settleOpen: explained(() => parseMilliseconds(String(settleOpen)), say) }),
+    ...(rewriteRate === undefined ? {} : { rewriteRate: explained(() => parseRewriteRate(String(rewriteRate)), say) }),
     ...(maxDelete === undefined ? {} : { maxDelete: explained(() => parseMaxDelete(String(maxDelete)), say) }),
     ...(deleteWindow === undefined ? {} : { deleteWindow: explained(() => parseDuration(String(deleteWindow)), say) }),
   };

@@ -15,6 +15,7 @@ import {
   parseMaxDelete,
   parseMilliseconds,
   parseRate,
+  parseRewriteRate,
   parseScrub,
   portParser,
 } from "./options.js";
@@ -179,6 +180,11 @@ export function program(): Command {
       "--settle-open <time>",
       "send a file that stays open for writing after so long, and every so often then; 0: at once (default: 5s)",
       parseMilliseconds,
+    )
+    .option(
+      "--rewrite-rate <rate>",
+      "rewrite a large file that keeps changing with so many bytes a second, averaged over a minute; 0: whenever it changes (default: 10 MB)",
+      parseRewriteRate,
     )
     .option(
       "--timeout <time>",

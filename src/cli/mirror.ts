@@ -50,6 +50,7 @@ export interface MirrorCommandOptions {
   readonly deviceName?: string;
   /** Milliseconds. */
   readonly settleOpen?: number;
+  readonly rewriteRate?: number;
   /** Milliseconds. */
   readonly timeout?: number;
   readonly insecure?: boolean;
@@ -165,6 +166,7 @@ async function mirrorOne(
     ...(options.timeout === undefined ? {} : { backoff: { timeoutMs: options.timeout } }),
     ...(options.settle === undefined ? {} : { settleMs: options.settle }),
     ...(options.settleOpen === undefined ? {} : { settleOpenMs: options.settleOpen }),
+    ...(options.rewriteRate === undefined ? {} : { rewriteRate: options.rewriteRate }),
   });
   let completed = false;
   const done = lastValueFrom(

@@ -50,6 +50,11 @@ export function parseRate(value: string): number {
   return rate;
 }
 
+/** As {@link parseRate}, or 0 for no limit. */
+export function parseRewriteRate(value: string): number {
+  return value === "0" ? 0 : parseRate(value);
+}
+
 /** Parses a whole number from 1 on. */
 export function parseCount(value: string): number {
   if (/^[1-9]\d{0,8}$/.test(value)) return Number(value);

@@ -176,6 +176,14 @@ export const SCRUB_PIECE_PAUSE_MS = 8;
 export const MAX_SCRUB_WAIT_MS = 60_000;
 /** A file that stays open for writing is sent, as a version that it was as a whole, after this long. */
 export const SETTLE_OPEN_MS = 5000;
+/** Bytes a second that a large file which keeps changing is rewritten with, averaged over a minute. */
+export const REWRITE_RATE: number = 10_000_000;
+/** Over this time it is averaged. Milliseconds. */
+export const PACE_WINDOW_MS = 60_000;
+/** Smaller files are sent whenever they have changed. */
+export const LEAST_PACED_BYTES: number = 1 << 20;
+/** Of more files that keep changing, those that were rewritten longest ago are forgotten. */
+export const MAX_PACED_FILES = 10_000;
 /** Whether files are still open for writing is checked after this long, then twice as long, … */
 export const FIRST_OPEN_CHECK_MS = 10;
 /** … up to this, and ten times as long … */

@@ -117,6 +117,8 @@ export interface MirrorOptions {
   readonly settleMs?: number;
   /** How long a file that another program has open for writing waits, see {@link PushOptions}. Milliseconds, default 5000. */
   readonly settleOpenMs?: number;
+  /** See `PushOptions.rewriteRate`. */
+  readonly rewriteRate?: number;
   /** What changed is looked at once more after the changes rest for this long. Milliseconds, default 1000. */
   readonly recheckMs?: number;
   /** The whole folder is walked this often in any case. Milliseconds, default 5000 to 60,000 by the number of its entries. */
@@ -415,7 +417,7 @@ function backoff(options: MirrorOptions): Backoff {
 }
 
 function pushOptions(options: MirrorOptions, ignore: Ignore | IgnoreRules): PushOptions {
-  const { settleMs, settleOpenMs, retryMs, dryRun = false, deleteIgnored = false } = options;
+  const { settleMs, settleOpenMs, rewriteRate, retryMs, dryRun = false, deleteIgnored = false } = options;
   return {
     ignore,
     dryRun,
@@ -427,6 +429,7 @@ function pushOptions(options: MirrorOptions, ignore: Ignore | IgnoreRules): Push
     ...(options.approvals === undefined ? {} : { approvals: options.approvals }),
     ...(settleMs === undefined ? {} : { settleMs }),
     ...(settleOpenMs === undefined ? {} : { settleOpenMs }),
+    ...(rewriteRate === undefined ? {} : { rewriteRate }),
     ...(retryMs === undefined ? {} : { retryMs }),
     ...(options.scheduler === undefined ? {} : { scheduler: options.scheduler }),
   };

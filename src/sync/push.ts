@@ -14,6 +14,7 @@ import {
   EXHAUSTED_RETRY_MS,
   MAX_CHANGED_ROUNDS,
   MAX_WALKS_IN_A_ROW,
+  REWRITE_RATE,
   SETTLE_MS,
   SETTLE_OPEN_MS,
   SYNCED_EVERY_MS,
@@ -26,6 +27,7 @@ import { Owed } from "./owed.js";
 import { ancestorsOf } from "./path.js";
 import { isFileOpen } from "./read.js";
 import type { Approval, Remote } from "./remote.js";
+import { RewritePace } from "./rewrite-pace.js";
 import { Round } from "./round.js";
 import type { Snapshot } from "./scan.js";
 import type { Source } from "./source.js";
@@ -83,6 +85,12 @@ export interface PushOptions {
    * 0: it does not wait.
    */
   readonly settleOpenMs?: number;
+  /**
+   * How many bytes a second of a large file (1 MiB and more) that keeps changing are rewritten at the destination, averaged over a
+   * minute; its last state arrives in any case. One that keeps growing is sent at most once in `settleOpenMs`. 0: whenever it has
+   * changed. Default 10,000,000.
+   */
+  readonly rewriteRate?: number;
   /** What failed is tried again after this long, then twice as long, up to a minute. Milliseconds, default 5000. */
   readonly retryMs?: number;
   /**
@@ -176,6 +184,9 @@ class Pusher {
   #foundByWalk: ReadonlySet<string> = new Set();
   readonly #unmovable = new Set<string>();
   readonly #open: OpenFiles;
+  readonly #pace: RewritePace;
+  /** Large files that keep changing, until it is their turn. */
+  readonly #paced = new Map<string, () => void>();
   readonly #settleOpenMs: number;
   #scrubs = false;
   #folder = "";
@@ -223,6 +234,7 @@ class Pusher {
     this.#reported = options.reported ?? new Reported();
     this.#settleOpenMs = options.settleOpenMs ?? SETTLE_OPEN_MS;
     this.#open = new OpenFiles(this.#settleOpenMs);
+    this.#pace = new RewritePace(options.rewriteRate ?? REWRITE_RATE, this.#settleOpenMs);
     const { allowMassDelete, maxDelete, deleteWindowMs: windowMs } = options;
     this.#guard = options.guard ?? new DeleteGuard({ allowMassDelete, maxDelete, windowMs });
     const { ignore = ignoreNothing } = options;
@@ -271,6 +283,7 @@ class Pusher {
     this.#stopping.abort(new SyncError("ERR_CONNECTION_LOST", "stopped"));
     for (const cancel of this.#timers) cancel();
     this.#openTimer?.();
+    for (const cancel of this.#paced.values()) cancel();
     this.#wake();
   }
 
@@ -296,7 +309,7 @@ class Pusher {
   /** All that is to be looked at as a round begins. */
   #outstanding({ everything: walks, paths }: Work): Iterable<string> {
     if (walks !== undefined || this.#dirty.walks) return [""];
-    return [...paths, ...this.#dirty.paths, ...this.#resting, ...this.#open.paths];
+    return [...paths, ...this.#dirty.paths, ...this.#resting, ...this.#open.paths, ...this.#paced.keys()];
   }
 
   #begin(): void {
@@ -314,7 +327,7 @@ class Pusher {
       const now = this.#timing.now();
       const waitMs = this.#dirty.waitMs(now);
       if (waitMs === 0) return true;
-      if (this.#dirty.empty && this.#ended && this.#timers.size === 0 && this.#open.size === 0) {
+      if (this.#dirty.empty && this.#ended && this.#timers.size + this.#paced.size + this.#open.size === 0) {
         const { held } = this.#guard;
         if (held === undefined || this.#options.leavesHeld) return false;
         if (this.#refused) throw massDelete(this.#folder, this.#options.source?.name, held, false);
@@ -412,6 +425,7 @@ class Pusher {
       linked: this.#options.linked,
       changing: this.#changing,
       open: this.#open,
+      pace: this.#pace,
       isSuspect: (file) => this.#options.index?.isSuspect(file) ?? false,
       settleOpenMs: this.#settleOpenMs,
       nowMs: () => this.#timing.now(),
@@ -451,6 +465,7 @@ class Pusher {
     if (round.resting.size > 0) this.#rest(folder, round);
     this.#waitForRest(folder, walked !== undefined, round);
     this.#waitForClose(folder, walked !== undefined, round);
+    this.#waitForTurn(folder, round);
     if (this.#walksAgain(walked !== undefined, round)) this.#lookEverywhere(folder, "until two walks agree");
     else if (this.#failures.size > 0) this.#tryAgain(folder, round.done > 0);
     else this.#failing = 0;
@@ -468,7 +483,7 @@ class Pusher {
 
   /** Whether all that there was when a round began is at the destination; where changes never end, from time to time. */
   #isSynced(): boolean {
-    if (this.#dirty.empty) return this.#resting.size === 0 && this.#open.size === 0;
+    if (this.#dirty.empty) return this.#resting.size + this.#paced.size + this.#open.size === 0;
     if (this.#ended || this.#dirty.walks || this.#owed?.settled !== true) return false;
     return this.#timing.now() - this.#owedSinceMs >= SYNCED_EVERY_MS;
   }
@@ -481,7 +496,7 @@ class Pusher {
   /** Takes a round into account, and answers the questions whose paths stand at the destination now. */
   #settle(walked: boolean, round: Round): void {
     const covers = (path: string): boolean => walked || round.covers(path);
-    const unsent = [...round.changed, ...round.open.keys(), ...this.#resting];
+    const unsent = [...round.changed, ...round.open.keys(), ...round.paced.keys(), ...this.#resting];
     this.#owed?.end({ covers, undone: unsent });
     const undone = [...unsent, ...this.#failures.keys(), ...this.#guard.heldPaths];
     for (const [ask, { path, owed }] of this.#asks) {
@@ -599,6 +614,19 @@ class Pusher {
     if (this.#open.size > 0) this.#openTimer ??= this.#checkOpen(folder);
   }
 
+  /** Large files that keep changing are looked at again when they may be sent. */
+  #waitForTurn(folder: string, { paced }: Round): void {
+    for (const [path, waitMs] of paced) {
+      if (this.#paced.has(path)) continue;
+      const cancel = this.#timing.after(waitMs, () => {
+        this.#paced.delete(path);
+        this.#dirty.add({ folder, path, reason: "it is its turn" }, this.#timing.now());
+        this.#wake();
+      });
+      this.#paced.set(path, cancel);
+    }
+  }
+
   #checkOpen(folder: string): () => void {
     return this.#timing.after(this.#open.nextCheckMs(), () => {
       this.#openTimer = undefined;
@@ -613,7 +641,8 @@ class Pusher {
 
   #tryAgain(folder: string, progress: boolean): void {
     if (this.#ended) {
-      if (!progress && this.#dirty.empty && this.#timers.size === 0 && this.#open.size === 0) throw this.#incomplete();
+      const waits = this.#timers.size + this.#paced.size + this.#open.size > 0;
+      if (!progress && this.#dirty.empty && !waits) throw this.#incomplete();
       if (progress) this.#lookEverywhere(folder, "until two walks agree");
       return;
     }

@@ -13,7 +13,13 @@ import type { PushEvent } from "./events.js";
 import { folded } from "./exact-names.js";
 import type { Ignore } from "./ignore.js";
 import type { IndexFile } from "./index-file.js";
-import { CHANGES_BEFORE_COPY, EMPTIED_REST_MS, EMPTY_AFTER_CRASH_MS, MAX_INLINE_BYTES } from "./limits.js";
+import {
+  CHANGES_BEFORE_COPY,
+  EMPTIED_REST_MS,
+  EMPTY_AFTER_CRASH_MS,
+  LEAST_PACED_BYTES,
+  MAX_INLINE_BYTES,
+} from "./limits.js";
 import type { LinkedFiles } from "./linked-files.js";
 import type { MountPoints } from "./mount-points.js";
 import { planWithMoves, soughtSources } from "./moves.js";
@@ -23,6 +29,7 @@ import { refuseRecursion } from "./place.js";
 import { type Operation, type Plan, plan, summarize } from "./plan.js";
 import { isFileOpen } from "./read.js";
 import type { Outcome, Remote } from "./remote.js";
+import type { RewritePace } from "./rewrite-pace.js";
 import { count, isShown, sizeOf, toStep } from "./round-report.js";
 import { modificationTime, type PartialSnapshot, type Problem, type Snapshot, scanFolder, scanPaths } from "./scan.js";
 import { ofAnother, type Source, standingOf } from "./source.js";
@@ -52,6 +59,7 @@ export interface RoundOptions {
   readonly open: OpenFiles;
   /** Files that are open for writing and have changed within this time wait. Milliseconds; 0: none waits. */
   readonly settleOpenMs: number;
+  readonly pace: RewritePace;
   /** Whether a file may be empty because the machine has ended. */
   readonly isSuspect: (file: FileEntry) => boolean;
   /** By the clock of the pusher. */
@@ -81,6 +89,8 @@ export class Round {
   readonly changed: Set<string> = new Set<string>();
   /** Files that were not sent, as they are open for writing; `true`: as they have just become empty. */
   readonly open: Map<string, boolean> = new Map<string, boolean>();
+  /** Large files that were not sent, as they keep changing, and how long they wait. */
+  readonly paced: Map<string, number> = new Map<string, number>();
   readonly failures: Failure[] = [];
   /** Folders that could not be made. */
   readonly #unmade = new Set<string>();
@@ -107,6 +117,8 @@ export class Round {
   #queue: readonly Operation[] = [];
   #told = 0;
   readonly #queued = new Set<string>();
+  /** Files that were there before and are sent again. */
+  readonly #rewritten = new Set<string>();
   #roots: readonly string[] = [""];
   #stepsTotal = 0;
   #bytesTotal = 0;
@@ -150,7 +162,7 @@ export class Round {
     this.planned = operations.length > 0;
     if (this.planned || this.#options.dryRun) this.#report({ type: "planned", ...summary, ...steps });
     if (!this.planned || this.#options.dryRun) return;
-    const prepared = await this.#prepare(work.folder, this.#withoutSuspects(operations));
+    const prepared = await this.#prepare(work.folder, this.#atPace(this.#withoutSuspects(operations)));
     this.#queue = prepared.filter(({ do: what }) => what === "put");
     this.#tellQueued();
     try {
@@ -343,6 +355,21 @@ export class Round {
     return operations.filter((operation) => !held.includes(operation));
   }
 
+  /** Without large files that keep changing and were written again not long ago: their turn comes. */
+  #atPace(operations: readonly Operation[]): readonly Operation[] {
+    const nowMs = this.#options.nowMs();
+    for (const { do: what, entry } of operations) {
+      if (what !== "put" || entry.kind !== "file" || entry.size < LEAST_PACED_BYTES) continue;
+      if (this.#remote.entries.get(entry.path)?.kind !== "file") continue;
+      const waitMs = this.#options.pace.waitMs(entry.path, entry.size, nowMs);
+      if (waitMs > 0) this.paced.set(entry.path, waitMs);
+      else this.#rewritten.add(entry.path);
+    }
+    if (this.paced.size === 0) return operations;
+    this.#stepsTotal -= this.paced.size;
+    return operations.filter(({ do: what, entry }) => what !== "put" || !this.paced.has(entry.path));
+  }
+
   /** Has files copied that changed time and again while they were read, or have been open for writing for long. */
   async #prepare(folder: string, operations: readonly Operation[]): Promise<readonly Operation[]> {
     const { changing, open, settleOpenMs } = this.#options;
@@ -518,6 +545,8 @@ export class Round {
       return;
     }
     if (kind === "file") this.files++;
+    if (operation.do === "put" && this.#rewritten.has(path))
+      this.#options.pace.wrote(path, operation.entry.size, this.#options.nowMs());
     this.#report({ type: "pushed", path, kind, bytes: this.#transfers.get(path)?.sent ?? 0 });
   }
 
