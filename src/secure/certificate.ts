@@ -4,9 +4,9 @@ import { isIP } from "node:net";
 
 export interface CertificateOptions {
   /** For people: what the certificate says it belongs to. Default `confundo`. */
-  readonly commonName?: string;
+  readonly commonName?: string | undefined;
   /** Host names and IP addresses that it is good for (SubjectAltName), for browsers. Default none. */
-  readonly hosts?: readonly string[];
+  readonly hosts?: readonly string[] | undefined;
 }
 
 const SEQUENCE = 0x30;

@@ -14,7 +14,7 @@ export interface Identity {
 
 export interface IdentityOptions extends CertificateOptions {
   /** Default Ed25519. Browsers take P-256 only. */
-  readonly type?: "ed25519" | "p256";
+  readonly type?: "ed25519" | "p256" | undefined;
 }
 
 /** A new key, and a certificate for it. */

@@ -58,13 +58,13 @@ export interface ReceiveOptions {
    * the session is over and nothing of it is being written any more.
    */
   readonly admit: (hello: Hello, session: ReceiveSession) => Promise<Admission>;
-  readonly onEvent?: (event: ReceiveEvent) => void;
+  readonly onEvent?: ((event: ReceiveEvent) => void) | undefined;
   /** Milliseconds; the defaults are those of limits.ts. */
-  readonly pingMs?: number;
-  readonly silenceMs?: number;
-  readonly handshakeMs?: number;
+  readonly pingMs?: number | undefined;
+  readonly silenceMs?: number | undefined;
+  readonly handshakeMs?: number | undefined;
   /** How often the mirror is looked at, and some of its content read, while nothing else is to be done. */
-  readonly scrubMs?: number;
+  readonly scrubMs?: number | undefined;
 }
 
 export interface Admission {

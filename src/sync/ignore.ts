@@ -29,9 +29,9 @@ export function ignorePatterns(patterns: readonly string[]): Ignore {
 
 export interface IgnoreOptions {
   /** Patterns that decide before those of any file. */
-  readonly patterns?: readonly string[];
+  readonly patterns?: readonly string[] | undefined;
   /** Names of ignore files, from the weakest to the strongest. Default `.confundoignore`. */
-  readonly files?: readonly string[];
+  readonly files?: readonly string[] | undefined;
 }
 
 /** Why a path is ignored, or is not. */

@@ -80,90 +80,90 @@ export interface MirrorOptions {
   /** Which mirror at the server. One path segment. */
   readonly name: string;
   /** Complete as soon as the destination equals the folder, instead of following. Default false. */
-  readonly once?: boolean;
+  readonly once?: boolean | undefined;
   /** Compare, report what would be done (`planned` with `steps`), and complete. Default false. */
-  readonly dryRun?: boolean;
+  readonly dryRun?: boolean | undefined;
   /** Delete at the destination what is not in the folder. Default true. */
-  readonly delete?: boolean;
+  readonly delete?: boolean | undefined;
   /**
    * Never ask before files are deleted at the destination: neither more than half of its files and more than 100 within the
    * window, nor everything because the folder is empty, nor files of which nothing says that the folder ever held them.
    * Default false.
    */
-  readonly allowMassDelete?: boolean;
+  readonly allowMassDelete?: boolean | undefined;
   /** Ask before more files than this are deleted within the window: a number, or a share such as `"20%"`. */
-  readonly maxDelete?: MaxDelete;
+  readonly maxDelete?: MaxDelete | undefined;
   /** How long a loss counts. Milliseconds, default 10 minutes. */
-  readonly deleteWindowMs?: number;
+  readonly deleteWindowMs?: number | undefined;
   /** Make the mirror this folder's where it is another one's (`ERR_MIRROR_OWNER`), whatever is deleted. Default false. */
-  readonly replace?: boolean;
+  readonly replace?: boolean | undefined;
   /**
    * Whether deletes that need an approval are held back until there is one (`held` events) while everything else goes on.
    * Otherwise they end the mirror (`ERR_MASS_DELETE`), and nothing is done. Default: not with `once`.
    */
-  readonly asks?: boolean;
+  readonly asks?: boolean | undefined;
   /** What people say of deletes that are held back, besides what they say at the server. */
-  readonly approvals?: Observable<Approval>;
+  readonly approvals?: Observable<Approval> | undefined;
   /**
    * What to leave alone on both sides: patterns, which decide before those of `.confundoignore` files (at any level),
    * or a predicate, which alone decides.
    */
-  readonly ignore?: readonly string[] | Ignore;
+  readonly ignore?: readonly string[] | Ignore | undefined;
   /** Heed `.gitignore` files too. Default false. */
-  readonly gitignore?: boolean;
+  readonly gitignore?: boolean | undefined;
   /** Delete at the destination what is ignored, instead of leaving it alone. Default false. */
-  readonly deleteIgnored?: boolean;
+  readonly deleteIgnored?: boolean | undefined;
   /** What changed is sent when it has rested for this long, see {@link PushOptions}. Milliseconds, default 10. */
-  readonly settleMs?: number;
+  readonly settleMs?: number | undefined;
   /** How long a file that another program has open for writing waits, see {@link PushOptions}. Milliseconds, default 5000. */
-  readonly settleOpenMs?: number;
+  readonly settleOpenMs?: number | undefined;
   /** See `PushOptions.rewriteRate`. */
-  readonly rewriteRate?: number;
+  readonly rewriteRate?: number | undefined;
   /** What changed is looked at once more after the changes rest for this long. Milliseconds, default 1000. */
-  readonly recheckMs?: number;
+  readonly recheckMs?: number | undefined;
   /** The whole folder is walked this often in any case. Milliseconds, default 5000 to 60,000 by the number of its entries. */
-  readonly walkEveryMs?: number;
+  readonly walkEveryMs?: number | undefined;
   /** Failing paths are tried again after this long, then twice as long, … Milliseconds, default 5000. */
-  readonly retryMs?: number;
+  readonly retryMs?: number | undefined;
   /** How lost connections are retried. */
-  readonly backoff?: Backoff;
+  readonly backoff?: Backoff | undefined;
   /** Who is mirroring; default made from the host name and the real path of the folder. */
-  readonly clientId?: string;
+  readonly clientId?: string | undefined;
   /**
    * A file to remember in what the destination has confirmed (see {@link defaultIndexPath}), so that a later run need not
    * compare by hash what has not changed. One for each folder and destination. Default: none.
    */
-  readonly index?: string;
+  readonly index?: string | undefined;
   /** Shown to people who find the mirror busy; default HOST:FOLDER. */
-  readonly label?: string;
+  readonly label?: string | undefined;
   /** Read all files here at the start, and compare them with the destination by hash. Default false. */
-  readonly checksum?: boolean;
+  readonly checksum?: boolean | undefined;
   /** The same, and have the destination read all of its content too; what is not as it should be is repaired. Default false. */
-  readonly verify?: boolean;
+  readonly verify?: boolean | undefined;
   /** While following, read each file here again within this time, see {@link PushOptions}. Milliseconds, default 30 days; 0: never. */
-  readonly scrubMs?: number;
+  readonly scrubMs?: number | undefined;
   /** Keep all permission bits at the destination, not only the executable one. Default false. */
-  readonly perms?: boolean;
+  readonly perms?: boolean | undefined;
   /**
    * Send no more bytes a second than this, a number or a {@link bandwidthLimit} that several mirrors share. Default: as many as
    * there is room for.
    */
-  readonly bandwidth?: number | BandwidthLimit;
-  readonly pingMs?: number;
-  readonly silenceMs?: number;
+  readonly bandwidth?: number | BandwidthLimit | undefined;
+  readonly pingMs?: number | undefined;
+  readonly silenceMs?: number | undefined;
   /** Instead of {@link watchFolder}. */
-  readonly watch?: (folder: string, options: { ignore: Ignore }) => Observable<Hint>;
+  readonly watch?: ((folder: string, options: { ignore: Ignore }) => Observable<Hint>) | undefined;
   /** More places to look at, besides those that the watcher names. */
-  readonly hints?: Observable<Hint>;
+  readonly hints?: Observable<Hint> | undefined;
   /**
    * Stop following once this emits: what is pending is confirmed at the destination, deletes that are held back stay so, the server
    * has been taken leave of, and then the mirror completes. Default: never.
    */
-  readonly until?: ObservableInput<unknown>;
+  readonly until?: ObservableInput<unknown> | undefined;
   /** For everything that waits: reconnecting, resting, rechecking, walking. Default: the system's timers. */
-  readonly scheduler?: SchedulerLike;
+  readonly scheduler?: SchedulerLike | undefined;
   /** To notice by that this program stood still, or the machine slept. Default: the system's. */
-  readonly clocks?: Clocks;
+  readonly clocks?: Clocks | undefined;
 }
 
 /**
@@ -413,11 +413,13 @@ function whileSubscribedTo<T>(other: Observable<unknown>): MonoTypeOperatorFunct
 }
 
 function backoff(options: MirrorOptions): Backoff {
-  return { ...(follows(options) ? {} : { timeoutMs: ONCE_TIMEOUT_MS }), ...options.backoff };
+  const timeoutMs = options.backoff?.timeoutMs ?? (follows(options) ? undefined : ONCE_TIMEOUT_MS);
+  return { ...options.backoff, timeoutMs };
 }
 
 function pushOptions(options: MirrorOptions, ignore: Ignore | IgnoreRules): PushOptions {
-  const { settleMs, settleOpenMs, rewriteRate, retryMs, dryRun = false, deleteIgnored = false } = options;
+  const { settleMs, settleOpenMs, rewriteRate, retryMs, approvals, scheduler } = options;
+  const { dryRun = false, deleteIgnored = false } = options;
   return {
     ignore,
     dryRun,
@@ -426,12 +428,12 @@ function pushOptions(options: MirrorOptions, ignore: Ignore | IgnoreRules): Push
     scrubMs: follows(options) ? (options.scrubMs ?? SCRUB_SOURCE_MS) : 0,
     asks: options.asks ?? follows(options),
     leavesHeld: follows(options),
-    ...(options.approvals === undefined ? {} : { approvals: options.approvals }),
-    ...(settleMs === undefined ? {} : { settleMs }),
-    ...(settleOpenMs === undefined ? {} : { settleOpenMs }),
-    ...(rewriteRate === undefined ? {} : { rewriteRate }),
-    ...(retryMs === undefined ? {} : { retryMs }),
-    ...(options.scheduler === undefined ? {} : { scheduler: options.scheduler }),
+    approvals,
+    settleMs,
+    settleOpenMs,
+    rewriteRate,
+    retryMs,
+    scheduler,
   };
 }
 

@@ -12,7 +12,7 @@ import { type Entries, type Operation, type Plan, type PlanOptions, plan } from 
 
 export interface MoveOptions extends PlanOptions {
   /** Remote paths from where a move has failed: not tried again. */
-  readonly unmovable?: ReadonlySet<string>;
+  readonly unmovable?: ReadonlySet<string> | undefined;
 }
 
 /**

@@ -38,9 +38,9 @@ export type Operation =
 
 export interface PlanOptions extends Comparison {
   /** Whether to remove what is not there locally. Default true. */
-  readonly delete?: boolean;
+  readonly delete?: boolean | undefined;
   /** What is never removed at the remote side, e.g. because it is ignored or could not be read locally. */
-  readonly protect?: (path: string, kind: Kind) => boolean;
+  readonly protect?: ((path: string, kind: Kind) => boolean) | undefined;
 }
 
 export interface Plan {

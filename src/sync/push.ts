@@ -37,76 +37,77 @@ import { everything, type Hint } from "./watch.js";
 
 export interface PushOptions {
   /** Leave alone, on both sides. Default: nothing. */
-  readonly ignore?: Ignore | IgnoreRules;
+  readonly ignore?: Ignore | IgnoreRules | undefined;
   /** Delete at the destination what is ignored, instead of leaving it alone. Default false. */
-  readonly deleteIgnored?: boolean;
+  readonly deleteIgnored?: boolean | undefined;
   /** Whether to delete at the destination what is not in the folder. Default true. */
-  readonly delete?: boolean;
+  readonly delete?: boolean | undefined;
   /** Do not ask before most files at the destination are deleted. Default false: `ERR_MASS_DELETE`. */
-  readonly allowMassDelete?: boolean;
+  readonly allowMassDelete?: boolean | undefined;
   /** How much may be deleted without a question, see {@link DeleteGuard}. */
-  readonly maxDelete?: MaxDelete;
+  readonly maxDelete?: MaxDelete | undefined;
   /** How long a loss counts. Milliseconds, default 10 minutes. */
-  readonly deleteWindowMs?: number;
+  readonly deleteWindowMs?: number | undefined;
   /** Remembers what was deleted lately and what is held back; give the same one to pushes that follow each other. */
-  readonly guard?: DeleteGuard;
+  readonly guard?: DeleteGuard | undefined;
   /**
    * Whether deletes that need an approval are held back until there is one (`held` events). Otherwise they end the push, and
    * nothing is done. Default: while the hints have not completed.
    */
-  readonly asks?: boolean;
+  readonly asks?: boolean | undefined;
   /**
    * Complete when the hints have completed although deletes are held back, instead of waiting for a person's answer. Default
    * false.
    */
-  readonly leavesHeld?: boolean;
+  readonly leavesHeld?: boolean | undefined;
   /** What people say of deletes that are held back, besides what they say at the mirror. */
-  readonly approvals?: Observable<Approval>;
+  readonly approvals?: Observable<Approval> | undefined;
   /** The folder, where the mirror is to remember whose it is. */
-  readonly source?: Source;
+  readonly source?: Source | undefined;
   /** Remembers the disks that are mounted below the folder. */
-  readonly mounts?: MountPoints;
+  readonly mounts?: MountPoints | undefined;
   /** What is known to be equal at the remote from earlier runs; added to. */
-  readonly index?: IndexFile;
+  readonly index?: IndexFile | undefined;
   /** What is in the folder, where it was walked just now: then the first round need not walk it again. */
   readonly walked?: () => Snapshot | undefined;
   /** What was reported of paths that fail, and of what cannot be mirrored; give the same one to pushes that follow each other. */
-  readonly reported?: Reported;
+  readonly reported?: Reported | undefined;
   /** Is told of the files that have several names. */
-  readonly linked?: LinkedFiles;
+  readonly linked?: LinkedFiles | undefined;
   /**
    * A path that was hinted at is looked at when it has rested for this long; one that changes again at once gets twice
    * as long each time, up to a second. What never rests is looked at every now and then. Milliseconds, default 10.
    */
-  readonly settleMs?: number;
+  readonly settleMs?: number | undefined;
   /**
    * A file that another program has open for writing waits until it is closed (known on Linux, by a read lease), or for this
    * long; then it is sent as a version that it was as a whole, and after the same time again. Milliseconds, default 5000;
    * 0: it does not wait.
    */
+  readonly settleOpenMs?: number | undefined;
   readonly settleOpenMs?: number;
   /**
    * How many bytes a second of a large file (1 MiB and more) that keeps changing are rewritten at the destination, averaged over a
    * minute; its last state arrives in any case. One that keeps growing is sent at most once in `settleOpenMs`. 0: whenever it has
    * changed. Default 10,000,000.
    */
-  readonly rewriteRate?: number;
+  readonly rewriteRate?: number | undefined;
   /** What failed is tried again after this long, then twice as long, up to a minute. Milliseconds, default 5000. */
-  readonly retryMs?: number;
+  readonly retryMs?: number | undefined;
   /**
    * Read every file once, and compare it with the destination by hash, whatever its size and times say. Default false. With an
    * {@link index}, the hashes in it are not used by the first round then.
    */
-  readonly checksum?: boolean;
+  readonly checksum?: boolean | undefined;
   /**
    * Read each file again within this time, in the background, once everything is equal: what has changed without another size,
    * time or inode is sent. Milliseconds; 0: never. Default 0.
    */
-  readonly scrubMs?: number;
+  readonly scrubMs?: number | undefined;
   /** For everything that waits. Default: the system's timers. */
-  readonly scheduler?: SchedulerLike;
+  readonly scheduler?: SchedulerLike | undefined;
   /** Only report what would be done, once, and complete. Default false. */
-  readonly dryRun?: boolean;
+  readonly dryRun?: boolean | undefined;
 }
 
 /**

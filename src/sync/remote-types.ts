@@ -36,7 +36,7 @@ export interface Remote {
   /** Where the mirror is kept, to refuse to mirror that to itself. */
   readonly place?: Place | undefined;
   /** Whether it takes `rename`, `hold` and `move` operations. Default false. */
-  readonly moves?: boolean;
+  readonly moves?: boolean | undefined;
   /**
    * Carries out operations as if in order, reading file contents from `folder`. Emits one `done`, `failed`, `changed` or
    * `open` for each. Errors only when the mirror is lost altogether; unsubscribing stops it. Files that are open for writing
@@ -76,26 +76,26 @@ export interface RemoteOptions {
   /** Stable for this running client. */
   readonly instanceId: string;
   /** Who this is, for people. */
-  readonly label?: string;
+  readonly label?: string | undefined;
   /** Tells this folder from every other one, wherever it is moved to; at most 256 bytes. Default: nothing is said of it. */
-  readonly source?: string;
+  readonly source?: string | undefined;
   /** The instance id of an earlier run of this client that has certainly ended: its session is over at once. */
-  readonly replaces?: string;
+  readonly replaces?: string | undefined;
   /**
    * What the mirror should hold, with the hashes of files as far as they are known, each folder before what is in it: where
    * it does, nothing is listed, and the map becomes the remote's {@link Remote.entries}; where it does in part, only the rest
    * is. Called when the server is being greeted.
    */
-  readonly expected?: () => Promise<Map<string, Entry> | undefined>;
+  readonly expected?: (() => Promise<Map<string, Entry> | undefined>) | undefined;
   /** Whether the mirror is to read all of its content before it says what it holds. */
-  readonly verify?: () => boolean;
+  readonly verify?: (() => boolean) | undefined;
   /** Whether to give the session up (`ERR_DIVERGED`) when the mirror turns out to be another one. Default: no. */
-  readonly mayDiverge?: () => boolean;
+  readonly mayDiverge?: (() => boolean) | undefined;
   /** Keep all permission bits, not only the executable one. Default false. */
-  readonly perms?: boolean;
-  readonly pingMs?: number;
-  readonly silenceMs?: number;
-  readonly handshakeMs?: number;
+  readonly perms?: boolean | undefined;
+  readonly pingMs?: number | undefined;
+  readonly silenceMs?: number | undefined;
+  readonly handshakeMs?: number | undefined;
 }
 
 /** A {@link Remote} over a Duplex. */

@@ -29,7 +29,7 @@ export interface ReuseOptions {
   /** Where the content of an old version is kept, by its sha256 in hex. Default: nothing is. */
   readonly kept?: ((sha256: string) => string | undefined) | undefined;
   /** Whether somebody is being served, who is not to wait for what is done in the background. */
-  readonly busy?: () => boolean;
+  readonly busy?: (() => boolean) | undefined;
 }
 
 /** A file that chunks were found in, open. */

@@ -32,15 +32,15 @@ export interface PartialSnapshot extends Snapshot {
 }
 
 export interface ScanOptions {
-  readonly ignore?: Ignore;
-  readonly signal?: AbortSignal;
+  readonly ignore?: Ignore | undefined;
+  readonly signal?: AbortSignal | undefined;
   /**
    * Is shown each entry that was found, and says what to keep of it: one that is known already and equal, so that there are
    * not two of them, or one that knows more.
    */
-  readonly keep?: (found: Entry) => Entry;
+  readonly keep?: ((found: Entry) => Entry) | undefined;
   /** Is told the device of each folder that was found. */
-  readonly onFolder?: (path: string, device: bigint) => void;
+  readonly onFolder?: ((path: string, device: bigint) => void) | undefined;
 }
 
 /** System calls made in one go before others get their turn. */

@@ -29,18 +29,18 @@ import { openRemote, type RemoteOptions, type RemoteSession } from "./remote.js"
 
 export interface Backoff {
   /** The pause before the second attempt; it doubles with each further one. Milliseconds, default 250. */
-  readonly firstMs?: number;
+  readonly firstMs?: number | undefined;
   /** The longest pause. Milliseconds, default 15,000. */
-  readonly mostMs?: number;
+  readonly mostMs?: number | undefined;
   /** Attempts in a row without any progress before giving up. Default: unlimited. */
-  readonly attempts?: number;
+  readonly attempts?: number | undefined;
   /**
    * Time without a connection before giving up, which ends an attempt that is under way, too. It is counted over attempts, from
    * the last progress on. Milliseconds. Default: unlimited; 60,000 with `once` and `dryRun`.
    */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /** A number from 0 to 1 that spreads the pauses by a quarter. Default `Math.random`. */
-  readonly random?: () => number;
+  readonly random?: (() => number) | undefined;
 }
 
 /** Who is mirroring, and how. */
@@ -55,8 +55,8 @@ export interface ReconnectOptions extends Backoff {
 
 export interface SessionOptions {
   readonly connect: (signal: AbortSignal) => Duplex | Promise<Duplex>;
-  readonly pingMs?: number;
-  readonly silenceMs?: number;
+  readonly pingMs?: number | undefined;
+  readonly silenceMs?: number | undefined;
 }
 
 /**
@@ -121,15 +121,7 @@ export function withRemote(
   project: (remote: RemoteSession) => ObservableInput<PushEvent>,
 ): Observable<MirrorEvent> {
   const { pingMs, silenceMs } = options;
-  return session(
-    options,
-    {
-      connect,
-      ...(pingMs === undefined ? {} : { pingMs }),
-      ...(silenceMs === undefined ? {} : { silenceMs }),
-    },
-    (remote) => fromCallback("project", () => project(remote)),
-  );
+  return session(options, { connect, pingMs, silenceMs }, (remote) => fromCallback("project", () => project(remote)));
 }
 
 /**
@@ -236,8 +228,7 @@ async function open(
 ): Promise<RemoteSession> {
   try {
     const duplex = requireDuplex(await connect(signal));
-    const times = { ...(pingMs === undefined ? {} : { pingMs }), ...(silenceMs === undefined ? {} : { silenceMs }) };
-    return await openRemote(duplex, { ...identity, ...times }, signal);
+    return await openRemote(duplex, { ...identity, pingMs, silenceMs }, signal);
   } catch (error) {
     throw connectError(error);
   }

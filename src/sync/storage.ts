@@ -75,15 +75,15 @@ export interface Archive {
 
 export interface StorageOptions {
   /** Finds chunks in what the mirror has, and keeps the lists of them. Default: nothing is kept. */
-  readonly reuse?: Reuse;
+  readonly reuse?: Reuse | undefined;
   /** The file in which the hashes of what is stored are kept. Default: none are. */
-  readonly hashes?: string;
+  readonly hashes?: string | undefined;
   /** Is given what is about to go. Default: it is gone. */
-  readonly archive?: Archive;
+  readonly archive?: Archive | undefined;
   /** Keeps names apart that the file system takes for one. */
-  readonly names?: ExactNames;
+  readonly names?: ExactNames | undefined;
   /** Default: the system's. */
-  readonly files?: FileLayer;
+  readonly files?: FileLayer | undefined;
 }
 
 export class Storage {

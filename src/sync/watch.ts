@@ -30,14 +30,14 @@ export interface Hint {
 }
 
 export interface WatchOptions {
-  readonly ignore?: Ignore;
+  readonly ignore?: Ignore | undefined;
   /** Ask the file system every so many milliseconds instead of waiting for its events. */
-  readonly pollMs?: number;
+  readonly pollMs?: number | undefined;
   /**
    * Default `chokidar`, on every platform. `folders`: each folder is watched by inotify directly (Linux), which takes less
    * memory at the start; see docs/sync-protocol.md for both compared.
    */
-  readonly backend?: "folders" | "chokidar";
+  readonly backend?: "folders" | "chokidar" | undefined;
 }
 
 /** A hint that anything in the folder may have changed. */

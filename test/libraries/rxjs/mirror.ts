@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { duplexPair } from "node:stream";
 import { MirrorHome } from "confundo/server";
-import { type MirrorEvent, mirror, pushTo, synced, transfers, watchFolder } from "confundo/sync";
+import { type MirrorEvent, type MirrorOptions, mirror, pushTo, synced, transfers, watchFolder } from "confundo/sync";
 import { filter, lastValueFrom, map, Observable, type OperatorFunction, toArray } from "rxjs";
 
 const root = await mkdtemp(join(tmpdir(), "confundo-rxjs-"));
@@ -18,7 +18,9 @@ try {
     home.handle(server, { peer: "test" });
     return client;
   };
-  const events = mirror(folder, { name: "m", connect, once: true });
+  // With exactOptionalPropertyTypes, too, an option may be said to be as it is by default.
+  const { index, bandwidth, backoff }: Partial<MirrorOptions> = {};
+  const events = mirror(folder, { name: "m", connect, once: true, index, bandwidth, backoff });
   assert(events instanceof Observable, "the package has another copy of rxjs");
   const pushed = events.pipe(
     filter((event) => event.type === "pushed"),
