@@ -2,15 +2,15 @@
  * Watches a folder. What it emits are hints: something may have changed at a path, or anywhere. The folder itself is
  * the truth; whoever gets a hint looks there.
  */
-import { readFileSync, statfsSync } from "node:fs";
-import { relative, sep } from "node:path";
-import { watch } from "chokidar";
-import { Observable, type Subscriber } from "rxjs";
+import { existsSync, readFileSync, statfsSync } from "node:fs";
+import { relative, resolve, sep } from "node:path";
+import { type FSWatcher, watch } from "chokidar";
+import { concat, defer, filter, interval, Observable, of, type Subscriber, switchMap, take } from "rxjs";
 import { guardIgnore } from "./callback.js";
 import { systemCode } from "./errors.js";
 import { FolderWatch, type Watched } from "./folder-watch.js";
 import { type Ignore, ignoreNothing } from "./ignore.js";
-import { WALK_EVERY_MS, WALK_EVERY_UNWATCHED_MS } from "./limits.js";
+import { HEARTBEAT_MS, WALK_EVERY_MS, WALK_EVERY_UNWATCHED_MS } from "./limits.js";
 import { systemPath } from "./names.js";
 import { canSpell, TreeWatch } from "./tree-watch.js";
 
@@ -38,6 +38,11 @@ export interface WatchOptions {
    * memory at the start; see docs/sync-protocol.md for both compared.
    */
   readonly backend?: "folders" | "chokidar" | undefined;
+  /**
+   * A watcher of chokidar that the program has, whose paths lie in the folder or above it: its events are the hints, and it is the
+   * program that closes it. It sees what its own options let it see; what is missed, a walk finds.
+   */
+  readonly watcher?: FSWatcher | undefined;
 }
 
 /** A hint that anything in the folder may have changed. */
@@ -48,14 +53,28 @@ export function everything(folder: string, reason: string): Hint {
 /**
  * Hints about changes below `folder`, from the moment of subscription until the unsubscription. Says that everything
  * may have changed when the watches are in place, after a burst in which the system may have dropped events, and with a
- * `code` where something cannot be watched. Never completes; errors only where `ignore` throws.
+ * `code` where something cannot be watched. A folder that is missing is said to be so (`ERR_FOLDER`), and watched from when it is
+ * there. Never completes; errors only where `ignore` throws.
  *
  * ```
  * subscribe   ─(ready)──(a/f)──(a/g)(a/f)──────(everything: a burst)──(b)─→
  * ```
  */
 export function watchFolder(folder: string, options: WatchOptions = {}): Observable<Hint> {
-  const { backend = "chokidar", pollMs } = options;
+  return defer(() => {
+    if (existsSync(systemPath(folder))) return watchExisting(folder, options);
+    const missing: Hint = { ...everything(folder, `${folder} is missing`), code: "ERR_FOLDER" };
+    const appeared = interval(HEARTBEAT_MS).pipe(
+      filter(() => existsSync(systemPath(folder))),
+      take(1),
+    );
+    return concat(of(missing), appeared.pipe(switchMap(() => watchExisting(folder, options))));
+  });
+}
+
+function watchExisting(folder: string, options: WatchOptions): Observable<Hint> {
+  const { backend = "chokidar", pollMs, watcher } = options;
+  if (watcher !== undefined) return fromWatcher(folder, watcher, options.ignore);
   if (pollMs !== undefined) return pollFiles(folder, pollMs, options.ignore);
   return new Observable((subscriber) => {
     const ignore = reporting(options.ignore, subscriber);
@@ -97,15 +116,45 @@ function pollFiles(folder: string, pollMs: number, ignored?: Ignore): Observable
       backend: "polling",
       pollingInterval: pollMs,
     });
-    watcher.on("all", (event, path) => {
-      const inside = insideOf(folder, path);
-      if (inside === "") subscriber.next(everything(folder, "the folder itself has changed"));
-      else if (inside !== undefined) subscriber.next({ folder, path: inside, reason: event });
-    });
-    watcher.on("ready", () => subscriber.next({ ...everything(folder, "watching begins"), ready: true }));
-    watcher.on("error", (error) => subscriber.next(watcherFailed(folder, error)));
-    return () => void watcher.close().catch(() => {});
+    const stop = listen(folder, watcher, subscriber);
+    return () => {
+      stop();
+      void watcher.close().catch(() => {});
+    };
   });
+}
+
+/** Hints from what somebody watches already. */
+function fromWatcher(folder: string, watcher: FSWatcher, ignored?: Ignore): Observable<Hint> {
+  return new Observable((subscriber) => {
+    const ignore = reporting(ignored, subscriber);
+    const stop = listen(folder, watcher, subscriber, (path) => ignore(path, false));
+    const isWatching = Object.keys(watcher.getWatched()).length > 0;
+    if (isWatching) subscriber.next(begins(folder));
+    return stop;
+  });
+}
+
+function listen(
+  folder: string,
+  watcher: FSWatcher,
+  subscriber: Subscriber<Hint>,
+  ignores: (path: string) => boolean = () => false,
+): () => void {
+  const root = resolve(folder);
+  const onAll = (event: string, path: string): void => {
+    const inside = insideOf(root, resolve(watcher.options.cwd ?? "", path));
+    if (inside === "") subscriber.next(everything(folder, "the folder itself has changed"));
+    else if (inside !== undefined && !ignores(inside)) subscriber.next({ folder, path: inside, reason: event });
+  };
+  const onReady = (): void => subscriber.next(begins(folder));
+  const onError = (error: unknown): void => subscriber.next(watcherFailed(folder, error));
+  watcher.on("all", onAll).on("ready", onReady).on("error", onError);
+  return () => void watcher.off("all", onAll).off("ready", onReady).off("error", onError);
+}
+
+function begins(folder: string): Hint {
+  return { ...everything(folder, "watching begins"), ready: true };
 }
 
 /** A predicate that watchers can call in their callbacks: where it throws, the subscriber gets the error. */

@@ -1,6 +1,8 @@
+import { once } from "node:events";
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import path from "node:path";
+import * as chokidar from "chokidar";
 import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { FolderWatch, type Watched } from "../../../src/sync/folder-watch.js";
 import { type Hint, type WatchOptions, watchFolder } from "../../../src/sync/index.js";
@@ -37,6 +39,50 @@ async function watching(folder: string, options: WatchOptions) {
     until(() => paths.every((name) => hints.some((hint) => hint.path === name)));
   return { hints, named, subscription };
 }
+
+test("a folder that is missing is said to be so, and watched from when it is there", async () => {
+  const folder = path.join(tempFolder(), "later");
+  const hints: Hint[] = [];
+  const subscription = watchFolder(folder).subscribe((hint) => hints.push(hint));
+  onTestFinished(() => subscription.unsubscribe());
+  expect(hints).toEqual([{ folder, path: "", reason: `${folder} is missing`, code: "ERR_FOLDER" }]);
+  make(folder, { a: "1" });
+  await until(() => hints.some(({ ready }) => ready));
+  make(folder, { b: "2" });
+  await until(() => hints.some(({ path: name }) => name === "b"));
+});
+
+describe("a watcher of the program's own", () => {
+  test("gives the hints, and is left as it was", async () => {
+    const folder = tempFolder();
+    make(folder, { a: "1", "ignored/x": "x" });
+    const watcher = chokidar.watch(folder, { ignoreInitial: true });
+    onTestFinished(() => watcher.close());
+    await once(watcher, "ready");
+    const { hints, named, subscription } = await watching(folder, { watcher, ignore: (name) => /ignored/.test(name) });
+    make(folder, { "ignored/y": "y", b: "2" });
+    await named("b");
+    expect(hints.filter(({ path: name }) => name.startsWith("ignored"))).toEqual([]);
+    subscription.unsubscribe();
+    const later = once(watcher, "all");
+    make(folder, { c: "3" });
+    await later;
+    expect(watcher.closed).toBe(false);
+    expect(watcher.listenerCount("all")).toBe(0);
+  });
+
+  test("may have a working folder, become ready later, and fail", async () => {
+    const folder = tempFolder();
+    make(folder, { "deep/a": "1" });
+    const watcher = chokidar.watch("deep", { ignoreInitial: true, cwd: folder });
+    onTestFinished(() => watcher.close());
+    const { hints, named } = await watching(folder, { watcher });
+    make(folder, { "deep/b": "2" });
+    await named("deep/b");
+    watcher.emit("error", Object.assign(new Error("no"), { code: "EACCES" }));
+    expect(hints.at(-1)).toMatchObject({ path: "", code: "EACCES" });
+  });
+});
 
 describe.each(["folders", "chokidar"] as const)("the real watcher, by %s", (backend) => {
   test.runIf(process.platform === "linux" || backend === "chokidar")(
