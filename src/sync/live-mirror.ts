@@ -48,7 +48,7 @@ export interface LiveMirror {
    */
   whenSynced(path?: string, options?: WhenSyncedOptions): Observable<string>;
   /**
-   * Stops following: what is pending is confirmed at the destination, the server is taken leave of, and `events$` and the others
+   * Stops following: what the folder holds now is confirmed at the destination, the server is taken leave of, and `events$` and the others
    * complete. Resolves then; at once where nobody is subscribed. Rejects with why the mirror errored meanwhile, or with a
    * {@link SyncError} `ERR_INCOMPLETE` where the time did not suffice: the mirror is at its end all the same.
    */

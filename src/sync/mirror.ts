@@ -156,8 +156,8 @@ export interface MirrorOptions {
   /** More places to look at, besides those that the watcher names. */
   readonly hints?: Observable<Hint> | undefined;
   /**
-   * Stop following once this emits: what is pending is confirmed at the destination, deletes that are held back stay so, the server
-   * has been taken leave of, and then the mirror completes. Default: never.
+   * Stop following once this emits: the folder is walked once more, what is pending is confirmed at the destination, deletes that are
+   * held back stay so, the server has been taken leave of, and then the mirror completes. Default: never.
    */
   readonly until?: ObservableInput<unknown> | undefined;
   /** For everything that waits: reconnecting, resting, rechecking, walking. Default: the system's timers. */
@@ -379,7 +379,12 @@ function hints(
     disrupted,
     fromCallback("hints", () => options.hints ?? EMPTY),
   );
-  return merge(start, later.pipe(takeUntil(from(options.until ?? NEVER))));
+  const until = from(options.until ?? NEVER);
+  const end = until.pipe(
+    take(1),
+    map(() => everything(folder, "once more, before the end")),
+  );
+  return merge(start, later.pipe(takeUntil(until)), end);
 }
 
 /** How often the whole folder is walked: what is walked quickly, often. */
