@@ -38,6 +38,18 @@ const OUTPUT: Record<string, (string | RegExp)[]> = {
   "rxjs.ts": [/^all \d+ bytes acknowledged$/, "s0: 300 warm readings", "s1: 375 warm readings"],
   "tar.ts": ["received hello.txt: 23 bytes", "received notes/big.bin: 300000 bytes", /^sent \d+ bytes of tar$/],
   "tls.ts": ["TLSv1.3, certificate of localhost verified", "You said: a secret"],
+  "two-mirrors.ts": [
+    "music has last.ogg, song.ogg",
+    /^music: \d+ bytes are there$/,
+    "music: connecting",
+    "music: synced",
+    "music: syncing",
+    /^photos: \d+ bytes are there$/,
+    "photos: connecting",
+    "photos: synced",
+    "photos: syncing",
+    "upload.jpg is safe",
+  ],
   "web-streams.ts": ["WEB STREAMS WORK TOO"],
 };
 
