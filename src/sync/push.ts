@@ -84,7 +84,7 @@ export interface PushOptions {
    * long; then it is sent as a version that it was as a whole, and after the same time again. Milliseconds, default 5000;
    * 0: it does not wait.
    */
-  readonly settleOpenMs?: number;
+  readonly settleOpenMs?: number | undefined;
   /**
    * How many bytes a second of a large file (1 MiB and more) that keeps changing are rewritten at the destination, averaged over a
    * minute; its last state arrives in any case. One that keeps growing is sent at most once in `settleOpenMs`. 0: whenever it has
