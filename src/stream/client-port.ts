@@ -101,7 +101,8 @@ export class ClientPort implements DatagramPort {
     this.#connection = endpoint.connect("", 0, { sendOnly: !readable });
     if (options.shortSegments !== undefined) this.#connection.shortSegments = options.shortSegments;
     this.#driver = new Driver(endpoint, this, options.clock);
-    this.#watch = new RouteWatch(this.#driver.clock, () => this.#followRoute());
+    // Later: it sends and may change sockets, and is asked for in the middle of sending.
+    this.#watch = new RouteWatch(this.#driver.clock, () => process.nextTick(() => this.#followRoute()));
     this.parts = {
       connection: this.#connection,
       driver: this.#driver,
@@ -297,7 +298,7 @@ export class ClientPort implements DatagramPort {
     this.#kernelHint = error;
     this.#sentSinceHint = 0;
     // Called in the middle of sending.
-    if (LOST_ADDRESS.has(error.code ?? "")) process.nextTick(() => this.#watch.onRefused(this.#driver.now()));
+    if (LOST_ADDRESS.has(error.code ?? "")) this.#watch.onRefused(this.#driver.now());
     if (error.code !== "ECONNREFUSED" || this.#connection.closed) return;
     path.isRefused = true;
     path.refusals++;

@@ -36,8 +36,20 @@ const SERVER = `
   });
   server.listen(7000, "0.0.0.0", () => console.log("listening"));`;
 
+type Change = "the old one goes" | "nothing answers the old one";
+
+/** How the address changes: with a refusal by the kernel, or without a word. */
+const COMMANDS: Record<Change, readonly string[]> = {
+  "the old one goes": ["addr flush dev cable", "addr add 10.9.0.3/24 dev cable"],
+  "nothing answers the old one": [
+    `-n ${names[1]} route add blackhole 10.9.0.1/32`,
+    "addr add 10.9.0.3/24 dev cable",
+    "route replace 10.9.0.0/24 dev cable src 10.9.0.3",
+  ],
+};
+
 /** Sends and receives 20 MB, changes the address of this machine when a quarter has come back, and reports. */
-const client = (tier: string): string => `
+const client = (tier: string, change: Change): string => `
   import { execFileSync } from "node:child_process";
   import { connect } from ${JSON.stringify(INDEX)};
   const bytes = Buffer.alloc(20_000_000, "confundo");
@@ -50,7 +62,7 @@ const client = (tier: string): string => `
     got += chunk.length;
     if (changed || got < 5_000_000) return;
     changed = true;
-    for (const args of [["addr", "flush", "dev", "cable"], ["addr", "add", "10.9.0.3/24", "dev", "cable"]]) execFileSync("ip", args);
+    for (const line of ${JSON.stringify(COMMANDS[change])}) execFileSync("ip", line.split(" "));
   });
   socket.on("error", (error) => { console.log(JSON.stringify({ error: error.message })); process.exit(); });
   socket.on("end", () => { console.log(JSON.stringify({ got, before, after: socket.localAddress })); process.exit(); });
@@ -59,7 +71,12 @@ const client = (tier: string): string => `
 describe.skipIf(!canJoin)("a client whose address changes in the middle", () => {
   afterEach(separate);
 
-  test.each(["segmented", "descriptor", "dgram"])("goes on from the new one (tier %s)", async (tier) => {
+  test.each(
+    (["segmented", "descriptor", "dgram"] as const).flatMap((tier) => [
+      [tier, "the old one goes"] as const,
+      [tier, "nothing answers the old one"] as const,
+    ]),
+  )("goes on from the new one (tier %s, %s)", async (tier, change) => {
     expect(joined()).toBe(true);
     for (const [index, name] of names.entries()) {
       ip("-n", name, "addr", "add", `10.9.0.${index + 1}/24`, "dev", "cable");
@@ -78,7 +95,7 @@ describe.skipIf(!canJoin)("a client whose address changes in the middle", () => 
     const server = spawn("ip", inside(names[1], SERVER), { stdio: ["ignore", "pipe", "inherit"] });
     try {
       await once(createInterface({ input: server.stdout }), "line");
-      const output = execFileSync("ip", inside(names[0], client(tier)), { encoding: "utf8", timeout: PATIENCE_MS });
+      const output = execFileSync("ip", inside(names[0], client(tier, change)), { encoding: "utf8", timeout: PATIENCE_MS });
       expect(JSON.parse(output)).toEqual({ got: 20_000_000, before: ["10.9.0.1"], after: "10.9.0.3" });
     } finally {
       server.kill();
