@@ -3,7 +3,7 @@ import { openConnectedSocket } from "./connected.js";
 import { sharesPortsAtOnce } from "./features.js";
 import { askForRoute as askNativeForRoute, connectNative } from "./native.js";
 import { NativeServerSocket } from "./native-server.js";
-import { openServerSocket, openServerSocketLater } from "./shared.js";
+import { checkSharing, openServerSocket, openServerSocketLater } from "./shared.js";
 import type { DatagramHandlers, DatagramSocket, SharedDatagramSocket, SharedOptions, Tier } from "./types.js";
 import { askForRoute, bind, connect, createUdp } from "./udp.js";
 
@@ -52,7 +52,9 @@ export async function openConnected(options: ConnectedOptions): Promise<Datagram
  */
 export function openShared(options: SharedOptions): SharedDatagramSocket {
   const native = nativeFor(options.tier);
-  return native === null ? openServerSocket(options) : new NativeServerSocket(native, options);
+  if (native === null) return openServerSocket(options);
+  if (options.reusePort) checkSharing(options);
+  return new NativeServerSocket(native, options);
 }
 
 /** A server's socket, given to `opened` before this returns where the runtime can bind so fast. */

@@ -105,6 +105,7 @@ export function openServerSocket(
 ): ServerSocket {
   const { address, port, reusePort = false, tier, handlers } = options;
   const udpOptions = udpOptionsFor(options);
+  if (reusePort) checkSharing(options);
   const udp = createUdp(udpOptions);
   bindNow(udp, address, port);
   const bound = addressOf(udp);
@@ -142,6 +143,18 @@ export async function openServerSocketLater(options: SharedOptions): Promise<Ser
   const udp = createUdp(udpOptions);
   await bind(udp, options.address, options.port);
   return new ServerSocket(udp, options.handlers, udpOptions, "dgram", null);
+}
+
+/**
+ * A server that does not share its port has sockets of its own there by SO_REUSEPORT, which alone would let in whoever asks for that.
+ * Those that share have SO_REUSEADDR as well, and so a socket that asks for nothing else is refused by the others only.
+ * @throws EADDRINUSE
+ */
+export function checkSharing({ address, port, ipv6Only = false }: SharedOptions): void {
+  if (process.platform !== "linux" || port === 0) return;
+  const udp = createUdp({ type: address.includes(":") ? "udp6" : "udp4", ipv6Only, reuseAddr: true });
+  bindNow(udp, address, port);
+  udp.close();
 }
 
 function udpOptionsFor({ address, ipv6Only = false, reusePort = false }: SharedOptions): UdpOptions {

@@ -97,7 +97,7 @@ describe.each(others)("%s", (_, uid) => {
   });
 });
 
-test("a second server of the same user is told that the port is in use, whatever the tiers are", async () => {
+test("a second server of the same user is told that the port is in use, whatever the tiers are and though it would share", async () => {
   for (const tier of ["segmented", "descriptor", "dgram"] as const) {
     for (const host of ["127.0.0.1", "0.0.0.0"]) {
       const server = createServer({ tier });
@@ -105,10 +105,12 @@ test("a second server of the same user is told that the port is in use, whatever
       await once(server, "listening");
       const { port } = server.address() as net.AddressInfo;
       for (const other of ["segmented", "descriptor", "dgram"] as const) {
-        const second = createServer({ tier: other });
-        second.listen(port, host);
-        const [error] = await once(second, "error");
-        expect(error).toMatchObject({ code: "EADDRINUSE" });
+        for (const reusePort of [false, true]) {
+          const second = createServer({ tier: other });
+          second.listen({ port, host, reusePort });
+          const [error] = await once(second, "error");
+          expect(error).toMatchObject({ code: "EADDRINUSE" });
+        }
       }
       server.close();
     }
