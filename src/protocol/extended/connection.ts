@@ -537,7 +537,7 @@ export class ExtendedConnection implements Connection {
     this.#probes.onNewPath();
     this.#sender.onMoved(now, false);
     this.#resize();
-    this.#pingDue = true;
+    this.#lonePingDue = true;
   }
 
   #resize(): void {
@@ -583,6 +583,8 @@ export class ExtendedConnection implements Connection {
     if (reason !== null) return this.#encoder.reset(out, reason);
     if (this.closed || !(this.connected || this.#synAckDue)) return 0;
     if (!this.#synAckDue) {
+      // From a new address ahead of probes: their answer would be all that the peer may send there, and it could not check it.
+      if (this.#lonePingDue) return this.#lonePing(out, now);
       const bytes = this.#probes.transmit(
         out,
         this.#sender.rtt,
@@ -599,7 +601,7 @@ export class ExtendedConnection implements Connection {
       }
       // Whether short packets are answered tells a narrow path from one that is down.
       if (bytes > 0 && this.#probes.mtu.isTryingLeast) this.#pingDue = true;
-      return bytes === 0 && this.#lonePingDue ? this.#lonePing(out, now) : bytes;
+      return bytes;
     }
     this.#synAckDue = false;
     this.#synAcks++;

@@ -95,7 +95,10 @@ describe.skipIf(!canJoin)("a client whose address changes in the middle", () => 
     const server = spawn("ip", inside(names[1], SERVER), { stdio: ["ignore", "pipe", "inherit"] });
     try {
       await once(createInterface({ input: server.stdout }), "line");
-      const output = execFileSync("ip", inside(names[0], client(tier, change)), { encoding: "utf8", timeout: PATIENCE_MS });
+      const output = execFileSync("ip", inside(names[0], client(tier, change)), {
+        encoding: "utf8",
+        timeout: PATIENCE_MS,
+      });
       expect(JSON.parse(output)).toEqual({ got: 20_000_000, before: ["10.9.0.1"], after: "10.9.0.3" });
     } finally {
       server.kill();

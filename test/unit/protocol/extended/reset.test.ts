@@ -50,9 +50,19 @@ class Ends {
   /** Sees what is sent; false loses it. */
   passes: (datagram: Uint8Array, to: "client" | "server") => boolean = () => true;
   clientAddress = "client";
+  /** What a datagram takes to travel. */
+  readonly #travelMs: number;
   readonly #out = new Uint8Array(65_536);
 
-  constructor(options: { client?: Partial<EndpointOptions>; server?: Partial<EndpointOptions>; key?: number } = {}) {
+  constructor(
+    options: {
+      client?: Partial<EndpointOptions>;
+      server?: Partial<EndpointOptions>;
+      key?: number;
+      travelMs?: number;
+    } = {},
+  ) {
+    this.#travelMs = options.travelMs ?? 0;
     this.client = endpoint(options.client ?? {}, {}, 1);
     this.server = Ends.newServer(options.server, options.key);
     this.connection = this.client.connect("server", 5000);
@@ -113,6 +123,7 @@ class Ends {
 
   #send(datagram: Uint8Array, to: "client" | "server"): void {
     (to === "server" ? this.toServer : this.toClient).push(datagram);
+    this.now += this.#travelMs;
     if (this.passes(datagram, to)) this.deliver(datagram, to);
   }
 }
@@ -339,5 +350,28 @@ describe("a RESET", () => {
     expect(ends.accepted?.closed).toBe(false);
     ends.deliver(reset, "server");
     expect(ends.accepted).toMatchObject({ closed: true, failure: "reset" });
+  });
+});
+
+describe("a client that reads", () => {
+  test("tells of its new address with one datagram, though what would follow it is lost", () => {
+    const ends = connected({ travelMs: 10 });
+    ends.accepted?.write(new Uint8Array(100_000), ends.now);
+    ends.flush();
+    ends.wait(100);
+    for (let bytes = ends.connection.read(); bytes !== null; ) bytes = ends.connection.read();
+    expect(ends.connection.stats.bytesReceived).toBe(100_000);
+    ends.flush();
+    ends.wait(100);
+    ends.clientAddress = "elsewhere";
+    ends.connection.changeLocalAddress(ends.now);
+    const out = new Uint8Array(65_536);
+    const first = out.slice(0, ends.connection.transmit(out, ends.now));
+    // The others leave while the new socket is opened.
+    while (ends.connection.transmit(out, ends.now) > 0);
+    expect(bits(first) & PING).toBe(PING);
+    ends.deliver(first, "server");
+    ends.flush();
+    expect(ends.accepted?.remoteAddress).toBe("elsewhere");
   });
 });
