@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
 import { constants } from "node:os";
 import type { Failure, ResetReason } from "../protocol/index.js";
+import { unmapped } from "./datagram/mtu.js";
 
 /** The codes of {@link ConfundoError}. They are those that `node:net` uses; each is a heading in docs/errors.md. */
 export type ConfundoErrorCode =
@@ -71,9 +72,10 @@ function errnoOf(code: string, cause: unknown): number | undefined {
   return known === undefined ? undefined : -known;
 }
 
-/** `host:port`, with brackets around an IPv6 address. */
+/** `host:port`, with brackets around an IPv6 address. An IPv4 address that a socket of both families sees is shown as one. */
 export function endpointName(host: string, port: number): string {
-  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+  const name = unmapped(host);
+  return name.includes(":") ? `[${name}]:${port}` : `${name}:${port}`;
 }
 
 /** Why a connection ended early, with what the kernel said of the peer in the meantime, if it said anything. */

@@ -276,6 +276,7 @@ describe.concurrent("send and receive", () => {
     const hosts = ["localhost", "127.0.0.1", ...(hasIpv6 ? ["::1"] : [])];
     const exits = hosts.map((name) => rig.run(["send", name, port, file(rig, "same")]));
     for (const exit of await Promise.all(exits)) expect(exit).toMatchObject({ code: 0, ...SILENT });
+    await server.printed(/^saved \d\.file, 4 bytes from 127\.0\.0\.1:\d+\n/m);
     for (const i of hosts.keys()) expect(fs.readFileSync(path.join(dir, `${i + 1}.file`), "utf8")).toBe("same");
   });
 
