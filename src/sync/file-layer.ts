@@ -23,10 +23,29 @@ export interface FileLayer {
    * descriptor that was open when it failed, whichever file it was of.
    */
   syncfs(fd: number): Promise<void>;
+  /**
+   * Makes a file at `path` that shares its content with an open file, of which it becomes independent when either is changed (FICLONE).
+   * Resolves to whether the file system can.
+   */
+  clone(fd: number, path: string): Promise<boolean>;
   rename(from: string | Buffer, to: string | Buffer): void;
   link(from: string | Buffer, to: string | Buffer): void;
   /** Removes a file, which may be missing. */
   remove(path: string | Buffer): void;
+}
+
+async function clone(fd: number, path: string): Promise<boolean> {
+  if (process.platform !== "linux") return false;
+  try {
+    await fs.promises.copyFile(
+      `/proc/self/fd/${fd}`,
+      path,
+      fs.constants.COPYFILE_FICLONE_FORCE | fs.constants.COPYFILE_EXCL,
+    );
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** The system's. */
@@ -36,6 +55,7 @@ export const SYSTEM_FILES: FileLayer = {
   fsyncNow: fs.fsyncSync,
   canSyncfs: canFlushFileSystem,
   syncfs: flushFileSystem,
+  clone,
   rename: fs.renameSync,
   link: fs.linkSync,
   remove: (path) => fs.rmSync(path, { force: true }),

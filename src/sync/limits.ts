@@ -180,6 +180,8 @@ export const SETTLE_OPEN_MS = 5000;
 export const REWRITE_RATE: number = 10_000_000;
 /** Over this time it is averaged. Milliseconds. */
 export const PACE_WINDOW_MS = 60_000;
+/** A new version of a file of this size begins as a clone of the one before, where the file system has clones. */
+export const LEAST_CLONED_BYTES: number = 256 * 1024;
 /** Smaller files are sent whenever they have changed. */
 export const LEAST_PACED_BYTES: number = 1 << 20;
 /** Of more files that keep changing, those that were rewritten longest ago are forgotten. */

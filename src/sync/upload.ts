@@ -7,11 +7,12 @@ import { ChunkList, chunkHash, chunkRecord } from "./chunk.js";
 import { uncache } from "./disk.js";
 import { SyncError } from "./errors.js";
 import { Holes, hashZeros, isZero, zeroRecords } from "./holes.js";
-import { FLUSH_EVERY_BYTES, LEAST_UNCACHED_BYTES, MAX_DATA_BYTES } from "./limits.js";
+import { FLUSH_EVERY_BYTES, LEAST_CLONED_BYTES, LEAST_UNCACHED_BYTES, MAX_DATA_BYTES } from "./limits.js";
 import { Offered, stretches } from "./offered.js";
 import type { Incoming, Storage } from "./storage.js";
 import type { FileIdentity } from "./wire.js";
 
+const { O_RDWR, O_NOFOLLOW = 0 } = fs.constants;
 const read = promisify(fs.read);
 const write = promisify(fs.write);
 
@@ -24,6 +25,8 @@ export interface Base {
 }
 
 const COPY_BYTES = 512 * 1024;
+/** Behind the name of a staged file that began as a clone: what a program that is killed leaves of it is not gone on from. */
+const CLONE = ".clone";
 
 /**
  * Writes and hashes in the order of the calls, each waiting for the one before. After an error every later step
@@ -34,7 +37,10 @@ export class Upload {
   readonly file: FileIdentity;
   readonly startedAt: number = Date.now();
   readonly #storage: Storage;
-  readonly #incoming: Incoming;
+  #incoming: Incoming;
+  /** Whether it began as a clone of the base, and whether what is behind that which has arrived is still the base's. */
+  #cloned = false;
+  #shares = false;
   readonly #hash = createHash("sha256");
   #announced: number;
   #written = 0;
@@ -75,7 +81,24 @@ export class Upload {
   buildFrom(base: Base): void {
     this.#base = base;
     this.#offsets = base.list.offsets();
-    if (this.have === 0) this.#chunks = [];
+    if (this.have > 0) return;
+    this.#chunks = [];
+    if (base.replaced && this.file.size >= LEAST_CLONED_BYTES) void this.#then(() => this.#clone(base.fd));
+  }
+
+  /** Where the file system can: then what stays where it was is not written, and the version before costs what has changed. */
+  async #clone(base: number): Promise<void> {
+    const { fd, staged } = this.#incoming;
+    const clone = `${staged}${CLONE}`;
+    const { files } = this.#storage;
+    files.remove(clone);
+    if (!(await files.clone(base, clone))) return;
+    fs.chmodSync(clone, 0o600);
+    this.#incoming = { fd: fs.openSync(clone, O_RDWR | O_NOFOLLOW), staged: clone, have: 0 };
+    this.#cloned = true;
+    this.#shares = true;
+    fs.closeSync(fd);
+    files.remove(staged);
   }
 
   /** Looks for chunks in what the mirror has, see {@link Offered}. */
@@ -98,7 +121,8 @@ export class Upload {
       return this.#then(() => Promise.reject(new SyncError("ERR_CHECKSUM", "there are no such chunks")));
     }
     return this.#then(async () => {
-      await this.#copyBytes(fd, start, end);
+      if (this.#shares && start === this.#written) await this.#keepBytes(end);
+      else await this.#copyBytes(fd, start, end);
       // The memory that what was read has taken is enough for what was written.
       if (replaced) uncache(fd, start, end - start);
       for (let i = first; i < first + count; i++) this.#chunks?.push(chunkRecord(list.length(i), list.hash(i)));
@@ -138,6 +162,7 @@ export class Upload {
     this.#announced += bytes;
     if (this.#announced > this.file.size) return this.#then(() => Promise.reject(tooMuch()));
     return this.#then(async () => {
+      this.#unshare();
       await hashZeros(this.#hash, bytes, () => !this.#open);
       this.#written += bytes;
       this.#endsInHole = true;
@@ -155,7 +180,7 @@ export class Upload {
         this.#discard();
         throw new SyncError("ERR_CHECKSUM", "what arrived is not what was sent");
       }
-      if (this.#endsInHole) fs.ftruncateSync(this.#incoming.fd, this.file.size);
+      if (this.#endsInHole || this.#shares) fs.ftruncateSync(this.#incoming.fd, this.file.size);
       await this.#storage.sealIncoming(this.#incoming, this.file).catch((error) => {
         this.#distrust();
         throw error;
@@ -178,7 +203,18 @@ export class Upload {
   /** Stops, and keeps what has arrived, as far as it could be flushed. */
   async close(): Promise<void> {
     await this.#atRest();
+    if (this.#cloned && this.#open && !this.#unflushed) {
+      this.#unshare();
+      const { staged } = this.#incoming;
+      this.#storage.files.rename(staged, staged.slice(0, -CLONE.length));
+    }
     this.#close();
+  }
+
+  /** Nothing is left of the base behind that which has arrived. */
+  #unshare(): void {
+    if (this.#shares) fs.ftruncateSync(this.#incoming.fd, this.#written);
+    this.#shares = false;
   }
 
   /** Resolves when nothing uses the file any more. */
@@ -192,6 +228,20 @@ export class Upload {
     this.#tail = next;
     next.catch(() => {});
     return next;
+  }
+
+  /** What is there up to `end` stays, and is hashed as it is there. */
+  async #keepBytes(end: number): Promise<void> {
+    this.#blocks ??= [Buffer.allocUnsafe(COPY_BYTES), Buffer.allocUnsafe(COPY_BYTES)];
+    const [block] = this.#blocks;
+    while (this.#written < end) {
+      const bytes = Math.min(COPY_BYTES, end - this.#written);
+      const { bytesRead } = await read(this.#incoming.fd, block, 0, bytes, this.#written);
+      if (bytesRead === 0) throw new SyncError("ERR_CHECKSUM", "the older version has become shorter");
+      this.#hash.update(block.subarray(0, bytesRead));
+      this.#written += bytesRead;
+    }
+    this.#endsInHole = false;
   }
 
   /** While one block is being hashed and written, the next one is read. */
@@ -212,7 +262,7 @@ export class Upload {
   }
 
   async #append(content: Uint8Array): Promise<void> {
-    if (isZero(content)) {
+    if (!this.#shares && isZero(content)) {
       // What is not written is a hole, and reads as zeros.
       this.#hash.update(content);
       this.#written += content.length;

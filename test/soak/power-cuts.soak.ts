@@ -2,6 +2,7 @@
  * Power cuts of a server: whatever moment its disk is left at, what was acknowledged is there, in content, versions and tokens, and
  * clients converge again. `CONFUNDO_POWER_CUTS` says how many moments are tried of each file system (default 8).
  */
+import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { describe, expect } from "vitest";
@@ -10,6 +11,7 @@ import { cannotRecord, type FileSystem, MARKER, RecordedDisk } from "../support/
 import { random, sha256, test } from "../support/program.js";
 import { Random } from "../support/random.js";
 
+const MIB = 1 << 20;
 const CUTS = Number(process.env.CONFUNDO_POWER_CUTS ?? 8);
 const ROUNDS = 10;
 const SEED = 4711;
@@ -153,6 +155,44 @@ describe.each(["ext4", "xfs", "btrfs"] as const)("%s", (fileSystem: FileSystem) 
         const { tree } = acknowledged.find(({ records }) => records === moment) as { tree: Map<string, string> };
         expect(treeOf(path.join(mount, "home", "m"))).toEqual(tree);
       });
+    }),
+  );
+});
+
+describe.each(["xfs", "btrfs"] as const)("%s shares content", (fileSystem: FileSystem) => {
+  const onDisk = cannotRecord(fileSystem) === undefined ? test : test.skip;
+
+  onDisk("a version of a log of 100 MiB with 100 bytes appended costs about its change", ({ rig }) =>
+    RecordedDisk.using(rig, fileSystem, async (disk) => {
+      const folder = rig.folder();
+      const { server, port } = await rig.serve(path.join(disk.mount, "home"), "0", "--insecure");
+      const log = path.join(folder, "log");
+      fs.writeFileSync(log, random(100 * MIB));
+      const mirrored = () => rig.run(["mirror", folder, `confundo://127.0.0.1:${port}/m`, "--once", "--insecure"]);
+      const settled = (): void => void spawnSync("sync", ["-f", disk.mount]);
+      const free = (): number => {
+        const { bavail, bsize } = fs.statfsSync(disk.mount);
+        return bavail * bsize;
+      };
+      try {
+        expect(await mirrored()).toMatchObject({ code: 0 });
+        settled();
+        const [writtenBefore, freeBefore] = [disk.written, free()];
+        for (let i = 0; i < 5; i++) {
+          fs.appendFileSync(log, random(100));
+          expect(await mirrored()).toMatchObject({ code: 0 });
+        }
+        settled();
+        const [written, taken] = [(disk.written - writtenBefore) / 5, (freeBefore - free()) / 5];
+        console.log(
+          `${fileSystem}: ${(written / MIB).toFixed(2)} MiB written, ${(taken / MIB).toFixed(2)} MiB taken by each`,
+        );
+        expect(written).toBeLessThan(2 * MIB);
+        expect(taken).toBeLessThan(2 * MIB);
+        expect(treeOf(path.join(disk.mount, "home", "m"))).toEqual(treeOf(folder));
+      } finally {
+        await server.kill("SIGKILL");
+      }
     }),
   );
 });

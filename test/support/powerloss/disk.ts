@@ -95,6 +95,14 @@ export class RecordedDisk {
     return this.#control(0);
   }
 
+  /** Bytes that were written to the disk so far. */
+  get written(): number {
+    const log = fs.openSync(path.join(this.#dir, "log"), "r");
+    const bytes = readLog(log).reduce((sum, { type, length }) => sum + (type === WRITE ? length : 0), 0);
+    fs.closeSync(log);
+    return bytes;
+  }
+
   /** How many writes have failed. */
   get failed(): number {
     return this.#control(4);

@@ -35,6 +35,7 @@ function recorder(dir: string) {
     fsyncNow: noted("fsync", SYSTEM_FILES.fsyncNow),
     canSyncfs: () => false,
     syncfs: SYSTEM_FILES.syncfs,
+    clone: SYSTEM_FILES.clone,
     rename: noted("rename", SYSTEM_FILES.rename),
     link: noted("link", SYSTEM_FILES.link),
     remove: noted("remove", SYSTEM_FILES.remove),
