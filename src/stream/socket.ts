@@ -82,6 +82,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   #resetting = false;
   #wantsData = false;
   #sawEnd = false;
+  #hasReader = false;
   #finished = false;
   /** The peer has ended first, so that this side ends by itself; its FIN waits a moment for what is still written. */
   #endsItself = false;
@@ -129,6 +130,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
     super(streamOptions);
     this.#options = options;
     this.#onRead = OnRead.from(options.onread, this);
+    this.#hasReader = this.#onRead !== null;
     this.#highWaterMark = Math.max(1, highWaterMark ?? Number.POSITIVE_INFINITY);
     this.#keepAlive = Boolean(options.keepAlive);
     this.#noDelay = Boolean(options.noDelay);
@@ -510,6 +512,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
 
   // biome-ignore lint/suspicious/noExplicitAny: as in the types of node:events.
   override on(event: string | symbol, listener: (...args: any[]) => void): this {
+    this.#hasReader ||= event === "data" || event === "readable";
     if (event === "data" && isReaderOfTls(listener)) leaveClosingToReader(this);
     return super.on(event, listener);
   }
@@ -628,7 +631,7 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
   }
 
   #connectionClosed(): void {
-    const { failure, resetReason } = this.#connection;
+    const { failure, resetReason, silenceTimeoutMs } = this.#connection;
     if (this.#closeDone !== null) {
       this.#driver.detach(this.#connection);
       this.#closeDone();
@@ -641,8 +644,9 @@ export class ConfundoSocket extends Duplex implements ConnectionOwner {
       return;
     }
     const { host, port, kernelHint } = this.#parts;
-    const { silenceTimeoutMs } = this.#connection;
-    this.#fail(connectionError(failure, host, port, silenceTimeoutMs, kernelHint(), resetReason, this.remoteAddress));
+    const error = connectionError(failure, host, port, silenceTimeoutMs, kernelHint(), resetReason, this.remoteAddress);
+    if (resetReason === "unread" && !this.#hasReader && this.readableFlowing === null) this.destroy(error);
+    else this.#fail(error); // Who only writes does not read an answer before it.
   }
 
   /** The progress of the program, for the rules of closing.ts. */

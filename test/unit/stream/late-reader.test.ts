@@ -1,6 +1,8 @@
 import { once } from "node:events";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { describe, expect, it } from "vitest";
 import { type ConfundoSocket, connect, createServer } from "../../../src/stream/index.js";
 import { LossyProxy } from "../../support/lossy-proxy.js";
@@ -107,6 +109,21 @@ describe.each(BOTH_EDITIONS)("what has arrived up to the peer's FIN (%s)", (_nam
 });
 
 describe("what has arrived before a reset", () => {
+  it("holds no error back from a program that only writes", async () => {
+    const clock = new TestClock();
+    await using pair = await connectedPair({ both: { extended: "required", clock } });
+    const { client, accepted } = pair;
+    accepted.on("error", () => {});
+    const written = pipeline(Readable.from([SENT, SENT, SENT]), client).then(
+      () => null,
+      (error: unknown) => error,
+    );
+    await clock.settle();
+    accepted.end("too long");
+    accepted.destroy();
+    expect(await clock.run(written)).toMatchObject({ code: "ECONNRESET" });
+  });
+
   it("is read before the error, by a reader that is slow", async () => {
     const clock = new TestClock();
     await using pair = await connectedPair({ both: { extended: "required", clock } });
